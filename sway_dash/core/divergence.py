@@ -1,0 +1,174 @@
+"""Divergences between next-token distributions, in nats.
+
+Backends that hold logits compare whole vocabularies themselves. These functions are for distributions of which
+only the top k are known; :func:`coarse_divergence` then gives an estimate and how far off it can be.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sway_dash.core.errors import ProbeError
+from sway_dash.core.scoring import Comparison, TokenDist
+
+Divergence = Literal["kl", "js"]
+Probs = npt.NDArray[np.float64]
+
+LN2 = math.log(2.0)
+_FLOOR = 1e-12
+_TOLERANCE = 1e-9
+
+
+def js_ln2() -> float:
+    """The largest value a Jensen-Shannon divergence can take, ln 2."""
+    return LN2
+
+
+def kl(p: Probs, q: Probs) -> float:
+    """KL(p ‖ q) of two probability vectors; ``q`` is floored at 1e-12. ``ProbeError`` on NaN or infinity."""
+    _require_finite(p, q)
+    held = p > 0
+    with np.errstate(over="ignore"):
+        value = float(np.sum(p[held] * (np.log(p[held]) - np.log(np.maximum(q[held], _FLOOR)))))
+    if not math.isfinite(value):
+        raise ProbeError("divergence", "the KL divergence is non-finite")
+    return value
+
+
+def js(p: Probs, q: Probs) -> float:
+    """Jensen-Shannon divergence of two probability vectors, in ``[0, ln 2]``; symmetric, 0 iff equal."""
+    _require_finite(p, q)
+    middle = 0.5 * (p + q)
+    value = 0.5 * kl(p, middle) + 0.5 * kl(q, middle)
+    if not -_TOLERANCE <= value <= LN2 + _TOLERANCE:
+        raise ProbeError("divergence", f"JS = {value:.6g} lies outside [0, ln 2]: the inputs are no distributions")
+    return min(max(value, 0.0), LN2)
+
+
+def aligned_probs(base: TokenDist, ft: TokenDist) -> tuple[Probs, Probs]:
+    """Two probability vectors over the sorted union of both top-k id sets, each summing to 1.
+
+    Mass outside the top k is shared equally among the union's ids this side lacks. That guess is crude: use
+    :func:`coarse_divergence` for numbers, this for pictures.
+
+    Raises ``ProbeError`` for NaN or infinite entries and for a distribution that is uniform to 1e-9, which no real
+    model gives and a broken one does.
+    """
+    _check_dists(base, ft)
+    ids = np.union1d(base.token_ids, ft.token_ids)
+    return _spread(base, ids), _spread(ft, ids)
+
+
+def divergence(base: TokenDist, ft: TokenDist, kind: Divergence = "js") -> float:
+    """JS, or KL(ft ‖ base), of two top-k distributions, estimated where mass is missing."""
+    if kind not in ("js", "kl"):
+        msg = f"unknown divergence {kind!r}; known: 'js', 'kl'"
+        raise ValueError(msg)
+    result = coarse_divergence(base, ft)
+    return result.js if kind == "js" else result.kl
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseDivergence:
+    """Divergences of two distributions of which only the top k are known, in nats.
+
+    The true JS lies within ``js ± error_bound``; KL has no such bound.
+    """
+
+    js: float
+    kl: float
+    kl_reverse: float
+    error_bound: float
+
+
+def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
+    """Compare on the union of the known ids plus one bucket for all other tokens.
+
+    An id known to one side only gets, on the other side, at most that side's smallest known probability and at most
+    its missing mass, and not more than it has on the side that knows it: the estimate claims no difference that
+    the data do not show.
+
+    The bound is rigorous. On the ids known to both sides plus one bucket every mass is exact. Merging outcomes never
+    raises a divergence (data-processing inequality), so the JS of that coarser pair is a lower bound; splitting the
+    bucket again adds at most ``½ (t_p + t_q) ln 2``, ``t`` being its mass on either side.
+    """
+    _check_dists(base, ft)
+    p, q = _masses(ft), _masses(base)
+    _, in_ft, in_base = np.intersect1d(ft.token_ids, base.token_ids, return_indices=True)
+    rest_p, rest_q = max(0.0, 1.0 - float(p[in_ft].sum())), max(0.0, 1.0 - float(q[in_base].sum()))
+    if max(rest_p, rest_q) < _TOLERANCE:
+        p, q = _normalised(p[in_ft]), _normalised(q[in_base])
+        return CoarseDivergence(js(p, q), kl(p, q), kl(q, p), 0.0)
+    lower = js(_normalised(np.append(p[in_ft], rest_p)), _normalised(np.append(q[in_base], rest_q)))
+    upper = min(LN2, lower + 0.5 * (rest_p + rest_q) * LN2)
+
+    only_p, only_q = np.delete(p, in_ft), np.delete(q, in_base)
+    guess_q, guess_p = _unseen(only_p, q), _unseen(only_q, p)
+    full_p = np.concatenate([p[in_ft], only_p, guess_p])
+    full_q = np.concatenate([q[in_base], guess_q, only_q])
+    full_p = _normalised(np.append(full_p, max(0.0, 1.0 - float(full_p.sum()))))
+    full_q = _normalised(np.append(full_q, max(0.0, 1.0 - float(full_q.sum()))))
+    value = min(max(js(full_p, full_q), lower), upper)
+    return CoarseDivergence(value, kl(full_p, full_q), kl(full_q, full_p), max(value - lower, upper - value))
+
+
+def _unseen(other: Probs, known: Probs) -> Probs:
+    """What a side with masses ``known`` can give to ids that only the other side, with ``other``, knows."""
+    missing = max(0.0, 1.0 - float(known.sum()))
+    ceiling = min(missing, float(known.min()) if len(known) else missing)
+    guess = np.minimum(other, ceiling)
+    total = float(guess.sum())
+    return guess * (missing / total) if total > missing else guess
+
+
+def _normalised(mass: Probs) -> Probs:
+    total = float(mass.sum())
+    if not (math.isfinite(total) and total > 0):
+        raise ProbeError("divergence", f"the distribution sums to {total}")
+    return mass / total
+
+
+def compare_dists(base: TokenDist, ft: TokenDist) -> Comparison:
+    """Compare two top-k distributions; ``exact`` only if nothing was left out."""
+    d = coarse_divergence(base, ft)
+    same = float(len(base.token_ids) > 0 and int(base.token_ids[0]) == int(ft.token_ids[0]))
+    exact = d.error_bound == 0.0
+    return Comparison(js=d.js, kl=d.kl, kl_reverse=d.kl_reverse, same_top=same, exact=exact, error_bound=d.error_bound)
+
+
+def _masses(dist: TokenDist) -> Probs:
+    """Probabilities of the known ids; scaled down only if they sum to more than 1."""
+    mass = np.exp(dist.logprobs.astype(np.float64))
+    total = float(mass.sum())
+    return mass / total if total > 1.0 or dist.tail_logprob is None else mass
+
+
+def _spread(dist: TokenDist, ids: npt.NDArray[np.int64]) -> Probs:
+    out = np.zeros(len(ids), dtype=np.float64)
+    at = np.searchsorted(ids, dist.token_ids)
+    out[at] = np.exp(dist.logprobs.astype(np.float64))
+    missing = np.ones(len(ids), dtype=bool)
+    missing[at] = False
+    if missing.any():
+        out[missing] = max(0.0, 1.0 - float(out.sum())) / int(missing.sum())
+    return _normalised(out)
+
+
+def _check_dists(base: TokenDist, ft: TokenDist) -> None:
+    for name, dist in (("base", base), ("ft", ft)):
+        bad = int(np.count_nonzero(~np.isfinite(dist.logprobs)))
+        if bad:
+            raise ProbeError("divergence", f"{name} TokenDist contains {bad} non-finite log-probabilities")
+    for name, dist in (("base", base), ("ft", ft)):
+        if len(dist.logprobs) >= 2 and float(np.ptp(dist.logprobs)) < _TOLERANCE:
+            raise ProbeError("divergence", f"{name} TokenDist is effectively-uniform, which no working model gives")
+
+
+def _require_finite(*vectors: Probs) -> None:
+    if not all(np.isfinite(v).all() for v in vectors):
+        raise ProbeError("divergence", "a probability vector has non-finite entries")

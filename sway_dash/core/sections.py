@@ -1,0 +1,43 @@
+"""Parts of a training document, for probes that attribute what was learned to where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+SectionKind = Literal["prose", "instruction", "preference"]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionProbe:
+    """A question and the answer the document gives."""
+
+    prompt: str
+    gold: str
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPreference:
+    """A prompt with a preferred and a rejected answer."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of a training document."""
+
+    id: str
+    kind: SectionKind
+    content: str
+    probes: tuple[SectionProbe, ...] = ()
+    preferences: tuple[SectionPreference, ...] = ()
+    tag: str | None = None
+
+
+def filter_kinds(sections: Iterable[Section], kinds: Collection[SectionKind]) -> tuple[Section, ...]:
+    """Return the sections of the given kinds, in their order."""
+    return tuple(s for s in sections if s.kind in kinds)

@@ -1,0 +1,201 @@
+"""Uncertainty of a mean, and where a value stands among null draws. Pure functions on arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MIN_STD = 1e-6
+"""A null spread below this is numerical noise: no z is formed from it."""
+
+MIN_ITEMS = 4
+"""Below this many items a mean has no interval worth showing."""
+
+Samples = Sequence[float] | npt.NDArray[np.floating[Any]]
+
+
+def mean(samples: Iterable[float]) -> float:
+    """Exactly rounded mean; the mean of identical floats is that float. ``ValueError`` when empty."""
+    values = [float(v) for v in samples]
+    if not values:
+        msg = "the mean of no values is not defined"
+        raise ValueError(msg)
+    return math.fsum(values) / len(values)
+
+
+def bootstrap_ci(
+    samples: Samples,
+    *,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
+) -> tuple[float, float] | None:
+    """Bootstrap-t interval of the mean.
+
+    Each resample gives ``t* = (m* - m) / se*``; the interval is ``[m - t*_hi · se, m - t*_lo · se]`` (Efron 1981;
+    Hall 1988). Studentising restores the coverage that the percentile bootstrap loses on few, skewed values: for
+    a nominal 95 % at n = 4, about 93 % against 78 %. Assumes independent items.
+
+    Parameters
+    ----------
+    samples
+        ``(n,)`` values.
+    bounds
+        Range of the statistic; the interval is clamped to it.
+
+    Returns
+    -------
+    ``(lo, hi)``; ``(v, v)`` when all values are equal; ``None`` when empty, non-finite, or ``confidence`` is not
+    inside (0, 1).
+    """
+    x = np.asarray(samples, dtype=np.float64)
+    if x.size == 0 or not np.isfinite(x).all() or not 0.0 < confidence < 1.0:
+        return None
+    centre = mean(x)
+    if x.min() == x.max():
+        return (centre, centre)
+    rng = np.random.default_rng(seed)
+    n = x.size
+    t = np.empty(n_bootstrap)
+    # In blocks, so that many items do not need an (n_bootstrap, n) matrix at once.
+    block = max(1, min(n_bootstrap, 4_000_000 // n))
+    for start in range(0, n_bootstrap, block):
+        drawn = x[rng.integers(0, n, size=(min(block, n_bootstrap - start), n))]
+        error = drawn.std(axis=1, ddof=1) / math.sqrt(n)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t[start : start + block] = (drawn.mean(axis=1) - centre) / error
+    # A resample of one repeated value has no spread; its t is ±inf (or 0/0 at the centre) and says nothing finite.
+    t = t[np.isfinite(t)]
+    if t.size < max(20, n_bootstrap // 10):
+        return None
+    alpha = (1.0 - confidence) / 2.0
+    t_lo, t_hi = np.quantile(t, [alpha, 1.0 - alpha])
+    spread = float(x.std(ddof=1)) / math.sqrt(n)
+    lo, hi = centre - float(t_hi) * spread, centre - float(t_lo) * spread
+    if bounds is not None:
+        lo, hi = max(lo, bounds[0]), min(hi, bounds[1])
+    lo, hi = min(lo, centre), max(hi, centre)
+    return (lo, hi) if math.isfinite(lo) and math.isfinite(hi) else None
+
+
+def interval(
+    samples: Samples, *, seed: int = 0, confidence: float = 0.95, bounds: tuple[float, float] | None = None
+) -> tuple[tuple[float, float] | None, str]:
+    """Interval of a mean together with its method, or ``None`` together with the reason there is none."""
+    n = len(samples)
+    if n < MIN_ITEMS:
+        return None, f"no interval below {MIN_ITEMS} items (n = {n})"
+    ci = bootstrap_ci(samples, seed=seed, confidence=confidence, bounds=bounds)
+    if ci is None:
+        return None, "no interval: the values are not finite"
+    return ci, f"{confidence:.0%} bootstrap-t over {n} items"
+
+
+def null_stats(draws: Sequence[float]) -> dict[str, float]:
+    """Summarise null draws in the public form: ``mean``, population ``std`` (floored), ``n``, ``degenerate``."""
+    values = [float(v) for v in draws]
+    centre = mean(values)
+    spread = math.sqrt(math.fsum((v - centre) ** 2 for v in values) / len(values))
+    degenerate = len(values) <= 1 or spread == 0.0
+    return {
+        "mean": centre,
+        "std": max(spread, MIN_STD),
+        "n": float(len(values)),
+        "degenerate": 1.0 if degenerate else 0.0,
+    }
+
+
+def z_score(raw: float | None, stats: Mapping[str, float] | None) -> float | None:
+    """``(raw - mean) / std`` of the null; ``None`` where that would mean nothing."""
+    if raw is None or stats is None or stats.get("mean") is None:
+        return None
+    centre, std = float(stats["mean"]), float(stats.get("std") or 0.0)
+    if not all(math.isfinite(v) for v in (raw, centre, std)):
+        return None
+    if std < MIN_STD or float(stats.get("degenerate") or 0.0) >= 0.5:
+        return None
+    return (raw - centre) / std
+
+
+def prediction_p(raw: float | None, stats: Mapping[str, float] | None) -> float | None:
+    """One-sided p-value of ``raw`` as the next draw from a normal null of which ``n`` draws are known.
+
+    ``t = (raw - mean) / (s √(1 + 1/n))`` with ``n - 1`` degrees of freedom, ``s`` the sample standard deviation (Hahn
+    and Meeker 1991, prediction intervals). ``None`` when fewer than 2 draws or a degenerate null.
+    """
+    z = z_score(raw, stats)
+    n = float((stats or {}).get("n") or 0.0)
+    if z is None or n < 2:
+        return None
+    from scipy.special import stdtr
+
+    # z uses the population spread of the public format: s = std · √(n / (n - 1)).
+    t = z * math.sqrt((n - 1.0) / n) / math.sqrt(1.0 + 1.0 / n)
+    return float(stdtr(n - 1.0, -t))
+
+
+def rank_p(raw: float, draws: Sequence[float]) -> float:
+    """Exact one-sided randomisation p-value, ``(1 + #{null ≥ raw}) / (n + 1)`` (Phipson and Smyth 2010)."""
+    return (1 + sum(1 for v in draws if v >= raw)) / (len(draws) + 1)
+
+
+def score_from_z(z: float | None) -> float | None:
+    """Public score map: logistic of z / 3. Kept for readers of the format; see :func:`score_from_anchors`."""
+    if z is None:
+        return None
+    return 1.0 / (1.0 + math.exp(-min(max(z / 3.0, -50.0), 50.0)))
+
+
+def verdict_from_z(z: float | None, threshold: float) -> str | None:
+    """``"pass"`` iff ``z ≥ threshold``, ``"fail"`` otherwise; ``None`` without a z."""
+    return None if z is None else ("pass" if z >= threshold else "fail")
+
+
+def score_from_anchors(value: float, *, none: float, gate: float, target: float) -> float:
+    """Map an effect to [0, 1], piecewise linear: ``none`` → 0, ``gate`` → 0.6, ``target`` → 1.
+
+    Works for smaller-is-better too (``none > gate > target``). The same map with and without calibration.
+    """
+    points = [(none, 0.0), (gate, 0.6), (target, 1.0)]
+    if none > target:
+        points = [(-x, y) for x, y in points]
+        value = -value
+    xs, ys = zip(*points, strict=True)
+    return float(np.interp(value, xs, ys))
+
+
+def z_scores_by_rank(
+    raw: float | None, by_rank: Mapping[str, Mapping[str, float]] | None, *, sign: int = 1
+) -> dict[str, float] | None:
+    """``sign · z`` per rank multiplier; ``None`` when no rank gives one."""
+    found = {k: sign * z for k, s in (by_rank or {}).items() if (z := z_score(raw, s)) is not None}
+    return found or None
+
+
+def format_z_profile(z_by_rank: Mapping[str, float] | None) -> str:
+    """``{"rank_0.50": 6.8}`` → ``"+6.80σ @ 0.5x"``, several joined by ``" / "``."""
+
+    def label(key: str) -> str:
+        try:
+            return f"{float(key.removeprefix('rank_')):g}x"
+        except ValueError:
+            return key
+
+    return " / ".join(f"{z:+.2f}σ @ {label(k)}" for k, z in (z_by_rank or {}).items())
+
+
+def no_calibration_note(kind: str) -> str:
+    """What a message ends with when there was no null to compare with."""
+    return f"(no calibration for {kind})"
+
+
+def percentiles(samples: Samples) -> dict[str, float]:
+    """Median, p90, p95, p99 and maximum, for the line under a plot."""
+    x = np.asarray(samples, dtype=np.float64)
+    p50, p90, p95, p99 = (float(v) for v in np.percentile(x, [50, 90, 95, 99]))
+    return {"median": p50, "p90": p90, "p95": p95, "p99": p99, "max": float(x.max())}
