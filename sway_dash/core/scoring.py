@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from sway_dash.core.errors import ProbeError
 from sway_dash.core.model import Model
 
 IntArray = npt.NDArray[np.int64]
@@ -227,8 +228,10 @@ class ExactComparer(Protocol):
         continuation_tokens: int = 32,
         seed: int = 0,
         checkpoint: Callable[[], None] = lambda: None,
-    ) -> Iterator[tuple[int, View, Comparison]]:
+    ) -> Iterator[tuple[int, View, Comparison | ProbeError]]:
         """Yield ``(prompt index, view, comparison with reference)`` as they are finished, in no promised order.
+
+        A prompt that cannot be measured yields its error in the comparison's place; the others go on.
 
         ``checkpoint`` is called between batches; whatever it raises ends the generator with all views restored.
         """
