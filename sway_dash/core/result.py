@@ -126,7 +126,9 @@ def jsonable(value: Any) -> Any:
         return jsonable(value.tolist())
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, Sequence | set | frozenset):
+    if isinstance(value, set | frozenset):
+        return [jsonable(v) for v in sorted(value, key=str)]  # a set has no order, a file must have one
+    if isinstance(value, Sequence):
         return [jsonable(v) for v in value]
     return str(value)
 
@@ -202,4 +204,5 @@ def safe_finalize(
 
 
 def _non_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isfinite(value)
+    # float32 and float16 of numpy are no Python floats, and just as often NaN
+    return isinstance(value, float | np.floating) and not math.isfinite(value)
