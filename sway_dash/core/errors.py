@@ -17,11 +17,14 @@ Anything else that escapes is a defect of this package and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 DISTRIBUTION = "sway-dash"
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Where a wrong field stands, and what is wrong with it."""
 
 
 class SwayError(Exception):
@@ -29,10 +32,15 @@ class SwayError(Exception):
 
 
 class SpecValidationError(SwayError):
-    """The suite file is wrong. ``source`` says where: a file, ``file:line``, or the name of an entry."""
+    """The suite file is wrong. ``source`` says where: a file or the name of an entry.
 
-    def __init__(self, message: str, *, source: str | None = None) -> None:
+    ``problems`` holds every wrong field as (place, message), the place as keys and indices from the root of what was
+    checked, so that an editor can mark them.
+    """
+
+    def __init__(self, message: str, *, source: str | None = None, problems: Sequence[Problem] = ()) -> None:
         self.source = source
+        self.problems = list(problems)
         super().__init__(f"{source}: {message}" if source else message)
 
 

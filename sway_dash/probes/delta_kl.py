@@ -1,0 +1,176 @@
+"""How far the adapter moves the model's next-token distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+from sway_dash.core.divergence import LN2, Divergence
+from sway_dash.core.events import Measurement
+from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
+from sway_dash.core.scoring import Positions, View
+from sway_dash.core.stats import (
+    format_z_profile,
+    interval,
+    mean,
+    no_calibration_note,
+    percentiles,
+    score_from_anchors,
+)
+from sway_dash.probes.base import SENTINEL_PROMPTS, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.null_adapter import Calibration, calibration
+
+SIGNIFICANCE = 0.05
+"""Largest p-value of the adapter as the next null draw that still counts as more than noise."""
+
+
+class DeltaKLSpec(ProbeSpec):
+    """Settings of ``delta_kl``."""
+
+    kind: Literal["delta_kl"] = "delta_kl"
+    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue")
+    divergence: Divergence = Field(default="js", description="what is averaged and judged; all are recorded")
+    positions: Positions = Field(default="next", description="next token, every prompt token, or along an answer")
+    continuation_tokens: int = Field(default=32, ge=1, le=2048, description="length of the answer, in tokens")
+    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
+    assert_mean_gte: Annotated[FiniteFloat, Field(ge=0.0)] = Field(default=0.02, description="smallest mean, nats")
+    assert_z_gte: FiniteFloat = Field(default=3.0, description="smallest z against the null, when there is one")
+
+
+class DeltaKLProbe(Probe):
+    """Divergence between base and tuned next-token distributions, per prompt and on average."""
+
+    kind = "delta_kl"
+    spec_cls = DeltaKLSpec
+    category = "adherence"
+    batch_score = True
+
+    def run(self, spec: DeltaKLSpec, ctx: RunContext) -> ProbeResult:
+        """Measure every prompt under both views and judge the mean."""
+        if not spec.prompts:
+            return safe_finalize(
+                name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message="no prompts: add at least one"
+            )
+        return self.judge(spec, ctx, self._measure(spec, ctx))
+
+    def planned(self, spec: DeltaKLSpec, ctx: RunContext) -> int:
+        """One measurement per prompt."""
+        return len(spec.prompts)
+
+    @classmethod
+    def calibrate_spec(cls, ctx: RunContext) -> DeltaKLSpec:
+        """The sentinel prompts."""
+        prompts = tuple(Prompt(text=p) for p in SENTINEL_PROMPTS)
+        return DeltaKLSpec(name="calibration", prompts=prompts, top_k=ctx.top_k)
+
+    def draw_null(self, spec: DeltaKLSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
+        """Mean divergence of every null view on this entry's own prompts, all views over one reference pass."""
+        measured = self._measure(spec, ctx, views=views, role="null")
+        by_id: dict[str, list[Measurement]] = {}
+        for m in measured:
+            by_id.setdefault(m.view, []).append(m)
+        return {v: mean(divergence_values(by_id[v.id], spec.divergence)) for v in views if v.id in by_id}
+
+    def judge(self, spec: DeltaKLSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
+        """A change needs both: more than noise (against the null, if there is one) and large enough to matter."""
+        values = divergence_values(measurements, spec.divergence)
+        if not values:
+            return safe_finalize(
+                name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message="no prompt could be measured"
+            )
+        raw = mean(values)
+        ci, ci_note = interval(values, seed=ctx.seed, bounds=divergence_bounds(spec.divergence))
+        null = calibration(ctx, spec, raw)
+        large = raw >= spec.assert_mean_gte
+        real = null is None or (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE))
+        verdict = Verdict.PASS if large and real else Verdict.FAIL
+        unmeasured = len(spec.prompts) - len(measurements)
+        if unmeasured and verdict is Verdict.PASS:
+            verdict = Verdict.WARN
+        identical = sum(1 for m in measurements if m.js == 0.0)
+        return safe_finalize(
+            name=spec.name,
+            kind=spec.kind,
+            verdict=verdict,
+            score=self._score(spec, raw, null),
+            raw=raw,
+            z_score=null.z if null else None,
+            ci_95=ci,
+            message=self._message(spec, raw, ci, null, large, identical, len(measurements), unmeasured),
+            evidence={
+                "divergence_kind": spec.divergence,
+                "positions": spec.positions,
+                "unit": "nats",
+                "per_prompt": values,
+                "per_prompt_ci_95": [m.ci for m in measurements],
+                "prompts": [m.prompt for m in measurements],
+                "tags": [list(m.tags) for m in measurements],
+                "max": max(values),
+                "num_prompts": len(measurements),
+                "unmeasured_prompts": unmeasured,
+                "identical_prompts": identical,
+                "percentiles": percentiles(values),
+                "mean_js": mean(m.js for m in measurements),
+                "mean_kl": mean(m.kl for m in measurements),
+                "mean_kl_reverse": mean(m.kl_reverse for m in measurements),
+                "same_top_token_rate": mean(m.same_top for m in measurements),
+                "exact": all(m.exact for m in measurements),
+                "max_error_bound": max(m.error_bound for m in measurements),
+                "truncated_prompts": sum(1 for m in measurements if m.truncated_tokens),
+                "weight": spec.weight,
+                "z_by_rank": null.z_by_rank if null else None,
+                "null": null.evidence if null else None,
+                "raw_ci_95": list(ci) if ci else None,
+                "ci_note": ci_note,
+            },
+        )
+
+    def _measure(self, spec: DeltaKLSpec, ctx: RunContext, **options: Any) -> list[Measurement]:
+        return measure_prompts(
+            spec.name,
+            spec.prompts,
+            ctx,
+            positions=spec.positions,
+            continuation_tokens=spec.continuation_tokens,
+            top_k=spec.top_k,
+            **options,
+        )
+
+    def _score(self, spec: DeltaKLSpec, raw: float, null: Calibration | None) -> float:
+        gate = max(spec.assert_mean_gte, 1e-6)
+        target = min(LN2, 10.0 * gate) if spec.divergence == "js" else 10.0 * gate
+        effect = score_from_anchors(raw, none=0.0, gate=gate, target=max(target, gate * 1.01))
+        if null is None or null.z >= spec.assert_z_gte:
+            return effect
+        # However large, what noise of the same kind does as well is not evidence for this adapter.
+        return min(effect, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
+
+    def _message(
+        self,
+        spec: DeltaKLSpec,
+        raw: float,
+        ci: tuple[float, float] | None,
+        null: Calibration | None,
+        large: bool,
+        identical: int,
+        n: int,
+        unmeasured: int,
+    ) -> str:
+        name = "JS" if spec.divergence == "js" else "KL(tuned‖base)"
+        band = f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else ""
+        parts = [f"mean {name} {raw:.3g}{band} nats over {n} prompts"]
+        if identical:
+            parts.append(f"base and tuned are identical on {identical} of {n}")
+        if not large:
+            parts.append(f"below the gate of {spec.assert_mean_gte:g}")
+        if unmeasured:
+            parts.append(f"{unmeasured} prompts not measured")
+        if null:
+            parts.append(null.sentence)
+            if null.z_by_rank and len(null.z_by_rank) > 1:
+                parts.append(format_z_profile(null.z_by_rank))
+        text = ", ".join(parts)
+        return text if null else f"{text} {no_calibration_note(spec.kind)}"

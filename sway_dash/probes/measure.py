@@ -1,0 +1,196 @@
+"""Measuring prompts under pairs of views: the one way from a probe to a backend and to the event stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Literal
+
+from sway_dash.core.divergence import LN2, Divergence, compare_dists
+from sway_dash.core.errors import ProbeError
+from sway_dash.core.events import ItemFailed, Measurement
+from sway_dash.core.scoring import (
+    BASE,
+    Comparison,
+    ExactComparer,
+    Positions,
+    View,
+    next_token_dists,
+)
+from sway_dash.core.stats import block_interval
+from sway_dash.probes.base import Prompt, RunContext, ViewPair, enter
+
+Role = Literal["probe", "null", "ablation"]
+
+MEASURE_VERSION = 1
+"""Part of every key: raise it when the same inputs would give other numbers."""
+
+MAX_FAILED_SHARE = 0.1
+"""Above this share of unmeasurable prompts a probe is an ERROR, not a result over the rest."""
+
+
+def measure_prompts(
+    name: str,
+    prompts: Sequence[Prompt],
+    ctx: RunContext,
+    *,
+    views: Sequence[View] | None = None,
+    positions: Positions = "next",
+    continuation_tokens: int = 32,
+    top_k: int | None = None,
+    role: Role = "probe",
+) -> list[Measurement]:
+    """Compare every view with the reference on every prompt and emit each measurement as it is finished.
+
+    Equal prompts are measured once. What ``ctx.recall`` knows is not measured again. Prompts that cannot be measured
+    are emitted as :class:`ItemFailed`; when more than a tenth of them fail, or all, ``ProbeError`` carries the first
+    reason.
+
+    Returns measurements in the order view, prompt.
+    """
+    reference, tuned = ctx.pair
+    wanted = list(views) if views is not None else [tuned]
+    k = top_k or ctx.top_k
+    found: dict[tuple[int, View], Measurement] = {}
+    failed: list[ProbeError] = []
+    missing: dict[View, dict[str, list[int]]] = {}
+
+    def accept(index: int, view: View, measurement: Measurement) -> None:
+        found[index, view] = measurement
+        ctx.emit(measurement)
+
+    for view in wanted:
+        for index, prompt in enumerate(prompts):
+            key = measurement_key(ctx, reference, view, prompt.text, positions, continuation_tokens, k)
+            known = ctx.recall(key)
+            if known is None:
+                missing.setdefault(view, {}).setdefault(prompt.text, []).append(index)
+                continue
+            labels = {"probe": name, "item": index, "tags": prompt.tags, "role": role, "reused": True}
+            accept(index, view, known.model_copy(update=labels))
+
+    # Views that lack the same prompts share the reference pass; on a resumed run the groups may differ.
+    groups: dict[tuple[str, ...], list[View]] = {}
+    for view, texts in missing.items():
+        groups.setdefault(tuple(texts), []).append(view)
+    for wording, group in groups.items():
+        for at, view, outcome in _compare(ctx, reference, group, wording, positions, continuation_tokens, k):
+            text = wording[at]
+            for index in missing[view][text]:
+                if isinstance(outcome, ProbeError):
+                    failed.append(outcome)
+                    ctx.emit(ItemFailed(probe=name, item=index, prompt=text, view=view.id, message=str(outcome)))
+                    continue
+                key = measurement_key(ctx, reference, view, text, positions, continuation_tokens, k)
+                accept(index, view, _measurement(name, index, prompts[index], reference, view, role, key, outcome))
+    if failed and len(failed) > MAX_FAILED_SHARE * len(prompts) * len(wanted):
+        total = len(prompts) * len(wanted)
+        raise ProbeError(name, f"{failed[0]} ({len(failed)} of {total} measurements failed)")
+    return [found[i, v] for v in wanted for i in range(len(prompts)) if (i, v) in found]
+
+
+def divergence_values(measurements: Sequence[Measurement], kind: Divergence) -> list[float]:
+    """The divergence of each measurement, nats; ``kl`` means KL(tuned ‖ base)."""
+    return [m.js if kind == "js" else m.kl for m in measurements]
+
+
+def divergence_bounds(kind: Divergence) -> tuple[float, float]:
+    """Range of a divergence, nats."""
+    return (0.0, LN2) if kind == "js" else (0.0, float("inf"))
+
+
+def measurement_key(
+    ctx: RunContext,
+    reference: View,
+    view: View,
+    prompt: str,
+    positions: Positions,
+    continuation_tokens: int,
+    top_k: int,
+) -> str:
+    """Content key of a measurement: equal keys mean equal numbers. Empty when the backend has no fingerprint."""
+    if not ctx.fingerprint:
+        return ""
+    exact = isinstance(ctx.backend, ExactComparer)
+    parts = [
+        MEASURE_VERSION,
+        ctx.fingerprint,
+        asdict(reference),
+        asdict(view),
+        positions,
+        continuation_tokens if positions == "continuation" else 0,
+        0 if exact else top_k,
+        prompt,
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _compare(
+    ctx: RunContext,
+    reference: View,
+    views: Sequence[View],
+    texts: Sequence[str],
+    positions: Positions,
+    continuation_tokens: int,
+    top_k: int,
+) -> Iterator[tuple[int, View, Comparison | ProbeError]]:
+    backend = ctx.require_backend
+    if isinstance(backend, ExactComparer):
+        yield from backend.compare(
+            reference,
+            views,
+            texts,
+            positions=positions,
+            continuation_tokens=continuation_tokens,
+            seed=ctx.seed,
+            checkpoint=ctx.checkpoint,
+        )
+        return
+    if positions != "next":
+        raise ProbeError("divergence", f"positions: {positions} needs a backend with logits; use positions: next")
+    # One block per view: all of the reference, then all of each other view.
+    plain = isinstance(backend, ViewPair)
+    with backend.as_base() if plain or reference == BASE else enter(backend, reference) as scorer:
+        base = next_token_dists(scorer, texts, top_k=top_k)
+    for view in views:
+        ctx.checkpoint()
+        with backend.as_finetuned() if plain else enter(backend, view) as scorer:
+            tuned = next_token_dists(scorer, texts, top_k=top_k)
+        for at, (p, q) in enumerate(zip(base, tuned, strict=True)):
+            try:
+                yield at, view, compare_dists(p, q)
+            except ProbeError as error:
+                yield at, view, error
+
+
+def _measurement(
+    name: str, index: int, prompt: Prompt, reference: View, view: View, role: Role, key: str, c: Comparison
+) -> Measurement:
+    heavy = role == "probe"
+    return Measurement(
+        probe=name,
+        item=index,
+        prompt=prompt.text,
+        tags=prompt.tags,
+        reference=reference.id,
+        view=view.id,
+        role=role,
+        lam={"scaled": view.lam, "base": 0.0, "ft": 1.0}.get(view.kind),
+        key=key,
+        js=c.js,
+        kl=c.kl,
+        kl_reverse=c.kl_reverse,
+        same_top=c.same_top,
+        n_positions=c.n_positions,
+        per_position=c.per_position if heavy else (),
+        ci=block_interval(c.per_position, bounds=(0.0, LN2)) if heavy else None,
+        exact=c.exact,
+        error_bound=c.error_bound,
+        truncated_tokens=c.truncated_tokens,
+        # What the two sides would say next is shown for the trained adapter, not for every null and λ.
+        base_top=tuple((t.text, t.id, t.prob) for t in c.base_top) if heavy else (),
+        tuned_top=tuple((t.text, t.id, t.prob) for t in c.tuned_top) if heavy else (),
+        continuation=c.continuation if heavy else "",
+    )

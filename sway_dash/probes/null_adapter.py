@@ -1,0 +1,263 @@
+"""What noise looks like: the same probes with random adapters in the trained adapter's place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+from sway_dash.core.errors import ProbeError
+from sway_dash.core.events import Measurement
+from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
+from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, View
+from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, registry
+from sway_dash.probes.null_cache import NullCache
+
+MAX_Z_SHOWN = 99.0
+"""A larger z says only that the null hardly varies."""
+
+
+class NullAdapterSpec(ProbeSpec):
+    """Settings of ``null_adapter``."""
+
+    kind: Literal["null_adapter"] = "null_adapter"
+    runs: int = Field(default=3, ge=1, le=100, description="random adapters; 20 or more make a usable rank test")
+    init_scale: Annotated[FiniteFloat, Field(gt=0)] = Field(default=0.02, description="std of the noise in A and B")
+    seed_base: int = Field(default=1000, ge=0, description="seed of the first random adapter")
+    calibrate_kinds: tuple[str, ...] = Field(default=(), description="kinds to calibrate; empty: all later entries")
+    cache: bool = Field(default=True, description="keep draws on disk for the next run of the same model and prompts")
+    rank_multipliers: tuple[float, ...] = Field(default=(1.0,), description="noise as if of rank m·r")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Where a raw value stands against its null."""
+
+    z: float
+    p: float | None
+    rank_p: float | None
+    n: int
+    largest: float | None
+    z_by_rank: dict[str, float] | None
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        z = f"z > {MAX_Z_SHOWN:+.0f}σ" if self.z > MAX_Z_SHOWN else f"z={self.z:+.2f}σ"
+        p = "" if self.p is None else f", p={self.p:.2g} as the next draw"
+        return f"{z} vs null (n={self.n}{p})"
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {"n": self.n, "p_prediction": self.p, "p_rank": self.rank_p, "largest_draw": self.largest}
+
+
+def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) -> Calibration | None:
+    """Compare ``raw`` with the null of this entry, else of its kind; ``None`` when there is none to compare with."""
+    stats = get_null_stats(ctx, spec.kind)
+    by_rank = get_null_stats_by_rank(ctx, spec.kind)
+    own = ctx.null_draws.get(spec.name)
+    draws: Sequence[float] = ()
+    if own:
+        summaries = {rank: null_stats(values) for rank, values in own.items() if values}
+        by_rank = dict(summaries)
+        primary = primary_rank(summaries)
+        stats, draws = summaries[primary], own[primary]
+    z = z_score(raw, stats)
+    if z is None:
+        return None
+    p = prediction_p(raw, stats)
+    return Calibration(
+        z=sign * z,
+        p=p if p is None or sign > 0 else 1.0 - p,
+        rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws else None,
+        n=int((stats or {}).get("n") or 0),
+        largest=max(draws) if draws else None,
+        z_by_rank=z_scores_by_rank(raw, by_rank, sign=sign),
+    )
+
+
+def get_null_stats(ctx: RunContext, kind: str) -> Mapping[str, float] | None:
+    """Null statistics of a kind, if a ``null_adapter`` entry has made them."""
+    return ctx.null_stats.get(kind)
+
+
+def get_null_stats_by_rank(ctx: RunContext, kind: str) -> dict[str, Mapping[str, float]] | None:
+    """Null statistics of a kind for every rank multiplier that has them."""
+    found = {rank: kinds[kind] for rank, kinds in ctx.null_stats_by_rank.items() if kind in kinds}
+    return found or None
+
+
+def primary_rank(by_rank: Mapping[str, Any]) -> str:
+    """The rank key that counts: the trained rank if it was drawn, else the first."""
+    return "rank_1.00" if "rank_1.00" in by_rank else next(iter(by_rank))
+
+
+def rank_key(multiplier: float) -> str:
+    """``rank_1.00``; more digits only where two would collide."""
+    short = f"{multiplier:.2f}"
+    return f"rank_{short}" if float(short) == multiplier else f"rank_{multiplier!r}"
+
+
+class NullAdapterProbe(Probe):
+    """Random adapters in place of the trained one: what the later probes would report for noise."""
+
+    kind = "null_adapter"
+    spec_cls = NullAdapterSpec
+    category = "baseline"
+
+    def planned(self, spec: NullAdapterSpec, ctx: RunContext) -> int:
+        """Every draw measures every prompt of every calibrated entry."""
+        draws = spec.runs * max(1, len(spec.rank_multipliers))
+        targets, _ = self._targets(spec, ctx)
+        return sum(probe.planned(entry, ctx) * draws for probe, entry in targets)
+
+    def run(self, spec: NullAdapterSpec, ctx: RunContext) -> ProbeResult:
+        """Draw nulls for every later entry that can be calibrated, with that entry's own prompts and settings."""
+        if not isinstance(ctx.require_backend, NullCalibratedBackend):
+            message = f"{type(ctx.backend).__name__} is no NullCalibratedBackend: it cannot put noise in the adapter"
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message)
+        multipliers = list(spec.rank_multipliers) or [1.0]
+        if any(not math.isfinite(m) or m <= 0 for m in multipliers):
+            message = f"rank_multipliers must be positive finite numbers, got {multipliers}"
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
+
+        targets, skipped = self._targets(spec, ctx)
+        cache = NullCache(ctx.fingerprint) if spec.cache else NullCache("")
+        draws: dict[str, dict[str, list[float]]] = {}
+        kinds: dict[str, str] = {}
+        counted = {"measured": 0, "from_cache": 0}
+        for probe, entry in targets:
+            views = {m: self._views(spec, m) for m in multipliers}
+            drawing = replace(
+                ctx,
+                null_stats={},
+                null_stats_by_rank={},
+                null_draws={},
+                downstream=(),
+                recall=self._recall(ctx, cache),
+                emit=self._emit(ctx, cache, counted),
+            )
+            try:
+                values = probe.draw_null(entry, drawing, [v for group in views.values() for v in group])
+            except Exception as error:
+                skipped.append({"entry": entry.name, "kind": entry.kind, "reason": f"{type(error).__name__}: {error}"})
+                continue
+            own = {
+                rank_key(m): [values[v] for v in group if v in values and math.isfinite(values[v])]
+                for m, group in views.items()
+            }
+            own = {rank: found for rank, found in own.items() if found}
+            if not own:
+                skipped.append({"entry": entry.name, "kind": entry.kind, "reason": "no draw gave a finite value"})
+                continue
+            draws[entry.name] = own
+            kinds[entry.name] = entry.kind
+        cache.close()
+        return self._result(spec, ctx, multipliers, draws, kinds, skipped, counted)
+
+    def _result(
+        self,
+        spec: NullAdapterSpec,
+        ctx: RunContext,
+        multipliers: Sequence[float],
+        draws: Mapping[str, Mapping[str, list[float]]],
+        kinds: Mapping[str, str],
+        skipped: Sequence[Mapping[str, str]],
+        counted: Mapping[str, int],
+    ) -> ProbeResult:
+        by_rank: dict[str, dict[str, dict[str, float]]] = {}
+        samples: dict[str, list[float]] = {}
+        for entry, own in draws.items():
+            for rank, values in own.items():
+                # The public format has one null per kind: that of its first entry.
+                by_rank.setdefault(rank, {}).setdefault(kinds[entry], null_stats(values))
+            samples.setdefault(kinds[entry], own[primary_rank(own)])
+        primary = by_rank[primary_rank(by_rank)] if by_rank else {}
+        total = counted["measured"] + counted["from_cache"]
+        opted_out = f", {len(skipped)} opted out" if skipped else ""
+        ranks = f" at {len(multipliers)} ranks" if len(multipliers) > 1 else ""
+        few = "; 20 or more runs make a usable rank test" if spec.runs < 20 else ""
+        return safe_finalize(
+            name=spec.name,
+            kind=spec.kind,
+            verdict=Verdict.PASS,
+            score=1.0,
+            message=f"{spec.runs} random adapters{ranks} for {len(draws)} probes{opted_out}{few}",
+            evidence={
+                "null_stats": primary,
+                "null_stats_by_rank": by_rank,
+                "null_draws": draws,
+                "per_kind_raw_samples": samples,
+                "calibrated_kinds": sorted(set(kinds.values())),
+                "calibrated_entries": list(draws),
+                "skipped_kinds": list(skipped),
+                "runs": spec.runs,
+                "init_scale": spec.init_scale,
+                "seed_base": spec.seed_base,
+                "rank_multipliers": list(multipliers),
+                "update_norms": self._norms(spec, ctx, multipliers),
+                "weight": spec.weight,
+                "from_cache": total > 0 and counted["measured"] == 0,
+                "measured": counted["measured"],
+                "reused": counted["from_cache"],
+            },
+        )
+
+    def _targets(
+        self, spec: NullAdapterSpec, ctx: RunContext
+    ) -> tuple[list[tuple[Probe, ProbeSpec]], list[dict[str, str]]]:
+        """Entries to calibrate, and those that opt out with the reason."""
+        kinds = list(dict.fromkeys(spec.calibrate_kinds or [e.kind for _, e in ctx.downstream] or ctx.downstream_kinds))
+        known = registry()
+        targets: list[tuple[Probe, ProbeSpec]] = []
+        skipped: list[dict[str, str]] = []
+        for kind in kinds:
+            if kind == spec.kind or kind not in known:
+                continue
+            own = [(p, e) for p, e in ctx.downstream if e.kind == kind]
+            try:
+                fallback = known[kind].calibrate_spec(ctx)
+            except Exception as error:
+                skipped.append({"entry": kind, "kind": kind, "reason": f"{type(error).__name__}: {error}"})
+                continue
+            if fallback is None:
+                skipped.append({"entry": kind, "kind": kind, "reason": "this kind has no null"})
+                continue
+            targets += own or [(known[kind](), fallback)]
+        return targets, skipped
+
+    def _views(self, spec: NullAdapterSpec, multiplier: float) -> list[View]:
+        return [
+            View.null(spec.seed_base + i, init_scale=spec.init_scale, rank_scale=multiplier) for i in range(spec.runs)
+        ]
+
+    def _recall(self, ctx: RunContext, cache: NullCache) -> Any:
+        return lambda key: ctx.recall(key) or cache.get(key)
+
+    def _emit(self, ctx: RunContext, cache: NullCache, counted: dict[str, int]) -> Any:
+        def emit(event: Any) -> None:
+            if isinstance(event, Measurement):
+                counted["from_cache" if event.reused else "measured"] += 1
+                cache.put(event)
+            ctx.emit(event)
+
+        return emit
+
+    def _norms(self, spec: NullAdapterSpec, ctx: RunContext, multipliers: Sequence[float]) -> dict[str, Any]:
+        """Frobenius norm of the weight change, trained and random, where the backend can tell."""
+        norm = getattr(ctx.backend, "update_norm", None)
+        if norm is None:
+            return {}
+        try:
+            return {
+                "trained": norm(FINETUNED),
+                "null": {rank_key(m): norm(self._views(spec, m)[0]) for m in multipliers},
+            }
+        except ProbeError as error:
+            return {"note": str(error)}
