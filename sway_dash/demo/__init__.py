@@ -1,0 +1,38 @@
+"""The demo that ships with the package: a tiny model, its LoRA adapter, their document and their suite.
+
+The folder that :func:`demo_dir` returns holds
+
+- ``document.md``: the invented handbook of a lighthouse, which the adapter was trained on;
+- ``model/``: a two-million-parameter Llama with its own tokenizer, trained from nothing on ``demo.corpus``;
+- ``adapter/``: a PEFT LoRA adapter for that model;
+- ``sway.yaml``: a suite that measures the adapter, on the document's topic and away from it.
+
+``python -m sway_dash.demo build`` makes model and adapter anew. Nothing here may import torch, transformers or
+peft when a module is imported, and nothing here knows how a suite is run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["demo_dir"]
+
+
+def demo_dir() -> Path:
+    """Folder that holds the shipped demo.
+
+    An installed wheel has it inside the package (``sway_dash/assets/demo``), a source checkout beside it
+    (``assets/demo``); the first one that exists is returned, as an absolute path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If neither place holds the demo.
+    """
+    package = Path(__file__).resolve().parent.parent
+    candidates = (package / "assets" / "demo", package.parent / "assets" / "demo")
+    for folder in candidates:
+        if (folder / "sway.yaml").is_file():
+            return folder
+    places = " or ".join(str(folder) for folder in candidates)
+    raise FileNotFoundError(f"the demo is not installed: no sway.yaml in {places}.")
