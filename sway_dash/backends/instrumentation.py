@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO, TypeVar, runtime_checkable
+from typing import Any, Final, TextIO, TypeVar
 
 import numpy as np
 
@@ -210,13 +210,6 @@ def _free_name(path: Path) -> Path:
     while (other := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists():
         n += 1
     return other
-
-
-@runtime_checkable
-class Instrumented(Protocol):
-    """A backend that counts and remembers."""
-
-    instrumentation: BackendInstrumentation
 
 
 class BackendInstrumentation:

@@ -49,10 +49,9 @@ class RunStarted(_Event):
     sway_version: str = ""
     seed: int = 0
     determinism: dict[str, Any] | None = None
-    environment: dict[str, Any] = Field(default_factory=dict)
     probes: tuple[PlannedProbe, ...] = ()
-    resumed: int = 0
-    """Measurements taken over from an earlier attempt."""
+    resumed: bool = False
+    """This is another attempt at the same run: what was measured before is taken over, not measured again."""
 
 
 class Phase(_Event):
@@ -62,6 +61,13 @@ class Phase(_Event):
     phase: Literal["loading", "preflight", "probe"]
     name: str = ""
     detail: str = ""
+
+
+class ModelReady(_Event):
+    """The model is in memory; what exactly it is (``Describable.describe`` and package versions)."""
+
+    type: Literal["model_ready"] = "model_ready"
+    environment: dict[str, Any] = Field(default_factory=dict)
 
 
 class Measurement(_Event):
@@ -172,6 +178,7 @@ class RunFailed(_Event):
 Event = Annotated[
     RunStarted
     | Phase
+    | ModelReady
     | Measurement
     | ItemFailed
     | CacheAccess

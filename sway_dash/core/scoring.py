@@ -215,6 +215,15 @@ class PreflightCheckable(Protocol):
 
 
 @runtime_checkable
+class IdentityCheckable(Protocol):
+    """Can say whether the adapter changes anything at all."""
+
+    def identical_views(self) -> Sequence[str]:
+        """Return nothing if some logit differs, else the likely causes, most likely first."""
+        ...
+
+
+@runtime_checkable
 class ExactComparer(Protocol):
     """Compares views over the whole vocabulary, where the logits live."""
 

@@ -17,8 +17,8 @@ from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_sc
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, registry
 from sway_dash.probes.null_cache import NullCache
 
-MAX_Z_SHOWN = 99.0
-"""A larger z says only that the null hardly varies."""
+MAX_Z = 99.0
+"""Larger z are cut: they say only that the null hardly varies, not how large the effect is."""
 
 
 class NullAdapterSpec(ProbeSpec):
@@ -47,7 +47,7 @@ class Calibration:
     @property
     def sentence(self) -> str:
         """The comparison in words."""
-        z = f"z > {MAX_Z_SHOWN:+.0f}σ" if self.z > MAX_Z_SHOWN else f"z={self.z:+.2f}σ"
+        z = f"z ≥ {MAX_Z:+.0f}σ" if self.z >= MAX_Z else f"z={self.z:+.2f}σ"
         p = "" if self.p is None else f", p={self.p:.2g} as the next draw"
         return f"{z} vs null (n={self.n}{p})"
 
@@ -73,7 +73,7 @@ def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) 
         return None
     p = prediction_p(raw, stats)
     return Calibration(
-        z=sign * z,
+        z=min(max(sign * z, -MAX_Z), MAX_Z),
         p=p if p is None or sign > 0 else 1.0 - p,
         rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws else None,
         n=int((stats or {}).get("n") or 0),

@@ -86,8 +86,6 @@ def check_entries(spec: SwaySpec, *, source: str | None = None, text: str | None
             problems.append((("suite", index, "name"), message))
         first.setdefault(settings.name, index)
         built.append((probe, settings))
-    if not spec.suite:
-        problems.append((("suite",), "the suite has no probes: add an entry such as {name: moved, kind: delta_kl, …}"))
     if problems:
         lines = parse_yaml(text, source=source or "")[1] if text else {}
         raise _error(problems, lines, source)
@@ -99,7 +97,11 @@ def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]
     source = Path(path).expanduser().resolve()
     text = _read(source)
     spec = loads(text, source=str(source), folder=source.parent)
-    return spec, check_entries(spec, source=str(source), text=text)
+    built = check_entries(spec, source=str(source), text=text)
+    if not built:
+        message = "suite: there are no probes; add an entry such as {name: moved, kind: delta_kl, prompts: [...]}"
+        raise SpecValidationError(message, source=str(source))
+    return spec, built
 
 
 def _error(problems: Sequence[Problem], lines: Lines, source: str | None) -> SpecValidationError:

@@ -1,0 +1,138 @@
+"""Running a suite into a run folder: the one way for command line, dashboard worker and notebooks.
+
+``python -m sway_dash.suite.execute RUN_FOLDER`` runs (or resumes) a folder that exists; that is the worker process.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sway_dash import backends
+from sway_dash.core.errors import RunCancelled, SpecValidationError, SwayError
+from sway_dash.core.events import RunFailed
+from sway_dash.core.result import SuiteResult, SwayScore
+from sway_dash.core.scoring import DifferentialBackend
+from sway_dash.report.json_io import to_json
+from sway_dash.suite.loader import check_entries, loads
+from sway_dash.suite.runner import OnEvent, run_opening
+from sway_dash.suite.score import compute
+from sway_dash.suite.spec import SwaySpec
+from sway_dash.suite.store import TRACE, RunFolder
+
+
+def execute(
+    folder: RunFolder,
+    *,
+    on_event: OnEvent | None = None,
+    cancel: Callable[[], bool] | None = None,
+    trace_path: Path | None = None,
+    device: str | None = None,
+    resume: bool = False,
+) -> tuple[SuiteResult, SwayScore]:
+    """Run the suite of a folder and leave everything in it; the model is loaded and given back here.
+
+    Raises what :func:`sway_dash.suite.runner.run` raises, and ``SwayError`` when the model cannot be loaded; the folder
+    holds the partial result then, too.
+    """
+    spec = folder_spec(folder, device=device)
+    recall = folder.measurements() if resume else {}
+    folder.claim()
+    opened: list[DifferentialBackend] = []
+
+    def listen(event: Any) -> None:
+        folder.append(event)
+        if on_event is not None:
+            on_event(event)
+
+    def stop() -> bool:
+        return folder.stop_requested() or (cancel is not None and cancel())
+
+    try:
+        result = run_opening(
+            spec,
+            lambda: open_backend(spec),
+            spec_path=str(folder.meta().get("spec_path") or ""),
+            trace_path=trace_path or folder.path / TRACE,
+            on_event=listen,
+            cancel=stop,
+            recall=recall,
+            run_id=folder.id,
+            on_backend=opened.append,
+        )
+    finally:
+        folder.close()
+        for backend in opened:
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
+        _save_result(folder, spec)
+    return result, compute(result, weights=spec.defaults.score_weights)
+
+
+def open_backend(spec: SwaySpec) -> DifferentialBackend:
+    """Load what a suite compares: one model with its adapter, or two models when ``differential`` is false."""
+    if not spec.defaults.differential:
+        return backends.build_two_separate(spec.models)
+    if spec.models.ft.kind == "hf" and spec.models.ft.adapter is None:
+        msg = (
+            "models.ft has no adapter: give adapter: <folder>, or, for a full fine-tune, put the tuned model's folder"
+            " into models.ft.base and set defaults.differential: false"
+        )
+        raise SpecValidationError(msg)
+    return backends.build(spec.models.ft)
+
+
+def folder_spec(folder: RunFolder, *, device: str | None = None) -> SwaySpec:
+    """The suite of a run folder, checked, with paths resolved; ``device`` replaces that of both models."""
+    text = folder.spec_text()
+    source = str(folder.meta().get("spec_path") or folder.path / "spec.yaml")
+    spec = loads(text, source=source, folder=folder.base_dir())
+    check_entries(spec, source=source, text=text)
+    if device is None:
+        return spec
+    models = spec.models.model_copy(
+        update={side: getattr(spec.models, side).model_copy(update={"device": device}) for side in ("base", "ft")}
+    )
+    return spec.model_copy(update={"models": models})
+
+
+def _save_result(folder: RunFolder, spec: SwaySpec) -> None:
+    """Write ``result.json`` from what is on disk, so that a stopped or failed run has one, too."""
+    if folder.error:
+        return
+    result = folder.fold().result()
+    try:
+        folder.write_result(to_json(result, compute(result, weights=spec.defaults.score_weights)))
+    except OSError as error:
+        folder.error = f"result.json could not be written: {error.strerror or error}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the folder named on the command line; the exit code is 0 unless the run failed."""
+    args = sys.argv[1:] if argv is None else argv
+    folder = RunFolder.open(args[0])
+    # A stop signal from the system ends the run like the stop file: after the current batch, with a result.
+    signal.signal(signal.SIGTERM, lambda *_: folder.request_stop())
+    try:
+        execute(folder, resume="--resume" in args)
+    except (SwayError, RunCancelled) as error:
+        if folder.fold().started is None:
+            folder.append(RunFailed(message=str(error)))
+            folder.close()
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        with suppress(OSError):
+            folder.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""From events to a result: one function for live, finished, stopped, crashed and replayed runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sway_dash.core.errors import SpecValidationError
+from sway_dash.core.events import (
+    Event,
+    ItemFailed,
+    Measurement,
+    ModelReady,
+    Phase,
+    PlannedProbe,
+    ProbeFinished,
+    RunCancelledEvent,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+from sway_dash.core.result import DeterminismReport, ProbeResult, SuiteResult, Verdict, jsonable
+from sway_dash.probes import build_probe
+from sway_dash.probes.base import RunContext
+
+PREFLIGHT = "__preflight__"
+"""Name of the row that stands alone when the model is not fit to be measured."""
+
+
+class Fold:
+    """Takes events in order; gives the result so far at any time."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self.started: RunStarted | None = None
+        self.environment: dict[str, Any] = {}
+        self.phase: Phase | None = None
+        self.status = "running"
+        self.reason = ""
+        self.last_ts = 0.0
+        self.backend_stats: dict[str, Any] = {}
+        self.warnings: list[Warned] = []
+        self.measurements: dict[str, list[Measurement]] = {}
+        self.failed_items: list[ItemFailed] = []
+        self.done = 0
+        self._finished: dict[str, ProbeResult] = {}
+
+    @property
+    def planned(self) -> tuple[PlannedProbe, ...]:
+        """The probes of the run, in order."""
+        return self.started.probes if self.started else ()
+
+    @property
+    def total(self) -> int:
+        """Measurements planned over all probes."""
+        return sum(p.measurements for p in self.planned if p.enabled)
+
+    def add(self, event: Event) -> None:
+        """Take one event. Another ``RunStarted`` begins another attempt at the same run and clears the state."""
+        if isinstance(event, RunStarted):
+            self._clear()
+            self.started = event
+        elif isinstance(event, Measurement):
+            self.measurements.setdefault(event.probe, []).append(event)
+            self.done += 1
+        elif isinstance(event, ItemFailed):
+            self.failed_items.append(event)
+            self.done += 1
+        elif isinstance(event, ProbeFinished):
+            result = probe_from_dict(event.result)
+            self._finished[result.name] = result
+        elif isinstance(event, Phase):
+            self.phase = event
+        elif isinstance(event, ModelReady):
+            self.environment = event.environment
+        elif isinstance(event, Warned):
+            self.warnings.append(event)
+        elif isinstance(event, RunFinished | RunCancelledEvent | RunFailed):
+            self.backend_stats = event.backend_stats
+            self._end(event)
+        self.last_ts = max(self.last_ts, event.ts)
+
+    def extend(self, events: Iterable[Event]) -> Fold:
+        """Take many events; returns itself."""
+        for event in events:
+            self.add(event)
+        return self
+
+    def own(self, probe: str) -> list[Measurement]:
+        """Measurements behind a probe's own value, without its null draws."""
+        return [m for m in self.measurements.get(probe, []) if m.role != "null"]
+
+    def result(self) -> SuiteResult:
+        """The result so far. A probe that was interrupted is judged over what was measured and marked partial."""
+        start = self.started or RunStarted()
+        null_stats: dict[str, Any] = {}
+        for result in self._finished.values():
+            if result.kind == "null_adapter":
+                null_stats.update(result.evidence.get("null_stats") or {})
+        determinism = start.determinism
+        return SuiteResult(
+            spec_path=start.spec_path,
+            started_at=_moment(start.ts),
+            finished_at=_moment(max(self.last_ts, start.ts)),
+            base_model_id=start.base_model_id,
+            adapter_id=start.adapter_id,
+            sway_version=start.sway_version,
+            probes=tuple(self._probes()),
+            null_stats=null_stats,
+            determinism=None
+            if determinism is None
+            else DeterminismReport(determinism["class"], determinism["seed"], tuple(determinism["notes"])),
+            backend_stats=self.backend_stats,
+            run_id=start.run_id,
+            status=self.status,
+            warnings=tuple(w.message for w in self.warnings),
+            environment=self.environment,
+        )
+
+    def _end(self, event: RunFinished | RunCancelledEvent | RunFailed) -> None:
+        if isinstance(event, RunFinished):
+            self.status = "finished"
+        elif isinstance(event, RunCancelledEvent):
+            self.status, self.reason = "cancelled", event.reason
+        else:
+            self.status, self.reason = "failed", event.message
+
+    def _probes(self) -> Iterable[ProbeResult]:
+        if PREFLIGHT in self._finished:
+            yield self._finished[PREFLIGHT]
+            return
+        for planned in self.planned:
+            if planned.name in self._finished:
+                yield self._finished[planned.name]
+            elif own := self.own(planned.name):
+                yield self._partial(planned, own)
+            elif self.status != "running":
+                why = f"not run: the run was {self.status}" + (f" ({self.reason})" if self.reason else "")
+                yield ProbeResult(planned.name, planned.kind, Verdict.SKIP, None, message=why)
+
+    def _partial(self, planned: PlannedProbe, own: list[Measurement]) -> ProbeResult:
+        done = {"done": len(own), "planned": planned.measurements}
+        text = f"partial: {len(own)} of {planned.measurements} measurements"
+        try:
+            probe, spec = build_probe(planned.entry)
+            judged = probe.judge(spec, self._context(), own)
+        except SpecValidationError as error:
+            judged, text = None, f"{text}; {error}"
+        if judged is None:
+            evidence = {"partial": done}
+            return ProbeResult(planned.name, planned.kind, Verdict.SKIP, None, evidence=evidence, message=text)
+        judged = probe_from_dict(probe_to_dict(judged))
+        # Over part of the prompts nothing can be asserted, however the numbers look.
+        verdict = Verdict.ERROR if judged.verdict is Verdict.ERROR else Verdict.WARN
+        return replace(
+            judged,
+            verdict=verdict,
+            evidence={**judged.evidence, "partial": done},
+            message=f"{text}; {judged.message}",
+        )
+
+    def _context(self) -> RunContext:
+        ctx = RunContext(seed=self.started.seed if self.started else 0)
+        for result in self._finished.values():
+            if result.kind == "null_adapter":
+                ctx = with_null(ctx, result)
+        return ctx
+
+
+def fold(events: Iterable[Event]) -> SuiteResult:
+    """Result of a stream of events."""
+    return Fold().extend(events).result()
+
+
+def with_null(ctx: RunContext, result: ProbeResult) -> RunContext:
+    """Hand a ``null_adapter`` result to the probes after it, read-only."""
+    from types import MappingProxyType
+
+    evidence = result.evidence
+    if not evidence.get("null_stats"):
+        return ctx
+    by_rank = {rank: dict(kinds) for rank, kinds in ctx.null_stats_by_rank.items()}
+    for rank, kinds in (evidence.get("null_stats_by_rank") or {}).items():
+        by_rank.setdefault(rank, {}).update(kinds)
+    return replace(
+        ctx,
+        null_stats=MappingProxyType({**ctx.null_stats, **evidence["null_stats"]}),
+        null_stats_by_rank=MappingProxyType(by_rank),
+        null_draws=MappingProxyType({**ctx.null_draws, **(evidence.get("null_draws") or {})}),
+    )
+
+
+def probe_to_dict(result: ProbeResult) -> dict[str, Any]:
+    """All fields of a probe result, JSON-ready."""
+    return {f.name: jsonable(getattr(result, f.name)) for f in fields(result)}
+
+
+def probe_from_dict(data: dict[str, Any]) -> ProbeResult:
+    """Inverse of :func:`probe_to_dict`; unknown keys of a newer version are ignored."""
+    known = {f.name for f in fields(ProbeResult)}
+    values = {k: v for k, v in data.items() if k in known}
+    ci = values.get("ci_95")
+    values["ci_95"] = (float(ci[0]), float(ci[1])) if isinstance(ci, list | tuple) and len(ci) == 2 else None
+    values["verdict"] = Verdict(values["verdict"])
+    return ProbeResult(**values)
+
+
+def _moment(ts: float) -> datetime:
+    return datetime.fromtimestamp(ts, UTC)

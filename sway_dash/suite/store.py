@@ -1,0 +1,290 @@
+"""Run folders: everything about a run on disk, append-only, readable while it is written and after a crash.
+
+::
+
+    <root>/<run id>/
+        run.json       what this run is: id, name, spec path, process; written whole, then renamed
+        spec.yaml      the suite as given, byte for byte
+        events.jsonl   core.events, one a line
+        trace.jsonl    scoring calls in the public trace format
+        result.json    the finished result in the public format
+        stop           its presence asks the run to stop
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import ValidationError
+
+from sway_dash.core.errors import SpecValidationError, SwayError
+from sway_dash.core.events import EVENT, TERMINAL, CacheAccess, Event, Measurement
+from sway_dash.core.result import SuiteResult
+from sway_dash.suite.fold import Fold
+
+META, SPEC, EVENTS, TRACE, RESULT, STOP = (
+    "run.json",
+    "spec.yaml",
+    "events.jsonl",
+    "trace.jsonl",
+    "result.json",
+    "stop",
+)
+
+
+class RunFolderError(SwayError):
+    """A run folder cannot be made or read."""
+
+
+def runs_root() -> Path:
+    """``$SWAY_RUNS_DIR``, else ``~/sway-runs``."""
+    own = os.environ.get("SWAY_RUNS_DIR")
+    return Path(own).expanduser() if own else Path.home() / "sway-runs"
+
+
+def new_run_id() -> str:
+    """A name that sorts by time and starts with a letter (so that no URL parser takes it for a number)."""
+    return f"r-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+@dataclass
+class EventTail:
+    """Reads what has been appended to an event file since the last look; never splits a line."""
+
+    path: Path
+    offset: int = 0
+    skipped: int = 0
+    """Complete lines that were not readable."""
+    torn: bool = field(default=False)
+    """The file ends in the middle of a line."""
+
+    def read(self) -> list[Event]:
+        """Return the events of all complete new lines."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                chunk = file.read()
+        except FileNotFoundError:
+            return []
+        end = chunk.rfind(b"\n") + 1
+        self.torn = end < len(chunk)
+        self.offset += end
+        events: list[Event] = []
+        for line in chunk[:end].splitlines():
+            if not line.strip():
+                continue
+            try:
+                events.append(EVENT.validate_json(line))
+            except ValidationError:
+                self.skipped += 1
+        return events
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.error: str | None = None
+        self._file: TextIO | None = None
+        self._flushed = 0.0
+
+    # -- making and finding ---------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        spec_text: str,
+        *,
+        root: Path | None = None,
+        name: str = "",
+        base_dir: Path | None = None,
+        spec_path: str = "",
+    ) -> RunFolder:
+        """Make a folder for a new run. ``base_dir`` is what relative paths in the suite are relative to."""
+        root = root or runs_root()
+        run_id = new_run_id()
+        folder = cls(root / run_id)
+        try:
+            folder.path.mkdir(parents=True)
+            (folder.path / SPEC).write_text(spec_text, encoding="utf-8")
+        except OSError as error:
+            msg = f"cannot write to {root}: {error.strerror or error}; set SWAY_RUNS_DIR to a folder you can write to"
+            raise RunFolderError(msg) from None
+        folder.write_meta(
+            id=run_id,
+            name=name or run_id,
+            created_at=time.time(),
+            spec_path=spec_path,
+            base_dir=str(base_dir or Path.cwd()),
+        )
+        return folder
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """An existing folder; ``RunFolderError`` if it holds no run."""
+        folder = cls(Path(path))
+        if not (folder.path / META).is_file() and not (folder.path / EVENTS).is_file():
+            msg = f"{folder.path} is no run folder: it has neither {META} nor {EVENTS}"
+            raise RunFolderError(msg)
+        return folder
+
+    @property
+    def id(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.path.name
+
+    # -- describing -----------------------------------------------------------------------------
+
+    def meta(self) -> dict[str, Any]:
+        """What ``run.json`` says; empty when it is missing or torn."""
+        try:
+            data = json.loads((self.path / META).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def write_meta(self, **changes: Any) -> None:
+        """Update ``run.json`` in one step: a reader sees the old file or the new one."""
+        data = {**self.meta(), **changes}
+        temporary = self.path / f"{META}.{os.getpid()}.tmp"
+        temporary.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(self.path / META)
+
+    def claim(self) -> None:
+        """Say which process runs it, so that others can see whether it still lives; clears an old stop request."""
+        (self.path / STOP).unlink(missing_ok=True)
+        self.write_meta(pid=os.getpid(), host=socket.gethostname(), claimed_at=time.time())
+
+    def spec_text(self) -> str:
+        """The suite as given."""
+        try:
+            return (self.path / SPEC).read_text(encoding="utf-8")
+        except OSError as error:
+            msg = f"{self.path / SPEC} cannot be read: {error.strerror or error}"
+            raise SpecValidationError(msg) from None
+
+    def base_dir(self) -> Path:
+        """What relative paths of the suite are relative to (itself relative to the run folder, if it is)."""
+        return (self.path / str(self.meta().get("base_dir") or ".")).resolve()
+
+    def is_alive(self) -> bool:
+        """Whether the process that claimed the run still exists (only known on its own host)."""
+        meta = self.meta()
+        pid = meta.get("pid")
+        if not isinstance(pid, int) or meta.get("host") != socket.gethostname():
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return not _is_zombie(pid)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def append(self, event: Event) -> None:
+        """Append an event; a scoring call goes to the trace writer of the run instead.
+
+        When the disk refuses, ``error`` says so and the run goes on: its result is still in memory.
+        """
+        if isinstance(event, CacheAccess) or self.error:
+            return
+        try:
+            if self._file is None:
+                self._repair_last_line()
+                self._file = (self.path / EVENTS).open("a", encoding="utf-8")
+            self._file.write(event.model_dump_json() + "\n")
+            now = time.monotonic()
+            # Measurements come in bursts; everything else is rare and wanted at once.
+            if not isinstance(event, Measurement) or now - self._flushed > 0.1:
+                self._file.flush()
+                self._flushed = now
+            if isinstance(event, TERMINAL):
+                self.close()
+        except OSError as error:
+            self.error = f"{self.path / EVENTS} is not written any more: {error.strerror or error}"
+            with suppress(OSError):
+                self.close()
+
+    def write_result(self, text: str) -> None:
+        """Write ``result.json`` in one step. ``OSError`` is the caller's to report."""
+        temporary = self.path / f"{RESULT}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path / RESULT)
+
+    def close(self) -> None:
+        """Flush and close; may be called twice."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def request_stop(self) -> None:
+        """Ask the run to stop after its current batch."""
+        (self.path / STOP).touch()
+
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the run to stop."""
+        return (self.path / STOP).exists()
+
+    def _repair_last_line(self) -> None:
+        """End a torn last line of a crashed attempt, so that the next record starts on its own."""
+        path = self.path / EVENTS
+        if path.exists() and path.stat().st_size:
+            with path.open("rb+") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def tail(self) -> EventTail:
+        """A reader of this run's events from the beginning."""
+        return EventTail(self.path / EVENTS)
+
+    def fold(self) -> Fold:
+        """State of the run as its events tell it."""
+        return Fold().extend(self.tail().read())
+
+    def result(self) -> SuiteResult:
+        """Result so far. A run that ended without saying so (crash, kill) has the status ``interrupted``."""
+        from dataclasses import replace
+
+        result = self.fold().result()
+        if result.status == "running" and not self.is_alive():
+            return replace(result, status="interrupted")
+        return result
+
+    def measurements(self) -> dict[str, Measurement]:
+        """Measurements of all attempts by content key, for a resumed run."""
+        return {e.key: e for e in self.tail().read() if isinstance(e, Measurement) and e.key}
+
+
+def list_runs(root: Path | None = None) -> Iterator[RunFolder]:
+    """Run folders below ``root``, newest first."""
+    root = root or runs_root()
+    if not root.is_dir():
+        return
+    for path in sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.name, reverse=True):
+        if (path / META).is_file() or (path / EVENTS).is_file():
+            yield RunFolder(path)
+
+
+def _is_zombie(pid: int) -> bool:
+    """A killed worker whose parent has not collected it yet has a pid but does nothing (Linux only)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
