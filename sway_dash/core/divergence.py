@@ -30,11 +30,13 @@ def js_ln2() -> float:
 
 
 def kl(p: Probs, q: Probs) -> float:
-    """KL(p ‖ q) of two probability vectors; ``q`` is floored at 1e-12. ``ProbeError`` on NaN or infinity."""
+    """KL(p ‖ q) of two probability vectors; where ``q`` is 0 it counts as 1e-12. ``ProbeError`` on NaN or infinity."""
     _require_finite(p, q)
     held = p > 0
+    # Only zeros are replaced: a floor under small masses would make KL(p ‖ p) of a large vocabulary negative.
+    beside = np.where(q[held] > 0, q[held], _FLOOR)
     with np.errstate(over="ignore"):
-        value = float(np.sum(p[held] * (np.log(p[held]) - np.log(np.maximum(q[held], _FLOOR)))))
+        value = float(np.sum(p[held] * (np.log(p[held]) - np.log(beside))))
     if not math.isfinite(value):
         raise ProbeError("divergence", "the KL divergence is non-finite")
     return value

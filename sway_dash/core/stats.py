@@ -19,12 +19,13 @@ Samples = Sequence[float] | npt.NDArray[np.floating[Any]]
 
 
 def mean(samples: Iterable[float]) -> float:
-    """Exactly rounded mean; the mean of identical floats is that float. ``ValueError`` when empty."""
+    """Mean of a correctly rounded sum; the mean of identical floats is that float. ``ValueError`` when empty."""
     values = [float(v) for v in samples]
     if not values:
         msg = "the mean of no values is not defined"
         raise ValueError(msg)
-    return math.fsum(values) / len(values)
+    # The quotient can be off by its last bit: between the extremes it cannot.
+    return min(max(math.fsum(values) / len(values), min(values)), max(values))
 
 
 def bootstrap_ci(
