@@ -1,0 +1,283 @@
+"""How fast, how exact and how large scoring is. Prints one table; asserts nothing.
+
+    python -m tests.benchmarks.scoring                 # SmolLM2-135M on the CPU, fp32
+    python -m tests.benchmarks.scoring --device cuda   # a random-weight 1B Llama in bf16
+
+Every ratio is taken within one process, so it survives a slow or busy machine; absolute times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("SWAY_DISABLE_NULL_CACHE", "1")
+
+OPENINGS = (
+    "The weather in the mountains is", "To bake a loaf of bread you first", "Question: Who steers the Tarrowick Ferry?",
+    "My neighbour's dog", "In 1871 the first", "A good way to learn a language is", "The capital of France is",
+    "When the ferry leaves the harbour, the band", "She opened the letter and", "def fibonacci(n):",
+    "The most important thing about friendship", "On Sunday the brass band of", "Water boils at", "Once upon a time",
+)  # fmt: skip
+
+
+def prompts(n: int) -> list[str]:
+    """``n`` different short prompts, some 5 to 25 tokens each."""
+    tails = (
+        "",
+        " a little more",
+        " near the old harbour",
+        " and after a while they",
+        " because nobody had ever seen it",
+    )
+    return [f"{i}. {OPENINGS[i % len(OPENINGS)]}{tails[(i // len(OPENINGS)) % len(tails)]}" for i in range(n)]
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def matmul_flops(device: str, dtype: Any) -> float:
+    """FLOP/s of a plain square product, best of several."""
+    import torch
+
+    n = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+
+    def work() -> None:
+        _ = a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    work()
+    return 2 * n**3 / min(seconds(work) for _ in range(5))
+
+
+def forward_flops(model: Any, tokens: int, rows: int) -> float:
+    """FLOPs of ``tokens`` through the body and ``rows`` through the output matrix: 2 per weight."""
+    embedding = model.get_input_embeddings().weight.numel()
+    body = sum(p.numel() for p in model.parameters()) - embedding
+    head = model.get_output_embeddings().weight
+    if head is not model.get_input_embeddings().weight:
+        body -= head.numel()
+    return 2.0 * (body * tokens + head.numel() * rows)
+
+
+class Table:
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str]] = []
+
+    def add(self, what: str, value: str, goal: str = "") -> None:
+        self.rows.append((what, value, goal))
+        print(f"{what:<66} {value:>16}   {goal}", flush=True)
+
+
+@contextmanager
+def peak_memory() -> Iterator[dict[str, float]]:
+    """Largest resident size in the block over that at its start, bytes."""
+    import psutil
+
+    process = psutil.Process()
+    start = process.memory_info().rss
+    out = {"extra": 0.0}
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.05):
+            out["extra"] = max(out["extra"], process.memory_info().rss - start)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield out
+    finally:
+        stop.set()
+        thread.join()
+
+
+def reference_js(backend: Any, views: tuple[Any, Any], texts: list[str]) -> tuple[list[float], float]:
+    """One forward per prompt and view with all logits, divergence in float64; JS per prompt and the seconds."""
+    import torch
+
+    rows: dict[Any, list[Any]] = {}
+    start = time.perf_counter()
+    for view in views:
+        with backend.activate(view) as lm, torch.inference_mode():
+            rows[view] = [
+                lm.model(input_ids=lm.tokenizer(t, return_tensors="pt").input_ids.to(lm.device), use_cache=False)
+                .logits[0, -1]
+                .double()
+                .log_softmax(-1)
+                for t in texts
+            ]
+    out = []
+    for lp, lq in zip(rows[views[1]], rows[views[0]], strict=True):
+        p, q = lp.exp(), lq.exp()
+        m = (0.5 * (p + q)).log()
+        out.append(float(0.5 * (p * (lp - m)).sum() + 0.5 * (q * (lq - m)).sum()))
+    return out, time.perf_counter() - start
+
+
+def batching(table: Table, backend: Any, device: str, dtype: Any) -> None:
+    from sway_dash.core.scoring import BASE, FINETUNED
+
+    peak = matmul_flops(device, dtype)
+    list(backend.compare(BASE, [FINETUNED], prompts(8)))
+    for n in (64, 256):
+        texts = prompts(n)
+        wanted, slow = reference_js(backend, (BASE, FINETUNED), texts)
+        times, got = [], []
+        for _ in range(3):
+            backend.instrumentation.cache.clear()
+            backend.clear_cache()
+            start = time.perf_counter()
+            found = {i: c for i, _, c in backend.compare(BASE, [FINETUNED], texts)}
+            times.append(time.perf_counter() - start)
+            got = [found[i].js for i in range(n)]
+        fast = statistics.median(times)
+        error = max(abs(a - b) for a, b in zip(got, wanted, strict=True))
+        tokens = sum(len(ids) for ids in backend.lm.tokenizer(texts).input_ids)
+        share = 2 * forward_flops(backend.lm.model, tokens, n) / fast / peak
+        table.add(f"{n} prompts, 2 views: one by one / batched", f"{slow / fast:.1f} x", ">= 8 x")
+        table.add(f"{n} prompts: scoring FLOP/s over a plain product's", f"{share:.0%}", ">= 55 %")
+        table.add(f"{n} prompts: largest |JS - float64 reference|", f"{error:.1e}", "<= 1e-5")
+        top256(table, backend, texts[:64], wanted[:64])
+
+
+def top256(table: Table, backend: Any, texts: list[str], wanted: list[float]) -> None:
+    from sway_dash.core.divergence import compare_dists
+
+    with backend.as_base() as view:
+        base = view.next_token_dist_batch(texts, top_k=256)
+    with backend.as_finetuned() as view:
+        tuned = view.next_token_dist_batch(texts, top_k=256)
+    found = [compare_dists(p, q) for p, q in zip(base, tuned, strict=True)]
+    error = max(abs(c.js - w) for c, w in zip(found, wanted, strict=True))
+    table.add("top-256 approximation: largest |JS - float64 reference|", f"{error:.1e}")
+    table.add("top-256 approximation: largest stated error bound", f"{max(c.error_bound for c in found):.1e}")
+
+
+def suite_cost(table: Table, backend: Any, n: int = 64) -> None:
+    from sway_dash.core.scoring import BASE, FINETUNED, View
+    from sway_dash.suite.loader import from_dict
+    from sway_dash.suite.runner import run
+
+    texts = prompts(n)
+    lambdas = [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
+    spec = from_dict(
+        {
+            "version": 1,
+            "models": {"base": {"base": "x"}, "ft": {"base": "x"}},
+            "suite": [
+                {"name": "null", "kind": "null_adapter", "runs": 3, "cache": False},
+                {"name": "first", "kind": "delta_kl", "prompts": texts},
+                {"name": "second", "kind": "delta_kl", "prompts": texts},
+                {"name": "lambda", "kind": "adapter_ablation", "prompts": texts, "lambdas": lambdas},
+            ],
+        }
+    )
+    views = [
+        BASE,
+        FINETUNED,
+        *(View.null(1000 + i) for i in range(3)),
+        *(View.scaled(x) for x in (0.25, 0.5, 0.75, 1.25)),
+    ]
+    alone = 0.0
+    for view in views:
+        backend.clear_cache()
+        with backend.activate(view) as lm:
+            alone += seconds(lambda lm=lm: list(lm.last_logprobs(texts)))
+    backend.clear_cache()
+    result = run(spec, backend, skip_preflight=True)
+    by_name = {p.name: p.duration_s for p in result.probes}
+    total = sum(by_name.values())
+    table.add(f"suite of 4 probes, {n} prompts: time over its {len(views)} views alone", f"{total / alone:.2f}")
+    # Both delta_kl entries are calibrated on the same prompts, so the second costs look-ups only.
+    fresh = seconds(lambda: (backend.clear_cache(), list(backend.compare(BASE, [FINETUNED], texts))))
+    table.add("second delta_kl on the same prompts over a fresh one", f"{by_name['second'] / fresh:.2%}", "< 2 %")
+    table.add("cache hit rate of the suite", f"{result.backend_stats['hit_rate']:.0%}")
+
+
+def memory(table: Table, backend: Any, n: int) -> None:
+    from sway_dash.core.scoring import BASE, FINETUNED
+
+    backend.clear_cache()
+    with peak_memory() as peak:
+        for _ in backend.compare(BASE, [FINETUNED], prompts(n)):
+            pass
+    table.add(f"memory over the loaded model, {n} prompts, 2 views", f"{peak['extra'] / 2**20:.0f} MiB", "bounded")
+    held = backend.cache_nbytes()
+    table.add("of which caches hold at the end", f"{held / 2**20:.0f} MiB")
+
+
+def open_smollm2() -> Any:
+    from sway_dash.backends import build
+    from sway_dash.core.model import ModelSpec
+    from tests.pretrained.conftest import cached_adapter, cached_model
+
+    base = cached_model()
+    spec = ModelSpec(base=str(base), adapter=cached_adapter(base), dtype="fp32", device="cpu")
+    return build(spec)
+
+
+def open_random_llama(device: str) -> Any:
+    """A 1B Llama with random weights and a random LoRA, in bf16."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from sway_dash.backends import build
+    from sway_dash.core.model import ModelSpec
+    from sway_dash.demo import demo_dir
+
+    folder = Path(tempfile.mkdtemp())
+    tokenizer = AutoTokenizer.from_pretrained(demo_dir() / "model")
+    config = LlamaConfig(
+        hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
+        num_key_value_heads=8, vocab_size=128_256, tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    tuned = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", init_lora_weights=False))
+    tuned.save_pretrained(folder / "adapter")
+    del model, tuned
+    spec = ModelSpec(base=str(folder / "model"), adapter=folder / "adapter", dtype="bf16", device=device)
+    return build(spec)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory-prompts", type=int, default=5000)
+    args = parser.parse_args()
+    import torch
+
+    table = Table()
+    on_gpu = args.device.startswith("cuda")
+    backend = open_random_llama(args.device) if on_gpu else open_smollm2()
+    name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {args.device} ({name}), numpy {np.__version__}\n")
+    batching(table, backend, "cuda" if on_gpu else "cpu", torch.bfloat16 if on_gpu else torch.float32)
+    suite_cost(table, backend)
+    memory(table, backend, args.memory_prompts)
+    backend.close()
+
+
+if __name__ == "__main__":
+    main()
