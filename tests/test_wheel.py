@@ -1,4 +1,4 @@
-"""What a user gets from the wheel: the package, the demo and the app, in an environment that has never seen the source."""
+"""What the wheel gives a user: package, demo and app, where the source has never been seen."""
 
 from __future__ import annotations
 
