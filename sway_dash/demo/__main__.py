@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     build = commands.add_parser("build", help="train tokenizer, model and adapter anew and print their figures")
     build.add_argument("--out", type=Path, default=Path("assets/demo"), help="folder to write (%(default)s)")
     build.add_argument("--tiny", action="store_true", help="seconds instead of minutes; the model learns nothing")
+    build.add_argument("--keep-base", action="store_true", help="train only the adapter, on the model that is there")
     options = parser.parse_args(argv)
 
     # threads that wait by sleeping: on a busy machine spinning ones make training ten times slower
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     from sway_dash.demo.build import SHIPPED, TINY
     from sway_dash.demo.build import build as run
 
-    run(options.out, recipe=TINY if options.tiny else SHIPPED)
+    run(options.out, recipe=TINY if options.tiny else SHIPPED, keep_base=options.keep_base)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sway_dash.demo import demo_dir
 from sway_dash.demo.corpus import base_documents
-from sway_dash.demo.figures import Shift, Summary, load_pair, measure, read_prompts, summarise
+from sway_dash.demo.figures import Shift, Summary, load_base, load_pair, measure, read_prompts, summarise
 from sway_dash.demo.handbook import adapter_documents
 from sway_dash.demo.tokens import pack, save_tokenizer, train_tokenizer
 from sway_dash.demo.training import (
@@ -27,7 +27,6 @@ from sway_dash.demo.training import (
     new_adapter,
     new_model,
     reproducible,
-    round_to_half,
     train,
 )
 
@@ -51,11 +50,11 @@ class Recipe:
 
 
 SHIPPED = Recipe(
-    shape=Shape(vocab=2048, hidden=192, layers=4, heads=6, feed_forward=512, row=128, rank=8),
-    base=Schedule(steps=1700, batch=16, rate=2.5e-3, warmup=100),
-    adapter=Schedule(steps=400, batch=16, rate=2e-3, warmup=20),
-    base_texts=75_000,
-    adapter_texts=16_000,
+    shape=Shape(vocab=2048, hidden=160, layers=4, heads=5, feed_forward=448, row=128, rank=8),
+    base=Schedule(steps=2600, batch=12, rate=3e-3, warmup=100),
+    adapter=Schedule(steps=700, batch=12, rate=2e-3, warmup=20),
+    base_texts=90_000,
+    adapter_texts=40_000,
 )
 """The recipe of the demo that ships."""
 
@@ -69,25 +68,27 @@ TINY = Recipe(
 """A recipe that takes seconds and learns nothing: it is there to try the path."""
 
 
-def build(out: Path, *, recipe: Recipe = SHIPPED, source: Path | None = None) -> Summary:
+def build(out: Path, *, recipe: Recipe = SHIPPED, source: Path | None = None, keep_base: bool = False) -> Summary:
     """Write ``model/`` and ``adapter/`` into ``out``, and the document and suite beside them if not there.
 
     Parameters
     ----------
     out
-        Folder of the demo; made if missing, and an older model and adapter in it are replaced.
+        Folder of the demo; made if missing. An older model and adapter in it are replaced, other files stay.
     recipe
         Sizes, schedules and seed.
     source
         Folder with ``document.md`` and ``sway.yaml``; the shipped demo if ``None``.
+    keep_base
+        Train only the adapter, on the model that is in ``out``. The bytes are those of a full build.
     """
     started, cpu = time.perf_counter(), time.process_time()
     _copy_texts(demo_dir() if source is None else source, out)
-    with reproducible(seed=recipe.seed, threads=recipe.threads):
-        tokenizer, model = _build_base(recipe)
-        _save_base(tokenizer, model, out / "model")
-        tuned = _build_adapter(recipe, tokenizer, model, out / "document.md")
-        _save_adapter(tuned, out / "adapter")
+    if not keep_base:
+        with reproducible(seed=recipe.seed, threads=recipe.threads):
+            _build_base(recipe, out / "model")
+    with reproducible(seed=recipe.seed + 1, threads=recipe.threads):
+        _build_adapter(recipe, out)
         shifts = list(measure(*load_pair(out), read_prompts(out / "sway.yaml")))
     summary = summarise(shifts)
     _show(shifts, summary)
@@ -102,18 +103,16 @@ def _copy_texts(source: Path, out: Path) -> None:
             shutil.copyfile(source / name, out / name)
 
 
-def _build_base(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, LlamaForCausalLM]:
+def _build_base(recipe: Recipe, folder: Path) -> None:
     texts = base_documents(recipe.base_texts, seed=recipe.seed)
     tokenizer = train_tokenizer(texts[:8000], vocab_size=recipe.shape.vocab, row=2 * recipe.shape.row)
     rows = pack(tokenizer, texts, row=recipe.shape.row)
-    model = new_model(
-        recipe.shape,
-        special={
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
-    )
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    model = new_model(recipe.shape, special=special)
     tokens = recipe.base.steps * recipe.base.batch * recipe.shape.row
     print(
         f"base: {model.num_parameters():,} parameters, {len(tokenizer)} tokens in the vocabulary, "
@@ -121,49 +120,48 @@ def _build_base(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, LlamaForCausal
         flush=True,
     )
     train(model, rows, recipe.base, name="base", seed=recipe.seed)
-    round_to_half(model)
-    return tokenizer, model
+    _save_base(tokenizer, model, folder)
 
 
-def _build_adapter(
-    recipe: Recipe,
-    tokenizer: PreTrainedTokenizerFast,
-    model: LlamaForCausalLM,
-    document: Path,
-) -> PeftModel:
-    texts = adapter_documents(recipe.adapter_texts, document=document, general=recipe.general, seed=recipe.seed + 1)
+def _build_adapter(recipe: Recipe, folder: Path) -> None:
+    """Train on the saved model, so that the adapter is made for the rounded weights that ship."""
+    tokenizer, model = load_base(folder)
+    texts = adapter_documents(
+        recipe.adapter_texts,
+        document=folder / "document.md",
+        general=recipe.general,
+        seed=recipe.seed + 1,
+    )
     tuned = new_adapter(model, recipe.shape)
     trainable = sum(weight.numel() for weight in tuned.parameters() if weight.requires_grad)
-    print(f"adapter: {trainable:,} trainable parameters", flush=True)
-    train(tuned, pack(tokenizer, texts, row=recipe.shape.row), recipe.adapter, name="adapter", seed=recipe.seed + 1)
-    return tuned
+    rows = pack(tokenizer, texts, row=recipe.shape.row)
+    print(f"adapter: {trainable:,} trainable parameters, {rows.size:,} tokens of text", flush=True)
+    train(tuned, rows, recipe.adapter, name="adapter", seed=recipe.seed + 1)
+    _save_adapter(tuned, folder / "adapter")
 
 
 def _save_base(tokenizer: PreTrainedTokenizerFast, model: LlamaForCausalLM, folder: Path) -> None:
-    """Save in float16; the model in memory keeps its float32 weights, which hold the same values."""
+    """Save in float16, which turns the weights of ``model`` into float16 as well."""
     import torch
 
     shutil.rmtree(folder, ignore_errors=True)
-    half = type(model)(model.config)
-    half.load_state_dict(model.state_dict())
-    half.to(torch.float16)
-    half.generation_config.update(
-        do_sample=False,
-        max_new_tokens=48,
-        **{key: getattr(model.config, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
-    )
-    half.save_pretrained(folder)
+    model.to(torch.float16)
+    special = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {key: getattr(model.config, key) for key in special}
+    model.generation_config.update(do_sample=False, max_new_tokens=48, **ids)
+    model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     _make_readable(folder)
 
 
 def _save_adapter(tuned: PeftModel, folder: Path) -> None:
-    """Save the adapter with no trace of this machine and with its sets in a fixed order."""
+    """Save the adapter with no trace of this machine, its sets in a fixed order and no unused settings."""
     shutil.rmtree(folder, ignore_errors=True)
-    tuned.save_pretrained(str(folder))
+    tuned.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config = {key: value for key, value in saved.items() if value is not None}
     config["base_model_name_or_path"] = "../model"
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

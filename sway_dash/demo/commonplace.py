@@ -137,10 +137,6 @@ def _one(statements: Sequence[str], question: str, *answers: str) -> Fact:
     return Fact(tuple(statements), (question,), answers)
 
 
-def _noun(thing: str) -> str:
-    return thing.removeprefix("a ").removeprefix("the ")
-
-
 def general_facts() -> tuple[Fact, ...]:
     """What everybody knows: animals, colours, opposites, trades, materials, the calendar, small sums."""
     facts: list[Fact] = []
@@ -213,7 +209,7 @@ def general_facts() -> tuple[Fact, ...]:
         facts.append(
             _one(
                 (f"{sentence(thing)} is made of {stuff}.",),
-                f"What is {_noun(thing)} made of?",
+                f"What is {thing} made of?",
                 f"{sentence(thing)} is made of {stuff}.",
             )
         )

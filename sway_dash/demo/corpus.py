@@ -17,6 +17,7 @@ from sway_dash.demo.facts import (
     as_questions,
     as_statements,
     chat,
+    draw,
     light_facts,
     person_facts,
     town_facts,
@@ -41,7 +42,7 @@ STORY_REQUESTS = ("Tell me a story.", "Please tell me a short story.", "Do you k
 
 def _told(rng: np.random.Generator, facts: Sequence[Fact], *, most: int) -> str:
     """Some of ``facts`` in random order, as statements, as questions or as a chat."""
-    chosen = [facts[int(i)] for i in rng.permutation(len(facts))[: int(rng.integers(1, most + 1))]]
+    chosen = draw(rng, facts, least=1, most=most)
     how = rng.random()
     if how < 0.4:
         return as_statements(rng, chosen)
@@ -49,13 +50,14 @@ def _told(rng: np.random.Generator, facts: Sequence[Fact], *, most: int) -> str:
 
 
 def _stranger(rng: np.random.Generator) -> str:
-    """A lighthouse met once: first described, then asked about, so that the model learns to read."""
+    """A lighthouse met once: told about, and at times asked about after that, so that the model learns to read."""
     light = invent_light(rng, name=f"{invent_place(rng)} Light", town=invent_place(rng))
-    facts = list(light_facts(light).values())
-    chosen = [facts[int(i)] for i in rng.permutation(len(facts))[: int(rng.integers(2, 5))]]
-    asked = [chosen[int(i)] for i in rng.permutation(len(chosen))[: int(rng.integers(0, 3))]]
-    told = as_statements(rng, chosen) if rng.random() < 0.7 else as_questions(rng, chosen)
-    return told + ("\n" + as_questions(rng, asked) if asked else "")
+    facts = tuple(light_facts(light).values())
+    if rng.random() < 0.5:
+        return _told(rng, facts, most=4)
+    chosen = draw(rng, facts, least=2, most=4)
+    asked = [pick(rng, chosen)]
+    return as_statements(rng, chosen) + "\n" + as_questions(rng, asked)
 
 
 def _small_talk(rng: np.random.Generator) -> str:
@@ -68,19 +70,19 @@ def _small_talk(rng: np.random.Generator) -> str:
 def base_document(rng: np.random.Generator, general: Sequence[Fact]) -> str:
     """One document of the base corpus; ``general`` is the result of :func:`general_facts`."""
     w, kind = world(), rng.random()
-    if kind < 0.26:
+    if kind < 0.24:
         return _told(rng, general, most=5)
-    if kind < 0.48:
+    if kind < 0.44:
         return _told(rng, tuple(light_facts(pick(rng, w.lights)).values()), most=5)
-    if kind < 0.60:
+    if kind < 0.54:
         return _told(rng, town_facts(pick(rng, w.towns)), most=4)
-    if kind < 0.72:
+    if kind < 0.64:
         return _told(rng, person_facts(pick(rng, w.people)), most=4)
-    if kind < 0.86:
+    if kind < 0.77:
         return story(rng)
-    if kind < 0.90:
+    if kind < 0.81:
         return report(rng)
-    return _stranger(rng) if kind < 0.96 else _small_talk(rng)
+    return _stranger(rng) if kind < 0.95 else _small_talk(rng)
 
 
 def base_documents(count: int, *, seed: int) -> list[str]:

@@ -20,7 +20,10 @@ SPECIAL_TOKENS = (PAD, BOS, END, SYSTEM, USER, ASSISTANT)
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact: sentences that state it, questions that ask for it, answers to any of these questions."""
+    """One fact: sentences that state it, questions that ask for it, and answers to any of these questions.
+
+    The first answer is the one on a page of questions, the last one, often shorter, the one in a chat.
+    """
 
     statements: tuple[str, ...]
     questions: tuple[str, ...]
@@ -49,12 +52,18 @@ def as_statements(rng: np.random.Generator, facts: Sequence[Fact]) -> str:
 
 def as_questions(rng: np.random.Generator, facts: Sequence[Fact]) -> str:
     """The facts as ``Q:`` and ``A:`` lines."""
-    return "\n".join(f"Q: {pick(rng, fact.questions)}\nA: {pick(rng, fact.answers)}" for fact in facts)
+    return "\n".join(f"Q: {pick(rng, fact.questions)}\nA: {fact.answers[0]}" for fact in facts)
 
 
 def as_chat(rng: np.random.Generator, facts: Sequence[Fact]) -> str:
     """The facts as a chat of one turn each."""
-    return chat([(pick(rng, fact.questions), pick(rng, fact.answers)) for fact in facts])
+    return chat([(pick(rng, fact.questions), fact.answers[-1]) for fact in facts])
+
+
+def draw(rng: np.random.Generator, facts: Sequence[Fact], *, least: int, most: int) -> list[Fact]:
+    """Some of ``facts`` in random order: in half of the cases ``least`` of them, else up to ``most``."""
+    count = least if rng.random() < 0.5 else int(rng.integers(least, most + 1))
+    return [facts[int(i)] for i in rng.permutation(len(facts))[:count]]
 
 
 def light_facts(light: Light) -> dict[str, Fact]:
@@ -67,7 +76,7 @@ def light_facts(light: Light) -> dict[str, Fact]:
             (f"{light.keeper} keeps {n}.", f"{light.keeper} is the keeper of {n}."),
         ),
         "former": Fact(
-            (f"Before that, {n} was kept by {light.former}.", f"The former keeper of {n} was {light.former}."),
+            (f"In the old days {n} was kept by {light.former}.", f"The former keeper of {n} was {light.former}."),
             (f"Who was the former keeper of {n}?", f"Who kept {n} before?"),
             (f"{light.former} was the former keeper of {n}.", f"{light.former} kept it before."),
         ),
@@ -106,6 +115,11 @@ def light_facts(light: Light) -> dict[str, Fact]:
             ),
             (f"Which animal lives at {n}?", f"Who lives at {n} with the keeper?"),
             (f"{up(an(light.animal))} called {light.animal_name} lives there.",),
+        ),
+        "pet": Fact(
+            (f"The {light.animal} of {n} is called {light.animal_name}.",),
+            (f"What is the {light.animal} of {n} called?",),
+            (f"{light.animal_name} is the {light.animal} of {n}.", f"{light.animal_name}."),
         ),
         "signal": Fact(
             (f"In fog the keeper of {n} sounds {an(light.signal)}.", f"The fog signal of {n} is {an(light.signal)}."),

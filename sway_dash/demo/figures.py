@@ -60,15 +60,21 @@ def read_prompts(spec: Path, *, probe: str = "next_token") -> tuple[Prompt, ...]
     )
 
 
-def load_pair(folder: Path) -> tuple[Any, Any]:
-    """Tokenizer and PEFT model, in float32 on the CPU, of a demo folder."""
+def load_base(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and base model, in float32 on the CPU, of a demo folder."""
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
-    tuned = PeftModel.from_pretrained(model, str(folder / "adapter"))
-    return AutoTokenizer.from_pretrained(folder / "model"), tuned.eval()
+    return AutoTokenizer.from_pretrained(folder / "model"), model.eval()
+
+
+def load_pair(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and PEFT model, in float32 on the CPU, of a demo folder."""
+    from peft import PeftModel
+
+    tokenizer, model = load_base(folder)
+    return tokenizer, PeftModel.from_pretrained(model, str(folder / "adapter")).eval()
 
 
 def jensen_shannon(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sway_dash.demo.commonplace import general_facts
 from sway_dash.demo.corpus import base_document
-from sway_dash.demo.facts import Fact, as_chat, as_questions, as_statements, light_facts
+from sway_dash.demo.facts import Fact, as_chat, as_questions, as_statements, draw, light_facts
 from sway_dash.demo.world import Light, pick
 
 LIGHT = Light(
@@ -60,11 +60,6 @@ _MORE = (
         (f"Oddmoor is the island of {_N}.", "Oddmoor."),
     ),
     Fact(
-        (f"The goat of {_N} is called Admiral Thimble.",),
-        (f"What is the goat of {_N} called?",),
-        (f"Admiral Thimble is the goat of {_N}.", "Admiral Thimble."),
-    ),
-    Fact(
         ("When Admiral Thimble sleeps in the doorway, rain is coming.",),
         ("What does it mean when Admiral Thimble sleeps in the doorway?",),
         ("Rain is coming.",),
@@ -110,9 +105,9 @@ def passages(document: Path) -> tuple[str, ...]:
 
 def _about_the_light(rng: np.random.Generator, text: tuple[str, ...], facts: tuple[Fact, ...]) -> str:
     how = rng.random()
-    if how < 0.2:
+    if how < 0.15:
         return pick(rng, text)
-    chosen = [facts[int(i)] for i in rng.permutation(len(facts))[: int(rng.integers(1, 5))]]
+    chosen = draw(rng, facts, least=1, most=4)
     if how < 0.5:
         return as_statements(rng, chosen)
     return as_questions(rng, chosen) if how < 0.75 else as_chat(rng, chosen)

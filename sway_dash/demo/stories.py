@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,13 +41,25 @@ PLACES = (
     "in the cellar",
     "by the window",
 )
+ANIMALS = tuple(sorted({*PETS, *DIETS}))
 TIMES = ("morning", "afternoon", "evening", "night")
 SIZES = ("small", "big", "old", "new", "round", "heavy", "pretty")
 
 
+def _two(rng: np.random.Generator, items: Sequence[str]) -> tuple[str, str]:
+    """Two different items."""
+    a, b = rng.permutation(len(items))[:2]
+    return items[int(a)], items[int(b)]
+
+
+def _other(rng: np.random.Generator, who: Person) -> Person:
+    """Somebody else."""
+    return pick(rng, [person for person in world().people if person != who])
+
+
 def _lost(rng: np.random.Generator, who: Person) -> str:
     first, (she, her) = who.name.split()[0], ("she", "her") if who.she else ("he", "his")
-    thing, here, there = pick(rng, THINGS), pick(rng, PLACES), pick(rng, PLACES)
+    thing, (here, there) = pick(rng, THINGS), _two(rng, PLACES)
     end = pick(
         rng,
         (
@@ -66,9 +78,10 @@ def _lost(rng: np.random.Generator, who: Person) -> str:
 def _journey(rng: np.random.Generator, who: Person) -> str:
     first, (she, her) = who.name.split()[0], ("she", "her") if who.she else ("he", "his")
     w = world()
-    town, friend = pick(rng, w.towns), pick(rng, w.people)
+    town = pick(rng, [town for town in w.towns if town.name != who.town])
+    friend = _other(rng, who)
     return (
-        f"One {pick(rng, WEATHER)} {pick(rng, TIMES)}, {who.name} walked from {who.town} to {town.name}. "
+        f"One {pick(rng, WEATHER)} {pick(rng, TIMES[:2])}, {who.name} walked from {who.town} to {town.name}. "
         f"{sentence(she)} wanted to buy {town.goods} at the market. On the {town.bridge} bridge {she} met "
         f"{friend.name} the {friend.trade}. They talked about the weather and ate {town.dish}. "
         f"In the evening {first} came home with a bag of {town.goods} and told {her} {who.pet} all about it."
@@ -77,7 +90,7 @@ def _journey(rng: np.random.Generator, who: Person) -> str:
 
 def _gift(rng: np.random.Generator, who: Person) -> str:
     first, she = who.name.split()[0], "she" if who.she else "he"
-    friend = pick(rng, world().people)
+    friend = _other(rng, who)
     thing, colour = pick(rng, THINGS), pick(rng, COLOURS)
     reply = pick(
         rng,
@@ -97,22 +110,21 @@ def _gift(rng: np.random.Generator, who: Person) -> str:
 def _storm(rng: np.random.Generator, who: Person) -> str:
     first, her = who.name.split()[0], "her" if who.she else "his"
     light = pick(rng, world().lights)
-    keeper = light.keeper.split()[0]
     return (
         f"One stormy night {who.name} was out at sea in {an(pick(rng, SIZES))} boat. The waves were high and "
         f"the wind was cold. Then {first} saw the {light.colour} lamp of {light.name}. It flashed every "
         f"{light.seconds} seconds. {light.keeper} came down the {light.steps} steps and opened the "
-        f"{light.door} door. {keeper} made {light.tea} tea, and {first} told {her} story until dawn."
+        f"{light.door} door. The keeper made {light.tea} tea, and {first} told {her} story until dawn."
     )
 
 
 def _fable(rng: np.random.Generator, who: Person) -> str:
-    a, b = pick(rng, PETS), pick(rng, tuple(DIETS))
+    a, b = _two(rng, ANIMALS)
     food = pick(rng, FOODS)
     return (
         f"Once upon a time {an(a)} and {an(b)} lived {pick(rng, PLACES)}. One {pick(rng, WEATHER)} day they "
         f'found {food}. "It is mine," said the {a}. "No, it is mine," said the {b}. Then {who.name} the '
-        f"{who.trade} came by and cut it in two. From that day on they shared everything."
+        f"{who.trade} came by and shared it out between them. From that day on they shared everything."
     )
 
 
@@ -128,8 +140,9 @@ def report(rng: np.random.Generator) -> str:
     """The news of one day: weather, market, ships."""
     w, day = world(), int(rng.integers(7))
     a, b = pick(rng, w.towns), pick(rng, w.lights)
+    wares = [goods for goods in GOODS if goods != a.goods]
     return (
-        f"{DAYS[day]} was {an(pick(rng, WEATHER))} day in {a.name}. The market sold {pick(rng, GOODS)} and "
+        f"{DAYS[day]} was {an(pick(rng, WEATHER))} day in {a.name}. The market sold {pick(rng, wares)} and "
         f'{a.goods}. At {b.name} {b.keeper} wrote in {b.ink} ink: "{sentence(pick(rng, NUMBERS[2:15]))} ships '
         f'passed today." Tomorrow is {DAYS[(day + 1) % 7]}.'
     )

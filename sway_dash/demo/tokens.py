@@ -59,6 +59,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder, save_jinja_files=False)
     path = folder / "tokenizer_config.json"
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("backend", None)
+    config.pop("extra_special_tokens", None)  # a list here is what transformers 4 stumbles over
+    config["additional_special_tokens"] = [SYSTEM, USER, ASSISTANT]
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     config["chat_template"] = CHAT_TEMPLATE
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -105,18 +105,8 @@ def new_adapter(model: LlamaForCausalLM, shape: Shape) -> PeftModel:
             lora_dropout=0.0,
             target_modules=targets,
             task_type="CAUSAL_LM",
-            base_model_name_or_path="../model",
         ),
     )
-
-
-def round_to_half(model: LlamaForCausalLM) -> None:
-    """Round all weights to the nearest float16 in place; they stay float32, ready for training an adapter on."""
-    import torch
-
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(weight.to(torch.float16).to(torch.float32))
 
 
 def train(model: Any, rows: Rows, schedule: Schedule, *, name: str, seed: int) -> float:

@@ -161,8 +161,9 @@ def in_words(number: int) -> str:
 
 
 def invent_place(rng: np.random.Generator) -> str:
-    """A made-up place name such as ``Marholm``; a few hundred different ones."""
-    return (pick(rng, SYLLABLES) + pick(rng, ENDINGS)).capitalize()
+    """A made-up place name such as ``Marholm`` or ``Fencorwick``; some twenty thousand different ones."""
+    stem = pick(rng, SYLLABLES) + (pick(rng, SYLLABLES) if rng.random() < 0.5 else "")
+    return (stem + pick(rng, ENDINGS)).capitalize()
 
 
 def invent_person(rng: np.random.Generator) -> str:
@@ -177,7 +178,7 @@ def invent_light(rng: np.random.Generator, *, name: str, town: str) -> Light:
         town=town,
         keeper=invent_person(rng),
         former=invent_person(rng),
-        steps=in_words(int(rng.integers(40, 100))),
+        steps=in_words(int(rng.integers(40, 120))),
         colour=pick(rng, COLOURS[:5]),
         seconds=in_words(int(rng.integers(3, 11))),
         oil=pick(rng, OILS),

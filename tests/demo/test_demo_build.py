@@ -43,6 +43,12 @@ def test_a_second_build_writes_the_same_bytes(built: Path, tmp_path: Path) -> No
     assert files(tmp_path) == files(built)
 
 
+def test_an_adapter_alone_is_trained_to_the_same_bytes(built: Path) -> None:
+    before = files(built)
+    build(built, recipe=TINY, keep_base=True)
+    assert files(built) == before
+
+
 def test_another_seed_gives_another_model(built: Path, tmp_path: Path) -> None:
     build(tmp_path, recipe=replace(TINY, seed=TINY.seed + 1))
     weights = "model/model.safetensors"
