@@ -1,0 +1,241 @@
+"""What a run says in one word and one sentence, with the rule and the numbers behind it. No rendering here.
+
+Four words are possible:
+
+- **changed**: more than noise, and the whole 95 % interval of the mean lies at or above the gate;
+- **no detectable change**: both models are identical, or the whole interval lies below the gate, or the mean lies
+  among those of the random adapters;
+- **inconclusive**: anything in between, and every run that was not finished;
+- **broken**: there is nothing to judge, because a model gives numbers that are none or the measurement failed.
+
+"More than noise" takes a null of at least :data:`MIN_NULLS` draws. With fewer, only an effect that is far from the
+gate (:data:`FAR` times) counts, and the reasons say so: a fixed threshold is never applied silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
+from sway_dash.core.stats import MIN_ITEMS
+
+Word = Literal["changed", "no detectable change", "inconclusive", "broken"]
+
+MIN_NULLS = 10
+"""Below this many random adapters there is no saying what noise looks like."""
+
+ENOUGH_NULLS = 20
+"""From this many on the rank alone can reach p < 0.05."""
+
+FAR = 5.0
+"""Without a usable null the whole interval must lie above this many times the gate."""
+
+SIGNIFICANCE = 0.05
+DEFAULT_GATE = 0.02
+"""Smallest mean divergence that matters, nats; the default of ``delta_kl.assert_mean_gte``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The answer of a run: ``word``, a sentence, and the reasons in the order of the rule."""
+
+    word: Word
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    settle: str = ""
+    """What would settle it, for an inconclusive run."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The numbers the rule looks at."""
+
+    name: str
+    kind: str
+    mean: float
+    lo: float | None
+    hi: float | None
+    n: int
+    planned: int
+    gate: float
+    nulls: int
+    p: float | None
+    rank_p: float | None
+    largest: float | None
+    z: float | None
+    identical: int
+    ci_note: str
+
+    @property
+    def interval(self) -> str:
+        if self.lo is None or self.hi is None:
+            return f"no interval ({self.ci_note or f'n = {self.n}'})"
+        return f"95 % CI {_num(self.lo)} to {_num(self.hi)}"
+
+    @property
+    def above_null(self) -> bool:
+        """Larger than nearly all draws, by rank and by the prediction interval for few draws."""
+        if self.p is None or self.p > SIGNIFICANCE:
+            return False
+        smallest = 1.0 / (self.nulls + 1)
+        return self.rank_p is None or self.rank_p <= max(SIGNIFICANCE, smallest)
+
+
+def headline(result: SuiteResult, *, entries: Mapping[str, Mapping[str, Any]] | None = None) -> Headline:
+    """Judge a run by its first ``delta_kl`` probe.
+
+    Parameters
+    ----------
+    entries
+        Raw suite entries by probe name (``PlannedProbe.entry``): where the gate is read from when the evidence does
+        not hold it.
+    """
+    if any(p.kind == "preflight" for p in result.probes):
+        reason = next(p.message for p in result.probes if p.kind == "preflight")
+        sentence = "A model gives numbers that are none, so nothing was measured."
+        return Headline("broken", sentence, (reason,))
+    probes = [p for p in result.probes if p.kind == "delta_kl"]
+    measured = [p for p in probes if p.raw is not None]
+    if not measured:
+        return _nothing(result, probes)
+    facts = _facts(measured[0], (entries or {}).get(measured[0].name, {}))
+    if result.status != "finished" or "partial" in measured[0].evidence:
+        return _unfinished(result, facts)
+    return _judge(facts)
+
+
+def _nothing(result: SuiteResult, probes: Sequence[ProbeResult]) -> Headline:
+    """No probe has a mean divergence."""
+    broken = [p for p in probes if p.verdict is Verdict.ERROR]
+    if broken:
+        return Headline("broken", "The prompts could not be measured.", tuple(f"{p.name}: {p.message}" for p in broken))
+    if result.status == "failed":
+        why = tuple(p.message for p in result.probes if p.message)[:1]
+        return Headline("broken", "The run failed before anything was measured.", why)
+    if result.status == "running":
+        return Headline("inconclusive", "Nothing has been measured yet.")
+    if result.status in ("cancelled", "interrupted"):
+        return Headline("inconclusive", f"The run was {result.status} before any prompt was measured.")
+    skipped = tuple(f"{p.name}: {p.message}" for p in probes)
+    sentence = "This run did not measure how far the adapter moves the model."
+    return Headline("inconclusive", sentence, skipped, settle="Add a delta_kl probe to the suite.")
+
+
+def _unfinished(result: SuiteResult, f: _Facts) -> Headline:
+    state = {"running": "is still going", "finished": "is incomplete"}.get(result.status, f"was {result.status}")
+    sentence = f"The run {state}: {f.n} of {f.planned} prompts, mean {f.kind} {_num(f.mean)} nats so far."
+    reasons = (f"Over those {f.n} prompts: {f.interval}.", "Part of the prompts cannot answer for all of them.")
+    return Headline("inconclusive", sentence, reasons, settle="Let the run finish.")
+
+
+def _judge(f: _Facts) -> Headline:
+    if f.identical == f.n:
+        sentence = f"Base and tuned are identical on all {f.n} prompts: the adapter changes nothing."
+        return Headline("no detectable change", sentence, ("Every divergence is exactly 0.",))
+    reasons = (_size_reason(f), _null_reason(f))
+    measure = f"mean {f.kind} {_num(f.mean)} nats, {f.interval}, over {f.n} prompts"
+    if f.lo is None or f.hi is None:
+        sentence = f"Too few prompts to tell: {measure}."
+        return Headline(
+            "inconclusive", sentence, reasons, settle=f"Measure {MIN_ITEMS} prompts or more; 20 are better."
+        )
+    if f.hi < f.gate:
+        sentence = f"No change of the size asked for: {measure}; the gate is {_num(f.gate)}."
+        return Headline("no detectable change", sentence, reasons)
+    if f.nulls < MIN_NULLS or f.p is None:
+        return _without_null(f, measure, reasons)
+    if not f.above_null:
+        if f.largest is not None and f.mean > f.largest:
+            sentence = f"More than all {f.nulls} random adapters, but not by much: {measure}."
+            return Headline("inconclusive", sentence, reasons, settle=_more_nulls(f))
+        sentence = f"The adapter does no more than random ones: {measure}."
+        return Headline("no detectable change", sentence, reasons)
+    if f.lo >= f.gate:
+        return Headline("changed", f"The adapter changed the model: {measure}.", reasons)
+    sentence = f"There is a change, but it may be smaller than the gate of {_num(f.gate)}: {measure}."
+    return Headline("inconclusive", sentence, reasons, settle="Measure more prompts: the interval narrows.")
+
+
+def _without_null(f: _Facts, measure: str, reasons: tuple[str, ...]) -> Headline:
+    """Too few draws to know what noise looks like: only what is far from the gate is called a change."""
+    far = f.lo is not None and f.lo >= FAR * f.gate
+    beaten = f.largest is None or f.mean > f.largest
+    if far and beaten:
+        rule = f"The whole interval lies above {FAR:g} times the gate, so it counts without a full null."
+        return Headline("changed", f"The adapter changed the model: {measure}.", (*reasons, rule))
+    sentence = f"It cannot be told from noise: {measure}."
+    return Headline("inconclusive", sentence, reasons, settle=_more_nulls(f))
+
+
+def _size_reason(f: _Facts) -> str:
+    if f.lo is None or f.hi is None:
+        return f"Size: an interval needs {MIN_ITEMS} prompts, there are {f.n}."
+    if f.lo >= f.gate:
+        where = "lies above"
+    elif f.hi < f.gate:
+        where = "lies below"
+    else:
+        where = "includes"
+    return f"Size: the 95 % interval of the mean {where} the gate of {_num(f.gate)} nats."
+
+
+def _null_reason(f: _Facts) -> str:
+    if f.nulls == 0 or f.z is None:
+        return "Noise: there are no usable random adapters to compare with (a null_adapter probe makes them)."
+    parts = []
+    if f.largest is not None:
+        above = f.mean > f.largest
+        parts.append(
+            f"{'larger than' if above else 'not larger than'} all {f.nulls} random adapters (largest {_num(f.largest)})"
+        )
+    else:
+        parts.append(f"compared with {f.nulls} random adapters")
+    if f.p is not None:
+        parts.append(f"p = {_p(f.p)} as the next draw")
+    if f.rank_p is not None:
+        parts.append(f"rank p = {_p(f.rank_p)}")
+    few = f"; {f.nulls} are too few, {MIN_NULLS} are needed" if f.nulls < MIN_NULLS else ""
+    return f"Noise: {', '.join(parts)}{few}."
+
+
+def _more_nulls(f: _Facts) -> str:
+    have = f" instead of {f.nulls}" if f.nulls else ""
+    return f"Run null_adapter with runs: {max(ENOUGH_NULLS, 2 * f.nulls)}{have}, before delta_kl."
+
+
+def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
+    e = probe.evidence
+    null = e.get("null") or {}
+    n = int(e.get("num_prompts") or 0)
+    bound = float(e.get("max_error_bound") or 0.0)
+    ci = probe.ci_95
+    partial = e.get("partial") or {}
+    gate = e.get("gate", entry.get("assert_mean_gte", DEFAULT_GATE))
+    return _Facts(
+        name=probe.name,
+        kind={"js": "JS", "kl": "KL"}.get(str(e.get("divergence_kind")), "divergence"),
+        mean=float(probe.raw or 0.0),
+        # A backend that sees only the top tokens knows each value up to a bound.
+        lo=None if ci is None else max(ci[0] - bound, 0.0),
+        hi=None if ci is None else ci[1] + bound,
+        n=n,
+        planned=int(partial.get("planned") or n + int(e.get("unmeasured_prompts") or 0)),
+        gate=float(gate) if isinstance(gate, int | float) else DEFAULT_GATE,
+        nulls=int(null.get("n") or 0),
+        p=null.get("p_prediction"),
+        rank_p=null.get("p_rank"),
+        largest=null.get("largest_draw"),
+        z=probe.z_score,
+        identical=int(e.get("identical_prompts") or 0),
+        ci_note=str(e.get("ci_note") or ""),
+    )
+
+
+def _num(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"

@@ -1,0 +1,129 @@
+"""The four answers of a run and the rule behind each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
+from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
+from sway_dash.suite.headline import headline
+from sway_dash.suite.loader import from_dict
+from sway_dash.suite.runner import run
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def suite(*probes: ProbeResult, status: str = "finished") -> SuiteResult:
+    return SuiteResult("s", NOW, NOW, "base", "adapter", "0", probes=probes, status=status)
+
+
+def delta(
+    raw: float, ci: tuple[float, float] | None, *, n: int = 24, null: dict[str, Any] | None = None, **evidence: Any
+) -> ProbeResult:
+    facts = {"divergence_kind": "js", "num_prompts": n, "identical_prompts": 0, "null": null, "gate": 0.02, **evidence}
+    z = None if null is None else 5.0
+    return ProbeResult("moved", "delta_kl", Verdict.PASS, 1.0, raw=raw, z_score=z, evidence=facts, ci_95=ci)
+
+
+def null(n: int, p: float, largest: float, rank: float | None = None) -> dict[str, Any]:
+    return {"n": n, "p_prediction": p, "p_rank": rank if rank is not None else 1 / (n + 1), "largest_draw": largest}
+
+
+@pytest.mark.parametrize(
+    ("probe", "word"),
+    [
+        (delta(0.21, (0.16, 0.27), null=null(20, 1e-6, 0.034)), "changed"),
+        (delta(0.21, (0.01, 0.41), null=null(20, 1e-6, 0.034)), "inconclusive"),  # may be below the gate
+        (delta(0.005, (0.003, 0.008), null=null(20, 1e-6, 0.001)), "no detectable change"),  # real, but too small
+        (delta(0.05, (0.03, 0.07), null=null(20, 0.4, 0.09, rank=0.5)), "no detectable change"),  # among the nulls
+        (delta(0.05, (0.03, 0.07), null=null(20, 0.08, 0.04)), "inconclusive"),  # above all, but not by much
+        (delta(0.05, (0.03, 0.07)), "inconclusive"),  # no null, near the gate
+        (delta(0.05, (0.03, 0.07), null=null(3, 0.01, 0.001)), "inconclusive"),  # too few nulls, near the gate
+        (delta(0.3, (0.2, 0.4)), "changed"),  # no null, far from the gate
+        (delta(0.3, (0.2, 0.4), null=null(3, 0.01, 0.5)), "inconclusive"),  # a random adapter did as much
+        (delta(0.3, None, n=3, null=null(20, 1e-6, 0.01)), "inconclusive"),  # no interval
+        (delta(0.0, (0.0, 0.0), identical_prompts=24, null=null(20, 0.9, 0.01)), "no detectable change"),
+        (delta(0.21, (0.16, 0.27), null=null(20, 1e-6, 0.03), max_error_bound=0.15), "inconclusive"),
+    ],
+)
+def test_word_follows_the_rule(probe: ProbeResult, word: str) -> None:
+    answer = headline(suite(probe))
+    assert answer.word == word
+    assert answer.sentence.endswith(".")
+
+
+def test_every_answer_names_the_numbers_behind_it() -> None:
+    answer = headline(suite(delta(0.21, (0.16, 0.27), null=null(20, 0.0001, 0.034))))
+    text = " ".join((answer.sentence, *answer.reasons))
+    for number in ("0.21", "0.16", "0.27", "24 prompts", "all 20 random adapters", "0.034", "0.02", "< 0.001", "0.048"):
+        assert number in text
+
+
+def test_an_inconclusive_answer_says_what_would_settle_it() -> None:
+    assert "runs: 20 instead of 3" in headline(suite(delta(0.05, (0.03, 0.07), null=null(3, 0.01, 0.001)))).settle
+    assert "null_adapter" in headline(suite(delta(0.05, (0.03, 0.07)))).settle
+
+
+def test_a_rank_among_the_draws_counts_against_a_small_p() -> None:
+    skewed = null(40, 0.01, 0.3, rank=4 / 41)
+    assert headline(suite(delta(0.2, (0.1, 0.3), null=skewed))).word == "no detectable change"
+
+
+def test_gate_comes_from_the_suite_entry_when_the_evidence_has_none() -> None:
+    probe = delta(0.05, (0.03, 0.07), null=null(20, 1e-6, 0.001))
+    del probe.evidence["gate"]
+    assert headline(suite(probe)).word == "changed"
+    assert headline(suite(probe), entries={"moved": {"assert_mean_gte": 0.2}}).word == "no detectable change"
+
+
+def test_preflight_failure_is_broken() -> None:
+    row = ProbeResult("__preflight__", "preflight", Verdict.ERROR, None, message="ft view gives 8 NaN")
+    answer = headline(suite(row))
+    assert answer.word == "broken"
+    assert answer.reasons == ("ft view gives 8 NaN",)
+
+
+@pytest.mark.parametrize("status", ["cancelled", "interrupted", "running", "failed"])
+def test_an_unfinished_run_is_inconclusive_whatever_its_numbers(status: str) -> None:
+    probe = delta(0.5, (0.4, 0.6), n=14, null=null(20, 1e-6, 0.01), partial={"done": 14, "planned": 24})
+    answer = headline(suite(probe, status=status))
+    assert answer.word == "inconclusive"
+    assert "14 of 24" in answer.sentence
+
+
+def test_nothing_measured() -> None:
+    assert headline(suite()).word == "inconclusive"
+    skipped = ProbeResult("moved", "delta_kl", Verdict.SKIP, None, message="not run: the run was failed (no disk)")
+    assert headline(suite(skipped, status="failed")).word == "broken"
+    assert headline(suite(skipped, status="cancelled")).word == "inconclusive"
+    failed = ProbeResult("moved", "delta_kl", Verdict.ERROR, None, message="all prompts failed")
+    assert headline(suite(failed)).word == "broken"
+
+
+def _run(suite_entries: list[dict[str, Any]], backend: Any) -> SuiteResult:
+    models = {side: {"kind": "dummy", "base": "b"} for side in ("base", "ft")}
+    return run(from_dict({"models": models, "suite": suite_entries}), backend)
+
+
+def test_a_real_run_of_the_dummy_backend_has_changed() -> None:
+    result = _run(
+        [
+            {"name": "noise", "kind": "null_adapter", "runs": 12, "cache": False},
+            {"name": "moved", "kind": "delta_kl", "prompts": [f"prompt {i}" for i in range(6)]},
+        ],
+        DummyDifferentialBackend(),
+    )
+    assert headline(result).word == "changed"
+
+
+def test_a_real_run_of_two_identical_sides_has_no_detectable_change() -> None:
+    from sway_dash.backends.dummy import _default_dist
+
+    same = {f"prompt {i}": _default_dist("base") for i in range(6)}
+    backend = DummyDifferentialBackend(base=DummyResponses(token_dists=same), ft=DummyResponses(token_dists=same))
+    result = _run([{"name": "moved", "kind": "delta_kl", "prompts": list(same)}], backend)
+    assert headline(result).word == "no detectable change"
+    assert "identical on all 6" in headline(result).sentence
