@@ -102,6 +102,7 @@ class DeltaKLProbe(Probe):
             message=self._message(spec, raw, ci, null, large, identical, len(measurements), unmeasured),
             evidence={
                 "divergence_kind": spec.divergence,
+                "gate": spec.assert_mean_gte,
                 "positions": spec.positions,
                 "unit": "nats",
                 "per_prompt": values,

@@ -10,8 +10,11 @@ from sway_dash.report import formats as f
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 BAR_CELLS = 10
+WIDE = 140
+"""Columns from which the notes fit beside the numbers."""
 _BAND_STYLE = {"noise": "red", "partial": "yellow", "healthy": "green", "suspicious": "magenta"}
 _VERDICT_STYLE = {
     Verdict.PASS: "green",
@@ -45,7 +48,12 @@ def to_terminal(suite: SuiteResult, score: SwayScore, *, console: Console | None
     out.print()
     out.print(_components(score))
     out.print()
-    out.print(_probes(suite))
+    wide = out.width >= WIDE
+    out.print(_probes(suite, notes=wide))
+    if not wide:
+        # A note column would be a few letters wide: the notes follow the table instead.
+        for name, note in _notes(suite):
+            out.print(Text.assemble((f"{name}: ", "bold"), note))
     if score.findings:
         out.print()
         say("top findings:", "bold")
@@ -76,7 +84,11 @@ def _components(score: SwayScore) -> Table:
     return grid
 
 
-def _probes(suite: SuiteResult) -> Table:
+def _notes(suite: SuiteResult) -> list[tuple[str, str]]:
+    return [(f.one_line(p.name), note) for p in suite.probes if (note := f.one_line(f.note(p)))]
+
+
+def _probes(suite: SuiteResult, *, notes: bool) -> Table:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
@@ -85,16 +97,17 @@ def _probes(suite: SuiteResult) -> Table:
     table.add_column("verdict", no_wrap=True)
     for name in ("score", "raw", "ci95", "z"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold", min_width=8, ratio=1)
+    if notes:
+        table.add_column("note", overflow="fold", ratio=1)
     for probe in suite.probes:
-        _add_probe(table, probe)
+        table.add_row(*_cells(probe)[: len(table.columns)])
     return table
 
 
-def _add_probe(table: Table, probe: ProbeResult) -> None:
+def _cells(probe: ProbeResult) -> tuple[Text, ...]:
     from rich.text import Text
 
-    table.add_row(
+    return (
         Text(f.one_line(probe.name)),
         Text(f.one_line(probe.kind)),
         Text(probe.verdict.value, style=_VERDICT_STYLE[probe.verdict]),
