@@ -233,12 +233,27 @@ def field_problems(
             message = "is required"
         elif item["type"] == "string_too_short":
             message = "is empty: write something or remove it"
+        elif item["type"] in ("tuple_type", "list_type"):
+            message = f"must be a list, not {_kind_of(item.get('input'))}"
+        elif item["type"] == "dict_type":
+            message = f"must be a mapping, not {_kind_of(item.get('input'))}"
+        elif item["type"] == "too_short":
+            context = item["ctx"]
+            message = f"needs at least {context['min_length']} items, has {context['actual_length']}"
         else:
             given = item.get("input")
             simple = isinstance(given, str | int | float | bool) and len(repr(given)) < 60
             message = item["msg"].removeprefix("Value error, ") + (f" (got {given!r})" if simple else "")
         found.append((loc, message))
     return found
+
+
+def _kind_of(value: Any) -> str:
+    """What a wrong value is, in the words of a suite file."""
+    if value is None:
+        return "nothing (null)"
+    names = {bool: "true or false", int: "a number", float: "a number", str: f"text ({value!r:.40})"}
+    return names.get(type(value), "a mapping" if isinstance(value, Mapping) else "a list")
 
 
 def dotted(loc: Sequence[str | int]) -> str:

@@ -65,7 +65,8 @@ def measure_prompts(
         for index, prompt in enumerate(prompts):
             key = measurement_key(ctx, reference, view, prompt.text, positions, continuation_tokens, k)
             known = ctx.recall(key)
-            if known is None:
+            # A null draw or a λ was recorded without what a probe's own measurement shows.
+            if known is None or (role == "probe" and known.role != "probe"):
                 missing.setdefault(view, {}).setdefault(prompt.text, []).append(index)
                 continue
             labels = {"probe": name, "item": index, "tags": prompt.tags, "role": role, "reused": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -128,12 +129,12 @@ class NullAdapterProbe(Probe):
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
 
         targets, skipped = self._targets(spec, ctx)
-        cache = NullCache(ctx.fingerprint) if spec.cache else NullCache("")
         draws: dict[str, dict[str, list[float]]] = {}
         kinds: dict[str, str] = {}
         counted = {"measured": 0, "from_cache": 0}
-        for probe, entry in targets:
-            views = {m: self._views(spec, m) for m in multipliers}
+        views = {m: self._views(spec, m) for m in multipliers}
+        # Closing, so that the draws of a stopped run reach the disk, too.
+        with closing(NullCache(ctx.fingerprint if spec.cache else "")) as cache:
             drawing = replace(
                 ctx,
                 null_stats={},
@@ -143,23 +144,27 @@ class NullAdapterProbe(Probe):
                 recall=self._recall(ctx, cache),
                 emit=self._emit(ctx, cache, counted),
             )
-            try:
-                values = probe.draw_null(entry, drawing, [v for group in views.values() for v in group])
-            except Exception as error:
-                skipped.append({"entry": entry.name, "kind": entry.kind, "reason": f"{type(error).__name__}: {error}"})
-                continue
-            own = {
-                rank_key(m): [values[v] for v in group if v in values and math.isfinite(values[v])]
-                for m, group in views.items()
-            }
-            own = {rank: found for rank, found in own.items() if found}
-            if not own:
-                skipped.append({"entry": entry.name, "kind": entry.kind, "reason": "no draw gave a finite value"})
-                continue
-            draws[entry.name] = own
-            kinds[entry.name] = entry.kind
-        cache.close()
+            for probe, entry in targets:
+                own, reason = self._draw(probe, entry, drawing, views)
+                if own:
+                    draws[entry.name], kinds[entry.name] = own, entry.kind
+                else:
+                    skipped.append({"entry": entry.name, "kind": entry.kind, "reason": reason})
         return self._result(spec, ctx, multipliers, draws, kinds, skipped, counted)
+
+    def _draw(
+        self, probe: Probe, entry: ProbeSpec, ctx: RunContext, views: Mapping[float, Sequence[View]]
+    ) -> tuple[dict[str, list[float]], str]:
+        """Finite draws of one entry by rank, or none and the reason."""
+        try:
+            values = probe.draw_null(entry, ctx, [v for group in views.values() for v in group])
+        except Exception as error:
+            return {}, f"{type(error).__name__}: {error}"
+        own = {
+            rank_key(m): [values[v] for v in group if v in values and math.isfinite(values[v])]
+            for m, group in views.items()
+        }
+        return {rank: found for rank, found in own.items() if found}, "no draw gave a finite value"
 
     def _result(
         self,

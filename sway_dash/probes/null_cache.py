@@ -34,6 +34,7 @@ class NullCache:
         self._path = root() / f"{fingerprint[:32]}.jsonl" if enabled else None
         self._known: dict[str, Measurement] = {}
         self._file: TextIO | None = None
+        self._torn = False
         if self._path is not None and self._path.is_file():
             self._read(self._path)
 
@@ -50,6 +51,8 @@ class NullCache:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = self._path.open("a", encoding="utf-8")
+                if self._torn:
+                    self._file.write("\n")
             self._file.write(measurement.model_dump_json() + "\n")
         except OSError:
             self._path = None
@@ -65,10 +68,12 @@ class NullCache:
 
     def _read(self, path: Path) -> None:
         try:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return
-        for line in lines:
+        self._torn = bool(text) and not text.endswith("\n")
+        # Not splitlines: prompts may hold line separators that are none in JSON.
+        for line in text.split("\n"):
             try:
                 draw = Measurement.model_validate_json(line)
             except ValidationError:

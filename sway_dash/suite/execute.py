@@ -65,12 +65,15 @@ def execute(
             on_backend=opened.append,
         )
     finally:
-        folder.close()
-        for backend in opened:
-            close = getattr(backend, "close", None)
-            if close is not None:
-                close()
-        _save_result(folder, spec)
+        with suppress(OSError):
+            folder.close()
+        try:
+            _save_result(folder, spec)
+        finally:
+            for backend in opened:
+                close = getattr(backend, "close", None)
+                if close is not None:
+                    close()
     return result, compute(result, weights=spec.defaults.score_weights)
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sway_dash.core.errors import SpecValidationError
+from sway_dash.core.errors import SwayError
 from sway_dash.core.events import (
     Event,
     ItemFailed,
@@ -149,8 +149,10 @@ class Fold:
         try:
             probe, spec = build_probe(planned.entry)
             judged = probe.judge(spec, self._context(), own)
-        except SpecValidationError as error:
+        except SwayError as error:
             judged, text = None, f"{text}; {error}"
+        except Exception as error:  # a probe's defect must not take the other results with it
+            judged, text = None, f"{text}; {type(error).__name__}: {error}"
         if judged is None:
             evidence = {"partial": done}
             return ProbeResult(planned.name, planned.kind, Verdict.SKIP, None, evidence=evidence, message=text)

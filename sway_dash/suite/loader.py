@@ -58,9 +58,13 @@ def _validate(data: Mapping[str, Any], lines: Lines, *, source: str | None, fold
     if isinstance(version, int) and (wrong := version_problem(version)):
         raise _error([(("version",), wrong)], lines, source)
     try:
-        return SwaySpec.model_validate(_resolved(data, folder))
+        spec = SwaySpec.model_validate(_resolved(data, folder))
     except ValidationError as error:
         raise _error(field_problems(error, _model_of), lines, source) from None
+    # Text and floats such as "2" become whole numbers only now.
+    if wrong := version_problem(spec.version):
+        raise _error([(("version",), wrong)], lines, source)
+    return spec
 
 
 def check_entries(spec: SwaySpec, *, source: str | None = None, text: str | None = None) -> list[tuple[Any, ProbeSpec]]:
@@ -155,10 +159,10 @@ def _is_local(base: str, folder: Path) -> bool:
 
 
 def _read(path: Path) -> str:
-    if not path.exists():
-        raise SpecValidationError("not found: give the path of a sway.yaml", source=str(path))
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecValidationError("not found: give the path of a sway.yaml", source=str(path)) from None
     except IsADirectoryError:
         raise SpecValidationError("is a folder: give the path of a sway.yaml", source=str(path)) from None
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from sway_dash.backends.instrumentation import BackendInstrumentation, TraceWrit
 from sway_dash.core.determinism import DeterminismSummary, seed_everything
 from sway_dash.core.errors import BackendNotAvailableError, ProbeError, RunCancelled, SwayError
 from sway_dash.core.events import (
+    TERMINAL,
     CacheAccess,
     Event,
     Measurement,
@@ -130,6 +131,10 @@ class _Run:
 
     def emit(self, event: Any) -> None:
         """Stamp an event and hand it to the fold, the trace file and the listener."""
+        if isinstance(event, TERMINAL):
+            # What is still buffered may fail to reach the disk: to be said before the last event.
+            self.trace.close()
+            self._tell_trace_error()
         self.seq += 1
         stamp: dict[str, Any] = {"seq": self.seq}
         if not event.ts or isinstance(event, Measurement):
@@ -141,6 +146,10 @@ class _Run:
             self.fold.add(event)
         if self.on_event is not None:
             self.on_event(event)
+        if isinstance(event, CacheAccess):
+            self._tell_trace_error()
+
+    def _tell_trace_error(self) -> None:
         if self.trace.error and not self.trace_error:
             self.trace_error = self.trace.error
             self.emit(Warned(message=self.trace.error))
@@ -214,11 +223,13 @@ class _Run:
                 self.emit(Warned(message=f"no trace is written: {type(backend).__name__} keeps no record of its calls"))
             self._preflight_and_probes(ctx, None, skip_preflight)
             return
-        with inst.attached(self.emit) as stats:
-            try:
+        stats = None
+        try:
+            with inst.attached(self.emit) as stats:
                 self._preflight_and_probes(ctx, inst, skip_preflight)
-            finally:
-                self.stats = stats.to_dict()
+        finally:
+            # Not inside: evictions are known when the run lets go of the cache.
+            self.stats = stats.to_dict() if stats is not None else {}
 
     def _preflight_and_probes(self, ctx: RunContext, inst: BackendInstrumentation | None, skip_preflight: bool) -> None:
         label = inst.set_current_probe if inst else _no_label

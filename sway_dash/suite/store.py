@@ -268,7 +268,12 @@ class RunFolder:
 
     def measurements(self) -> dict[str, Measurement]:
         """Measurements of all attempts by content key, for a resumed run."""
-        return {e.key: e for e in self.tail().read() if isinstance(e, Measurement) and e.key}
+        found: dict[str, Measurement] = {}
+        for event in self.tail().read():
+            # The same pair of views may also be a λ of an ablation; a probe's own record holds more (tokens, interval).
+            if isinstance(event, Measurement) and event.key and (event.role == "probe" or event.key not in found):
+                found[event.key] = event
+        return found
 
 
 def list_runs(root: Path | None = None) -> Iterator[RunFolder]:
