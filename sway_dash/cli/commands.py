@@ -1,0 +1,150 @@
+"""What ``run`` and ``check`` do. Public functions of the suite do the work; here arguments become calls."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.outputs import Outputs
+from sway_dash.cli.reading import find_run
+from sway_dash.cli.running import measure
+
+if TYPE_CHECKING:
+    from sway_dash.suite.store import RunFolder
+
+Weights = dict[str, float]
+
+
+def run_suite(
+    suite: Path | None,
+    *,
+    outputs: Outputs,
+    weights: Weights | None,
+    device: str | None,
+    resume: str | None,
+    name: str,
+    dry_run: bool,
+) -> int:
+    """Run a suite file, or go on with a stopped run; return the exit code."""
+    if suite is None and resume is None:
+        raise UsageError("name a suite: sway-dash run sway.yaml (or a stopped run: --resume RUN)")
+    if dry_run:
+        if suite is None:
+            raise UsageError("--dry-run needs a suite file")
+        return show_plan(suite)
+    outputs.check(inputs=() if suite is None else (suite.expanduser(),))
+    if suite is not None and resume is None:
+        folder = new_folder(suite, name=name)
+    else:
+        folder = _resumable(str(resume), suite)
+        if name:
+            folder.write_meta(name=name)
+    return measure(folder, outputs=outputs, weights=weights, device=device, resume=resume is not None)
+
+
+def new_folder(suite: Path, *, name: str = "") -> RunFolder:
+    """Check a suite file and make a run folder for it."""
+    from sway_dash.suite.loader import load_checked
+    from sway_dash.suite.store import RunFolder
+
+    source = suite.expanduser().resolve()
+    load_checked(source)
+    text = source.read_text(encoding="utf-8")
+    return RunFolder.create(text, name=name, base_dir=source.parent, spec_path=str(source))
+
+
+def _resumable(name: str, suite: Path | None) -> RunFolder:
+    folder = find_run(name)
+    if folder.is_alive():
+        raise UsageError(f"{folder.id} is still running (process {folder.meta().get('pid')}): stop it first")
+    if suite is not None:
+        from sway_dash.suite.loader import load_spec
+
+        source = suite.expanduser().resolve()
+        load_spec(source)
+        if source.read_text(encoding="utf-8") != folder.spec_text():
+            msg = f"{suite} is not the suite {folder.id} was started with: leave it out, or start a new run"
+            raise UsageError(msg)
+    return folder
+
+
+def show_plan(suite: Path) -> int:
+    """Print what a suite would do."""
+    from sway_dash.probes.base import RunContext
+    from sway_dash.suite.loader import load_checked
+
+    spec, built = load_checked(suite)
+    typer.echo(f"{suite}: {len(built)} {'probe' if len(built) == 1 else 'probes'}, nothing is run")
+    typer.echo(f"base: {spec.models.base.base}\nadapter: {spec.models.ft.adapter or '(none)'}")
+    total = 0
+    width = max(len(settings.name) for _, settings in built)
+    for index, (probe, settings) in enumerate(built):
+        later = tuple((p, s) for p, s in built[index + 1 :] if s.enabled)
+        ctx = RunContext(downstream=later, downstream_kinds=tuple(s.kind for _, s in later))
+        count = probe.planned(settings, ctx) if settings.enabled else 0
+        total += count
+        state = f"{count:,} measurements" if settings.enabled else "disabled"
+        typer.echo(f"  {index + 1:>2}. {settings.name:<{width}}  {settings.kind:<18} {probe.category:<12} {state}")
+    typer.echo(f"{total:,} measurements in all")
+    return OK
+
+
+def parse_weights(text: str | None) -> Weights | None:
+    """``adherence=0.4,ablation=0.1`` → the pairs given, ``None`` for nothing. ``BadParameter`` says what is wrong."""
+    if not text or not text.strip():
+        return None
+    given: Weights = {}
+    for part in text.split(","):
+        if not part.strip():
+            continue
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key:
+            raise typer.BadParameter(f"{part.strip()!r} is not of the form key=value")
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise typer.BadParameter(f"{value!r} in {part.strip()!r} is not a number")
+        if key in given:
+            raise typer.BadParameter(f"{key!r} is given twice")
+        given[key] = number
+    return given or None
+
+
+def weights_over_defaults(text: str | None) -> Weights | None:
+    """The weights of ``--weights`` laid over the defaults, by the same rules as in a suite file."""
+    from sway_dash.suite.spec import merge_weights
+
+    given = parse_weights(text)
+    if given is None:
+        return None
+    try:
+        return merge_weights(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def check_adapter(
+    adapter: Path, *, base: str | None, prompts: Path | None, device: str | None, outputs: Outputs
+) -> int:
+    """Measure an adapter without a suite file; return the exit code."""
+    from sway_dash.cli.adapters import PROMPTS, check_suite, find_base, read_config, read_prompts, resolve_base
+    from sway_dash.suite.store import RunFolder
+
+    adapter = adapter.expanduser()
+    if base is None:
+        base = find_base(adapter)
+        note(f"base: {base} (from adapter_config.json)")
+    else:
+        read_config(adapter)
+        base = resolve_base(base)
+    texts = [{"text": p} for p in PROMPTS] if prompts is None else read_prompts(prompts.expanduser())
+    outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
+    text = check_suite(base=base, adapter=adapter, prompts=texts)
+    folder = RunFolder.create(text, name=f"check {adapter.resolve().name}", base_dir=Path.cwd())
+    return measure(folder, outputs=outputs, device=device, banner=True)

@@ -1,0 +1,132 @@
+"""Looking at what is there: results, traces, runs, kinds of probes. Loads no model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sway_dash.cli.boundary import NOTHING, OK, UsageError, complain, note, out_console
+from sway_dash.cli.outputs import check_writable, write_text
+from sway_dash.core.errors import SwayError, did_you_mean
+
+if TYPE_CHECKING:
+    from sway_dash.core.result import SuiteResult, SwayScore
+    from sway_dash.suite.store import RunFolder
+
+
+def find_run(name: str) -> RunFolder:
+    """A run by its folder or by its id."""
+    from sway_dash.suite.store import RunFolder, list_runs, runs_root
+
+    path = Path(name).expanduser()
+    for candidate in (path, runs_root() / name):
+        if candidate.is_dir():
+            return RunFolder.open(candidate)
+    known = [folder.id for folder in list_runs()]
+    msg = f"no run {name!r}: neither a folder nor the id of a run in {runs_root()}.{did_you_mean(name, known)}"
+    raise UsageError(msg)
+
+
+def show_report(source: str, *, form: str, out: Path | None) -> int:
+    """Render a result file or a run folder again."""
+    from sway_dash.suite.report import to_json, to_junit, to_markdown, to_terminal
+
+    if form == "terminal" and out is not None:
+        raise UsageError("--format terminal does not support --out: choose md, json or junit")
+    if out is not None:
+        check_writable(out)
+    result, score = read_result(source)
+    if form == "terminal":
+        to_terminal(result, score, console=out_console())
+        return OK
+    label, render = {
+        "md": ("Markdown", to_markdown),
+        "markdown": ("Markdown", to_markdown),
+        "json": ("JSON", to_json),
+        "junit": ("JUnit", to_junit),
+    }[form]
+    _deliver(render(result, score), label, out)
+    return OK
+
+
+def read_result(source: str) -> tuple[SuiteResult, SwayScore]:
+    """Result and score of a result file, of a run folder, or of a run by its id."""
+    from sway_dash.suite.report import load_result
+
+    path = Path(source).expanduser()
+    if path.is_dir() or not path.exists():
+        try:
+            return folder_result(find_run(source))
+        except UsageError:
+            if path.is_dir() or path.suffix != ".json":
+                raise
+    return load_result(path)
+
+
+def folder_result(folder: RunFolder) -> tuple[SuiteResult, SwayScore]:
+    """What a run folder holds: its saved result once the run has ended, else the result so far."""
+    from sway_dash.suite.execute import folder_spec
+    from sway_dash.suite.report import load_result
+    from sway_dash.suite.score import compute
+    from sway_dash.suite.store import RESULT
+
+    result = folder.result()
+    if result.status not in ("running", "interrupted") and (folder.path / RESULT).is_file():
+        return load_result(folder.path / RESULT)
+    try:
+        weights = folder_spec(folder).defaults.score_weights
+    except SwayError:
+        weights = None
+    return result, compute(result, weights=weights)
+
+
+def show_trace(source: str, *, form: str, slowest: int) -> int:
+    """Analyse a trace file or the trace of a run folder; exit code 1 when it holds no events."""
+    from sway_dash.suite import trace_analysis as analysis
+    from sway_dash.suite.store import TRACE
+
+    path = Path(source).expanduser()
+    if path.is_dir() or not path.exists():
+        try:
+            path = find_run(source).path / TRACE
+        except SwayError:
+            path = path / TRACE if path.is_dir() else path
+    report = analysis.build_report(analysis.read(path), slowest_k=max(slowest, 0))
+    if report.total_events == 0:
+        skipped = f" ({report.skipped_lines} unreadable lines)" if report.skipped_lines else ""
+        complain(f"no events in {path}{skipped}")
+        return NOTHING
+    if form == "terminal":
+        analysis.render_terminal(report, console=out_console())
+    elif form == "json":
+        typer.echo(analysis.render_json(report))
+    else:
+        typer.echo(analysis.render_markdown(report), nl=False)
+    return OK
+
+
+def probe_lines() -> Iterator[str]:
+    """Kind, category and summary of every registered probe, a line each."""
+    import inspect
+    import sys
+
+    from sway_dash.probes import registry
+
+    known = sorted(registry().items())
+    width = max((len(kind) for kind, _ in known), default=0)
+    for kind, cls in known:
+        # The class's own words only: an inherited docstring would describe every probe.
+        about = inspect.cleandoc(cls.__doc__ or getattr(sys.modules.get(cls.__module__), "__doc__", None) or "")
+        summary = next((line.strip() for line in about.splitlines() if line.strip()), "no description")
+        yield f"{kind:<{width}}  {cls.category:<11}  {summary}"
+
+
+def _deliver(text: str, label: str, out: Path | None) -> None:
+    if out is None:
+        typer.echo(text, nl=not text.endswith("\n"))
+        return
+    write_text(out, text)
+    note(f"wrote {label} → {out}")

@@ -1,0 +1,136 @@
+"""One run under the command line: progress, Ctrl-C, the report, the files, the exit code."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sway_dash.cli.boundary import INTERRUPTED, OK, USAGE, complain, note, os_sentence, out_console, printable
+from sway_dash.cli.outputs import Outputs
+from sway_dash.core.errors import SwayError
+
+if TYPE_CHECKING:
+    from sway_dash.core.result import SuiteResult, SwayScore
+    from sway_dash.suite.store import RunFolder
+
+
+def measure(
+    folder: RunFolder,
+    *,
+    outputs: Outputs,
+    weights: dict[str, float] | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    banner: bool = False,
+) -> int:
+    """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code."""
+    from sway_dash.cli.interrupt import StopSwitch
+    from sway_dash.cli.progress import RunProgress
+    from sway_dash.core.events import TERMINAL
+    from sway_dash.suite.execute import execute, folder_spec
+    from sway_dash.suite.score import compute
+
+    used = weights or folder_spec(folder).defaults.score_weights
+    failure: SwayError | OSError | None = None
+    interrupted = False
+    with StopSwitch() as stop, RunProgress() as progress:
+
+        def listen(event: object) -> None:
+            # A terminal that has gone away must not look like a failing probe.
+            with suppress(OSError):
+                progress.add(event)
+            if isinstance(event, TERMINAL):
+                stop.settle()
+
+        try:
+            execute(
+                folder,
+                on_event=listen,
+                cancel=stop.requested,
+                trace_path=outputs.trace and outputs.trace.expanduser(),
+                device=device,
+                resume=resume,
+            )
+        except KeyboardInterrupt:
+            stop.settle()
+            interrupted = True
+        except (SwayError, OSError) as error:
+            failure = error
+        except Exception:
+            # Our own defect: the traceback follows, and what was measured must be found again.
+            note(f"run: {folder.path}")
+            raise
+
+    result = progress.state.result()
+    score = compute(result, weights=used)
+    if weights is not None and not folder.error:
+        _rescore(folder, result, score)
+    _tell(folder, result, score, outputs, banner=banner)
+    # A run that could not start says nothing, a failed or stopped one says so in its files.
+    written = progress.state.started is None or outputs.write(result, score)
+    if folder.error:
+        complain(f"the run folder is incomplete: {folder.error}")
+    if failure is not None:
+        complain(os_sentence(failure) if isinstance(failure, OSError) else str(failure))
+    note(f"run: {folder.path}")
+    if failure is not None:
+        return USAGE
+    if result.status == "cancelled":
+        note(f"the run was stopped; go on with: sway-dash run --resume {folder.id}")
+    if stop.signal is not None:
+        return 128 + stop.signal
+    if interrupted or result.status == "cancelled":
+        return INTERRUPTED
+    return OK if written else USAGE
+
+
+def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, outputs: Outputs, *, banner: bool) -> None:
+    """Print what came out, if anything did, and keep the trace with it."""
+    from sway_dash.suite.report import to_terminal
+
+    if result.probes:
+        if banner:
+            print_headline(result)
+        to_terminal(result, score, console=out_console())
+    _keep_trace(folder, outputs)
+
+
+def _rescore(folder: RunFolder, result: SuiteResult, score: SwayScore) -> None:
+    """Other weights than the suite's: the saved result must say the same as the one shown."""
+    from sway_dash.suite.report import to_json
+
+    try:
+        folder.write_result(to_json(result, score))
+    except OSError as error:
+        folder.error = f"result.json: {os_sentence(error)}"
+
+
+def _keep_trace(folder: RunFolder, outputs: Outputs) -> None:
+    """A trace that was written elsewhere belongs to the run folder, too."""
+    import shutil
+
+    from sway_dash.suite.store import TRACE
+
+    if outputs.trace is None or not outputs.trace.expanduser().is_file():
+        return
+    try:
+        shutil.copyfile(outputs.trace.expanduser(), folder.path / TRACE)
+    except OSError as error:
+        note(f"the run folder has no copy of the trace: {os_sentence(error)}")
+    note(f"wrote trace → {outputs.trace}")
+
+
+def print_headline(result: SuiteResult) -> None:
+    """Print the verdict in one sentence, with its reasons."""
+    from rich.text import Text
+
+    from sway_dash.suite.headline import headline
+
+    said = headline(result)
+    console = out_console()
+    styles = {"changed": "bold green", "broken": "bold red", "no detectable change": "bold"}
+    word = Text(printable(said.word), style=styles.get(str(said.word), "bold yellow"))
+    console.print(Text.assemble(word, f": {printable(said.sentence)}"))
+    for reason in (*said.reasons, *((said.settle,) if said.settle else ())):
+        console.print(Text(f"  {printable(reason)}", style="dim"))
+    console.print()

@@ -1,0 +1,36 @@
+"""What every test gets: folders of its own for runs and null draws, and suites for backends without a model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sway_dash.suite.loader import from_dict
+from sway_dash.suite.spec import SwaySpec
+
+_COUNTER = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def isolated_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs and null draws go below a folder of this test (made on first use), never to the user's home."""
+    home = tmp_path_factory.getbasetemp() / "sway" / str(next(_COUNTER))
+    monkeypatch.setenv("SWAY_RUNS_DIR", str(home / "runs"))
+    monkeypatch.setenv("SWAY_NULL_CACHE_DIR", str(home / "null-draws"))
+    monkeypatch.delenv("SWAY_DISABLE_NULL_CACHE", raising=False)
+    return home
+
+
+@pytest.fixture
+def dummy_spec() -> Callable[..., SwaySpec]:
+    """``dummy_spec(entry, …, seed=3)``: a suite of these entries for backends a test makes itself."""
+
+    def make(*entries: dict[str, Any], **defaults: Any) -> SwaySpec:
+        model = {"kind": "dummy", "base": "dummy"}
+        return from_dict({"models": {"base": model, "ft": model}, "defaults": defaults, "suite": list(entries)})
+
+    return make
