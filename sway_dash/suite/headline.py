@@ -193,9 +193,9 @@ def _null_reason(f: _Facts) -> str:
     else:
         parts.append(f"compared with {f.nulls} random adapters")
     if f.p is not None:
-        parts.append(f"p = {_p(f.p)} as the next draw")
+        parts.append(f"p {_p(f.p)} as the next draw")
     if f.rank_p is not None:
-        parts.append(f"rank p = {_p(f.rank_p)}")
+        parts.append(f"rank p {_p(f.rank_p)}")
     few = f"; {f.nulls} are too few, {MIN_NULLS} are needed" if f.nulls < MIN_NULLS else ""
     return f"Noise: {', '.join(parts)}{few}."
 
@@ -238,4 +238,4 @@ def _num(value: float) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"

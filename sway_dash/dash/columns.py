@@ -1,0 +1,183 @@
+"""From derived data to the columns of a plot or a table: pure functions, plain lists, no Bokeh, no Panel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sway_dash.core.events import Measurement
+from sway_dash.core.stats import percentiles
+from sway_dash.dash.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
+from sway_dash.dash.theme import canvas_text, number, token_text, visible
+
+Columns = dict[str, list[Any]]
+Sort = Literal["suite", "value"]
+
+MARKERS = {"above": "triangle", "inside": "circle", "no null": "diamond"}
+MARKS = {"above": "▲", "inside": "○", "no null": "◇"}
+WORDS = {"above": "above all random adapters", "inside": "inside their range", "no null": "no random adapters yet"}
+
+MAX_LABELLED = 60
+"""More rows than this have no room for their names; the table carries them."""
+
+
+def ordered(rows: Sequence[Measurement], metric: Metric, sort: Sort, tags: Sequence[str] = ()) -> list[Measurement]:
+    """Rows with one of ``tags`` (all without tags), largest first or in suite order."""
+    chosen = [m for m in rows if not tags or set(tags) & set(m.tags)]
+    if sort == "value":
+        return sorted(chosen, key=lambda m: (-value_of(m, metric), m.item))
+    return sorted(chosen, key=lambda m: m.item)
+
+
+def dots(series: ProbeSeries, rows: Sequence[Measurement], metric: Metric, places: Sequence[int]) -> Columns:
+    """One row a prompt for the dot plot; ``places`` are the rows' heights from the top, counted from 0."""
+    out: Columns = {name: [] for name in DOT_COLUMNS}
+    for m, place in zip(rows, places, strict=True):
+        null = series.null_range(m.item, metric)
+        status = series.status(m, metric)
+        value = value_of(m, metric)
+        out["item"].append(m.item)
+        out["x"].append(value)
+        out["y"].append(-float(place))
+        out["lo"].append(null.lo if null else float("nan"))
+        out["hi"].append(null.hi if null else float("nan"))
+        out["status"].append(status)
+        out["marker"].append(MARKERS[status])
+        out["prompt"].append(visible(m.prompt))
+        out["value_text"].append(number(value, "nats"))
+        out["null_text"].append(f"{number(null.lo)} to {number(null.hi)}, n = {null.n}" if null else "none yet")
+        out["top_text"].append(top_change(m))
+        out["tags"].append(", ".join(visible(t) for t in m.tags))
+    return out
+
+
+DOT_COLUMNS = (
+    "item",
+    "x",
+    "y",
+    "lo",
+    "hi",
+    "status",
+    "marker",
+    "prompt",
+    "value_text",
+    "null_text",
+    "top_text",
+    "tags",
+)
+
+
+def labels(rows: Sequence[Measurement], places: Sequence[int], limit: int) -> dict[float, str]:
+    """Axis labels by height; none when there are too many to read."""
+    if len(rows) > MAX_LABELLED:
+        return {}
+    return {-float(place): canvas_text(m.prompt, limit) for m, place in zip(rows, places, strict=True)}
+
+
+def top_change(m: Measurement) -> str:
+    """Most likely next token, base → tuned."""
+    if not (m.base_top and m.tuned_top):
+        return "not recorded"
+    base, tuned = token_text(m.base_top[0][0]), token_text(m.tuned_top[0][0])
+    return f"{base} (unchanged)" if m.base_top[0][1] == m.tuned_top[0][1] else f"{base} → {tuned}"
+
+
+def running(points: Sequence[MeanPoint]) -> tuple[Columns, Columns]:
+    """Columns of the running mean, and of its band, which not every point has."""
+    line: Columns = {"n": [p.n for p in points], "mean": [p.mean for p in points], "value": [p.value for p in points]}
+    with_band = [(p.n, p.ci) for p in points if p.ci is not None]
+    band: Columns = {
+        "n": [n for n, _ in with_band],
+        "lo": [ci[0] for _, ci in with_band],
+        "hi": [ci[1] for _, ci in with_band],
+    }
+    return line, band
+
+
+def strip(series: ProbeSeries, metric: Metric) -> tuple[Columns, Columns]:
+    """Null draws and the tuned mean with its interval, on one axis."""
+    draws = series.null_means(metric)
+    points = series.running(metric)
+    nulls: Columns = {"x": draws, "y": [0.0] * len(draws), "text": [number(v, "nats") for v in draws]}
+    if not points:
+        return nulls, {"x": [], "y": [], "lo": [], "hi": [], "text": []}
+    last = points[-1]
+    lo, hi = last.ci if last.ci else (last.mean, last.mean)
+    return nulls, {"x": [last.mean], "y": [1.0], "lo": [lo], "hi": [hi], "text": [number(last.mean, "nats")]}
+
+
+def ablation(series: AblationSeries) -> tuple[Columns, Columns, Columns]:
+    """Mean by strength, its band, and one thin line a prompt."""
+    points = series.points()
+    line: Columns = {"lam": [p[0] for p in points], "mean": [p[1] for p in points], "n": [p[3] for p in points]}
+    banded = [(lam, ci) for lam, _, ci, _ in points if ci is not None]
+    band: Columns = {
+        "lam": [lam for lam, _ in banded],
+        "lo": [ci[0] for _, ci in banded],
+        "hi": [ci[1] for _, ci in banded],
+    }
+    items = sorted({i for found in series.curves.values() for i in found})
+    lams = sorted(series.curves)
+    each: Columns = {"xs": [], "ys": []}
+    for item in items:
+        own = [(lam, series.curves[lam][item]) for lam in lams if item in series.curves[lam]]
+        each["xs"].append([lam for lam, _ in own])
+        each["ys"].append([v for _, v in own])
+    return line, band, each
+
+
+def next_tokens(m: Measurement, limit: int = 10) -> Columns:
+    """Union of both sides' likely next tokens, largest change first; unknown probabilities are NaN, not 0."""
+    base = {i: (text, p) for text, i, p in m.base_top}
+    tuned = {i: (text, p) for text, i, p in m.tuned_top}
+    nan = float("nan")
+    rows = [
+        (token_text((base.get(i) or tuned[i])[0]), i, base.get(i, ("", nan))[1], tuned.get(i, ("", nan))[1])
+        for i in dict.fromkeys([*base, *tuned])
+    ]
+    rows.sort(key=lambda r: -_change(r[2], r[3]))
+    rows = rows[:limit]
+    return {
+        "label": [r[0] for r in rows],
+        "id": [r[1] for r in rows],
+        "y": [-float(k) for k in range(len(rows))],
+        "base": [r[2] for r in rows],
+        "tuned": [r[3] for r in rows],
+        "base_text": [number(r[2]) if r[2] == r[2] else "not among the likeliest" for r in rows],
+        "tuned_text": [number(r[3]) if r[3] == r[3] else "not among the likeliest" for r in rows],
+    }
+
+
+def _change(base: float, tuned: float) -> float:
+    return abs((base if base == base else 0.0) - (tuned if tuned == tuned else 0.0))
+
+
+def table(series: ProbeSeries, rows: Sequence[Measurement]) -> Columns:
+    """The table beside the dot plot, numbers as numbers so that they can be sorted."""
+    out: Columns = {name: [] for name in TABLE_COLUMNS}
+    for m in rows:
+        null = series.null_range(m.item, "js")
+        out["#"].append(m.item + 1)
+        out[" "].append(MARKS[series.status(m, "js")])
+        out["prompt"].append(visible(m.prompt))
+        out["tags"].append(", ".join(visible(t) for t in m.tags))
+        out["JS"].append(m.js)
+        out["KL"].append(m.kl)
+        out["largest random"].append(null.hi if null else None)
+        out["top token"].append(top_change(m))
+    return out
+
+
+TABLE_COLUMNS = ("#", " ", "prompt", "tags", "JS", "KL", "largest random", "top token")
+
+
+def stats_line(values: Sequence[float], rows: Sequence[Measurement]) -> str:
+    """Median, p90, maximum and how often both sides rank the same token first."""
+    if not values:
+        return ""
+    p = percentiles(values)
+    same = sum(m.same_top for m in rows) / len(rows)
+    return (
+        f"median {number(p['median'])}, p90 {number(p['p90'])}, max {number(p['max'])} nats; "
+        f"same top token on {100 * same:.0f} % of {len(rows)}"
+    )

@@ -1,0 +1,191 @@
+"""What one browser session looks at: a run and the session's choices in it. Param only; no widgets, no Panel.
+
+``RunState.pull`` asks the feed, which all sessions share, and makes one ``param.update``. Views watch ``version`` and
+``epoch`` and read the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import param
+
+from sway_dash.dash import live
+from sway_dash.dash.derive import Metric, ProbeSeries, RunData
+from sway_dash.dash.theme import interval, number
+from sway_dash.suite.headline import headline
+from sway_dash.suite.store import RunFolder
+
+
+class RunState(param.Parameterized):
+    """One run as this session sees it. Everything is derived; only :meth:`open` and :meth:`pull` write."""
+
+    run_id = param.String(default="", doc="Name of the run folder; empty when no run is open.")
+    title = param.String(default="", doc="What the run was called.")
+    status = param.Selector(
+        default="none",
+        objects=["none", "starting", "running", "finished", "cancelled", "failed", "interrupted"],
+        doc="State of the run.",
+    )
+    stopping = param.Boolean(default=False, doc="Somebody has asked the run to stop and it has not ended yet.")
+    done = param.Integer(default=0, doc="Measurements made.")
+    total = param.Integer(default=0, doc="Measurements planned.")
+    seconds = param.Number(default=0.0, doc="Seconds from start to end, or until now.")
+    phase = param.String(default="", doc="What is being done: loading, preflight, or the name of a probe.")
+    word = param.String(default="", doc="The answer in one word.")
+    sentence = param.String(default="", doc="The answer in one sentence.")
+    reasons = param.List(default=[], item_type=str, doc="The rule and the numbers behind the answer.")
+    settle = param.String(default="", doc="What would settle an inconclusive answer.")
+    probes = param.List(default=[], item_type=str, doc="Probes that measure prompts, in suite order.")
+    tags = param.List(default=[], item_type=str, doc="Tags of the prompts, in suite order.")
+    version = param.Integer(default=0, doc="Raised whenever there is something new to show.")
+    epoch = param.Integer(default=0, doc="Raised when what was shown no longer holds and cursors start again.")
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.feed: live.Feed | None = None
+        self._seen: tuple[Any, ...] = ()
+        self._data_epoch = -1
+        self._judged: tuple[Any, ...] = ()
+        self._verdict: dict[str, Any] = {}
+
+    @property
+    def data(self) -> RunData:
+        """Derived data of the open run; empty data without one."""
+        return self.feed.data if self.feed else _NOTHING
+
+    @property
+    def folder(self) -> RunFolder | None:
+        """The open run's folder."""
+        return self.feed.folder if self.feed else None
+
+    @property
+    def live(self) -> bool:
+        """Whether more is to be expected."""
+        return self.status in ("starting", "running")
+
+    def open(self, folder: RunFolder) -> None:
+        """Look at another run."""
+        self.close()
+        self.feed = live.acquire(folder)
+        self._seen, self._data_epoch, self._judged = (), -1, ()
+        self.pull()
+
+    def close(self) -> None:
+        """Look at no run."""
+        if self.feed is not None:
+            live.release(self.feed)
+            self.feed = None
+
+    def pull(self) -> bool:
+        """Take what the feed has; False when nothing has changed."""
+        feed = self.feed
+        if feed is None:
+            return False
+        feed.poll()
+        data, fold = feed.data, feed.data.fold
+        running = not feed.over
+        stopping = running and feed.folder.stop_requested()
+        started = data.started.ts if data.started else 0.0
+        seconds = max(0.0, (time.time() if running else fold.last_ts) - started) if started else 0.0
+        seen = (feed, data.version, feed.status, stopping, int(seconds) if running else seconds)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        fresh = (id(data), data.epoch) != self._data_epoch
+        self._data_epoch = (id(data), data.epoch)  # type: ignore[assignment]
+        self.param.update(
+            run_id=feed.folder.id,
+            title=str(feed.folder.meta().get("name") or feed.folder.id) if fresh or not self.title else self.title,
+            status=feed.status,
+            stopping=stopping,
+            done=fold.done,
+            total=fold.total,
+            seconds=seconds,
+            phase=_phase(feed),
+            probes=list(data.series),
+            tags=_tags(data),
+            version=self.version + 1,
+            epoch=self.epoch + (1 if fresh else 0),
+            **self._answer(feed),
+        )
+        return True
+
+    def _answer(self, feed: live.Feed) -> dict[str, Any]:
+        """The headline; while the run goes on, what can be said so far."""
+        data = feed.data
+        if not feed.over:
+            return _so_far(data)
+        judged = (id(data), data.version, feed.status)
+        if judged != self._judged:
+            self._judged = judged
+            h = headline(feed.result(), entries=data.entries())
+            self._verdict = {"word": h.word, "sentence": h.sentence, "reasons": list(h.reasons), "settle": h.settle}
+        return self._verdict
+
+
+class Selection(param.Parameterized):
+    """This session's choices. Views read it; widgets, clicks and the URL write it."""
+
+    probe = param.String(default="", doc="Probe whose prompts are shown.")
+    metric = param.Selector(default="js", objects=["js", "kl"], doc="Divergence that is drawn.")
+    sort = param.Selector(
+        default="auto", objects=["auto", "suite", "value"], doc="Order of prompts; auto: by value once the run is over."
+    )
+    tags = param.List(default=[], item_type=str, doc="Show only prompts with one of these tags; all when empty.")
+    item = param.Integer(default=None, allow_None=True, doc="The open prompt, as its index in the suite entry.")
+
+    def series(self, data: RunData) -> ProbeSeries | None:
+        """The chosen probe's prompts, or the first probe's."""
+        if self.probe in data.series:
+            return data.series[self.probe]
+        return next(iter(data.series.values()), None)
+
+    def metric_of(self, data: RunData) -> Metric:
+        """The chosen metric."""
+        return "kl" if self.metric == "kl" else "js"
+
+    def order(self, run: RunState) -> str:
+        """``suite`` or ``value``."""
+        if self.sort != "auto":
+            return str(self.sort)
+        return "suite" if run.live else "value"
+
+
+_NOTHING = RunData()
+
+
+def _phase(feed: live.Feed) -> str:
+    if feed.status == "starting":
+        return "starting the worker"
+    phase = feed.data.fold.phase
+    if phase is None or feed.over:
+        return ""
+    return {"loading": "loading the model", "preflight": "checking the model"}.get(phase.phase, phase.name)
+
+
+def _tags(data: RunData) -> list[str]:
+    found: dict[str, None] = {}
+    for name in data.series:
+        for prompt in data.entries().get(name, {}).get("prompts") or ():
+            if isinstance(prompt, dict):
+                found.update(dict.fromkeys(str(t) for t in prompt.get("tags") or ()))
+    return list(found)
+
+
+def _so_far(data: RunData) -> dict[str, Any]:
+    """What a running run says: numbers without a judgement."""
+    series = next((s for s in data.series.values() if s.rows), None)
+    if series is None:
+        nulls = max((len(s.nulls) for s in data.series.values()), default=0)
+        noise = "Measuring random adapters first: they show what noise looks like."
+        text = noise if nulls else "No prompt measured yet."
+        return {"word": "measuring", "sentence": text, "reasons": [], "settle": ""}
+    metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
+    last = series.running(metric)[-1]
+    of = f" of {series.planned}" if series.planned else ""
+    ci = f", 95 % CI {interval(last.ci)}" if last.ci else "; an interval needs 4 prompts"
+    text = f"{last.n}{of} prompts measured: mean {metric.upper()} {number(last.mean)} nats{ci}."
+    reasons = ["The interval is pointwise: it holds for a number of prompts chosen beforehand, not for stopping early."]
+    return {"word": "measuring", "sentence": text, "reasons": reasons if last.ci else [], "settle": ""}
