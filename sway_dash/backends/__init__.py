@@ -1,0 +1,140 @@
+"""Where log-probabilities come from: one ``build`` for every kind of backend. Importing this loads no torch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sway_dash.backends.two_model import BothSpecs, TwoModelDifferential
+from sway_dash.core.errors import BackendNotAvailableError, SpecValidationError
+from sway_dash.core.model import ModelSpec
+from sway_dash.core.scoring import DifferentialBackend, NullCalibratedBackend, ScalableDifferentialBackend
+
+__all__ = ["TwoModelDifferential", "build", "build_two_separate"]
+
+
+def build(base_spec: ModelSpec, *, adapter_path: Path | None = None) -> DifferentialBackend:
+    """Open the model a spec describes, with the adapter given here or in the spec.
+
+    Raises
+    ------
+    SpecValidationError
+        When the spec cannot mean a backend.
+    BackendNotAvailableError, ModelLoadError
+        When the backend or the model cannot be used here.
+    """
+    adapter = adapter_path if adapter_path is not None else base_spec.adapter
+    if base_spec.kind == "hf" and adapter is None:
+        msg = (
+            "kind='hf' needs an adapter: give adapter: <folder>; "
+            "for a full fine-tune set defaults.differential: false and give it as models.ft.base"
+        )
+        raise SpecValidationError(msg)
+    return _build(base_spec, adapter)
+
+
+def build_two_separate(spec_models: BothSpecs) -> TwoModelDifferential:
+    """Open both sides of a suite on their own; an hf side without adapter is a full model."""
+    base = _build(spec_models.base, spec_models.base.adapter)
+    try:
+        ft = _build(spec_models.ft, spec_models.ft.adapter)
+        try:
+            return TwoModelDifferential(base, ft)
+        except BaseException:
+            _close(ft)
+            raise
+    except BaseException:
+        _close(base)
+        raise
+
+
+def _build(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
+    return _KINDS[spec.kind](spec, adapter)
+
+
+def _hf(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
+    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
+
+    return HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=adapter)
+
+
+def _dummy(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
+    msg = "kind='dummy' has canned answers and is for tests: construct DummyDifferentialBackend there"
+    raise SpecValidationError(msg)
+
+
+def _mlx(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
+    if adapter is None:
+        msg = "kind='mlx' needs an adapter: give adapter: <folder>"
+        raise SpecValidationError(msg)
+    hint = "this version has no mlx backend: use kind: hf, which runs on Apple silicon too (device: mps)"
+    raise BackendNotAvailableError("mlx", extra="mlx", hint=hint)
+
+
+def _api(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
+    if not spec.endpoint:
+        msg = "kind='api' needs an endpoint: give endpoint: <base URL>"
+        raise SpecValidationError(msg)
+    hint = "this version has no api backend: use kind: hf with local weights, or kind: custom"
+    raise BackendNotAvailableError("api", extra="api", hint=hint)
+
+
+def _custom(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
+    """Import ``module:Class``, construct it and record which protocols it satisfies."""
+    backend = _construct(_entry_class(spec.entry_point), spec, adapter)
+    if not isinstance(backend, DifferentialBackend):
+        _close(backend)
+        msg = f"{spec.entry_point} is no DifferentialBackend: it needs as_base() and as_finetuned()"
+        raise SpecValidationError(msg)
+    optional = (NullCalibratedBackend, ScalableDifferentialBackend)
+    met = ("DifferentialBackend", *(p.__name__ for p in optional if isinstance(backend, p)))
+    backend.__sway_protocols__ = met  # type: ignore[attr-defined]
+    return backend
+
+
+def _entry_class(entry: str | None) -> Any:
+    if not entry:
+        msg = "kind='custom' needs an entry_point: give entry_point: pkg.module:ClassName"
+        raise SpecValidationError(msg)
+    module_name, _, class_name = entry.partition(":")
+    if not module_name or not class_name or ":" in class_name:
+        msg = f"entry_point {entry!r} must look like pkg.module:ClassName"
+        raise SpecValidationError(msg)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a module may fail in any way while it is imported
+        msg = f"entry_point {entry!r}: cannot import {module_name}: {type(error).__name__}: {error}"
+        raise SpecValidationError(msg) from error
+    try:
+        return getattr(module, class_name)
+    except AttributeError as error:
+        msg = f"entry_point {entry!r}: module {module_name} has no attribute {class_name!r}"
+        raise SpecValidationError(msg) from error
+
+
+def _construct(factory: Any, spec: ModelSpec, adapter: Path | None) -> Any:
+    try:
+        return factory(base_spec=spec, adapter_path=adapter)
+    except TypeError as error:
+        msg = (
+            f"entry_point {spec.entry_point!r} does not match the signature "
+            f"ClassName(*, base_spec, adapter_path): {error}"
+        )
+        raise SpecValidationError(msg) from error
+
+
+def _close(backend: Any) -> None:
+    close = getattr(backend, "close", None)
+    if close is not None:
+        close()
+
+
+_KINDS: dict[str, Callable[[ModelSpec, Path | None], DifferentialBackend]] = {
+    "hf": _hf,
+    "dummy": _dummy,
+    "mlx": _mlx,
+    "api": _api,
+    "custom": _custom,
+}

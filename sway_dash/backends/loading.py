@@ -1,0 +1,203 @@
+"""Opening a base model and its tokenizer with transformers: where from, in which dtype, on which device.
+
+Whatever goes wrong here is the user's to mend, so it leaves as a :class:`ModelLoadError` in one sentence. No pickles,
+and no code from a model's repository unless the spec allows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sway_dash.core.errors import BackendNotAvailableError, ModelLoadError
+from sway_dash.core.model import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+_WHOLE = 64 * 2**20
+_BLOCK, _BLOCKS = 2**16, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a base comes from: a hub id or folder, and the GGUF file in it if it is one."""
+
+    name: str
+    gguf: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder, if it is one."""
+        path = Path(self.name).expanduser()
+        return path if path.is_dir() else None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBase:
+    """A base model in evaluation mode on its device, and which weights these are."""
+
+    model: Any
+    tokenizer: Any
+    identity: str
+    revision: str
+
+
+def require_packages() -> None:
+    """``BackendNotAvailableError`` when torch, transformers or peft is missing or broken."""
+    for package in ("torch", "transformers", "peft"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise BackendNotAvailableError("hf", extra="hf", hint=f"{package} cannot be imported: {error}") from error
+
+
+def detect_device() -> str:
+    """The best device here: cuda, else mps, else cpu."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """The device a spec asks for; ``ModelLoadError`` when this machine has none such."""
+    import torch
+
+    name = detect_device() if wanted == "auto" else wanted
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelLoadError(f"unknown device {wanted!r}; known: auto, cpu, cuda, cuda:<n>, mps") from error
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if (device.index or 0) >= there.get(device.type, 0):
+        raise ModelLoadError(f"device {wanted!r} is not available here; this machine has {detect_device()}")
+    return device
+
+
+def resolve_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """fp16, bf16 and fp32 as they say; auto is bf16 on CUDA that knows it, fp16 on mps, fp32 otherwise."""
+    import torch
+
+    named = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+    if wanted in named:
+        return named[wanted]
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float16 if device.type == "mps" else torch.float32
+
+
+def find_source(base: str) -> Source:
+    """Tell hub ids, model folders and GGUF files apart."""
+    path = Path(base).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise ModelLoadError(f"the base {base} does not exist")
+        return Source(str(path.parent), path.name)
+    if not path.is_dir():
+        if path.is_file() or base.startswith((".", "/", "~")):
+            raise ModelLoadError(f"the base {base} is not a folder: give a model folder, a .gguf file or a hub id")
+        return Source(base)
+    if (path / "adapter_config.json").is_file():
+        raise ModelLoadError(f"the base {base} is an adapter folder: give the model it was trained for as the base")
+    files = sorted(p.name for p in path.glob("*.gguf"))
+    if not (path / "config.json").is_file():
+        if len(files) == 1:
+            return Source(str(path), files[0])
+        what = f"{len(files)} .gguf files: name the one to load" if files else "neither config.json nor a .gguf file"
+        raise ModelLoadError(f"the base folder {base} has {what}")
+    return Source(str(path))
+
+
+def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, tokenizer_from: Path | None) -> LoadedBase:
+    """Open the base and a tokenizer, from the adapter's folder if that has one."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = find_source(spec.base)
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    gguf = {"gguf_file": source.gguf} if source.gguf else {}
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source.name,
+            dtype=dtype,
+            output_loading_info=True,
+            **({} if gguf else {"use_safetensors": True}),
+            **gguf,
+            **options,
+        )
+        if tokenizer_from is not None and (tokenizer_from / "tokenizer_config.json").is_file():
+            tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_from), **options)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(source.name, **gguf, **options)
+    except ImportError as error:
+        if gguf:
+            raise BackendNotAvailableError("hf", extra="gguf", hint=str(error)) from error
+        raise ModelLoadError(f"the base {spec.base} needs a package that is missing: {error}") from error
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise ModelLoadError(_reason(spec, error)) from error
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ModelLoadError(
+            f"the base {spec.base} is itself an adapter: give the model it was trained for as the base"
+        )
+    if missing := sorted(info.get("missing_keys") or ()):
+        # Transformers would fill these with random numbers and go on.
+        raise ModelLoadError(f"the base {spec.base} lacks {len(missing)} of its weights, the first is {missing[0]}")
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    revision = str(getattr(model.config, "_commit_hash", None) or "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = model.to(device).eval()
+    identity = _content(source) if source.folder else f"{source.name}@{revision}"
+    return LoadedBase(model, tokenizer, identity, revision)
+
+
+def _reason(spec: ModelSpec, error: Exception) -> str:
+    first = str(error).strip().split("\n")[0].strip() or type(error).__name__
+    if "trust_remote_code" in str(error):
+        return (
+            f"the base {spec.base} comes with Python code of its own: set trust_remote_code: true if you have read it"
+        )
+    folder = Path(spec.base).expanduser()
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
+        return (
+            f"the base {spec.base} holds only pickled weights, which can run any code when they are loaded; if you "
+            "trust them, save the model once with model.save_pretrained(folder, safe_serialization=True)"
+        )
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    hint = " (HF_HUB_OFFLINE is set, so only what is already on disk can be used)" if offline else ""
+    return f"the base {spec.base} cannot be loaded: {first}{hint}"
+
+
+def _content(source: Source) -> str:
+    """SHA-256 of a folder's configuration and weights; of large files only evenly spaced blocks are read.
+
+    Content and not times: two copies of one model are the same base. Training changes every block.
+    """
+    folder = source.folder
+    assert folder is not None
+    digest = hashlib.sha256()
+    files = [folder / source.gguf] if source.gguf else sorted(folder.glob("*.safetensors"))
+    for path in [folder / "config.json", *files]:
+        if not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE:
+                digest.update(file.read())
+                continue
+            for k in range(_BLOCKS):
+                file.seek(k * (size - _BLOCK) // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK))
+    return digest.hexdigest()

@@ -1,0 +1,387 @@
+"""Exact divergences between views, where the logits live; which prompts, in which order, through which caches.
+
+Knows models only as :class:`TorchLM` and views only as values: how a view is entered is the backend's business
+(:meth:`TorchDifferential.activate`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sway_dash.backends.batching import halving, plan_batches
+from sway_dash.backends.instrumentation import MISS, BackendInstrumentation, ForwardCache
+from sway_dash.backends.torch_divergence import RowDivergences, row_divergences, top_tokens
+from sway_dash.backends.torch_lm import TorchLM
+from sway_dash.core.errors import ProbeError
+from sway_dash.core.scoring import Comparison, Positions, View
+
+if TYPE_CHECKING:
+    import torch
+
+WINDOW = 256
+_ROW_CACHE = {"cuda": 4 * 2**30}
+_OP = "next_token_dist"
+
+Answer = Comparison | ProbeError
+
+
+@dataclass(frozen=True, slots=True)
+class _Todo:
+    """A prompt of which some views are still to be measured."""
+
+    prompt: str
+    ids: list[int]
+    dropped: int
+    views: tuple[View, ...]
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """Look-ups of one batch, recorded only once the batch has succeeded."""
+
+    entries: list[tuple[View, str, bool, float]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def add(self, view: View, prompts: Sequence[str], *, hit: bool, since: float) -> None:
+        share = (time.perf_counter() - since) / max(1, len(prompts))
+        self.entries += [(view, prompt, hit, share) for prompt in prompts]
+        if not hit and prompts:
+            self.batches.append(len(prompts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of every prompt."""
+
+    reference: View
+    positions: Positions
+    continuation_tokens: int
+
+    def key(self, view: View, prompt: str) -> tuple[object, ...]:
+        length = self.continuation_tokens if self.positions == "continuation" else 0
+        return ("compare", self.reference.id, view.id, self.positions, length, prompt)
+
+
+class TorchDifferential:
+    """Implements :class:`~sway_dash.core.scoring.ExactComparer` for backends whose views are :class:`TorchLM`."""
+
+    instrumentation: BackendInstrumentation
+    _rows: ForwardCache | None = None
+
+    @property
+    def lm(self) -> TorchLM:
+        """The model of the reference view; its tokenizer is everybody's."""
+        raise NotImplementedError
+
+    def activate(self, view: View) -> AbstractContextManager[TorchLM]:
+        """Enter a view; the weights before are back afterwards, whatever happens inside."""
+        raise NotImplementedError
+
+    @contextmanager
+    def prepared(self, views: Sequence[View]) -> Iterator[None]:
+        """Keep what is expensive to set up for ``views`` while inside."""
+        yield
+
+    @property
+    def row_cache(self) -> ForwardCache:
+        """Last-position logits of reference views, on their device: other views of a prompt need no second pass."""
+        if self._rows is None:
+            self._rows = ForwardCache(_ROW_CACHE.get(self.lm.device.type, 2**29))
+        return self._rows
+
+    def compare(
+        self,
+        reference: View,
+        views: Sequence[View],
+        prompts: Sequence[str],
+        *,
+        positions: Positions = "next",
+        continuation_tokens: int = 32,
+        seed: int = 0,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[int, View, Answer]]:
+        """Compare views with a reference; see :class:`~sway_dash.core.scoring.ExactComparer`.
+
+        ``positions``
+            ``next``: after the prompt. ``prompt``: after every token of the prompt (at least two).
+            ``continuation``: after the prompt and after every token but the last of a greedy continuation, of the
+            reference's and of the view's own, both scored under both. Only both show both ways of differing: what
+            the reference would have said and the view would not, and the reverse. A text that ends at once leaves
+            the position after the prompt.
+
+        Prompts come in a seeded random order, in windows of 256; within a window they are batched by length, and the
+        batches come in random order. No view is active while the caller has the floor.
+        """
+        if positions not in ("next", "prompt", "continuation"):
+            msg = f"unknown positions {positions!r}; known: 'next', 'prompt', 'continuation'"
+            raise ValueError(msg)
+        if positions == "continuation" and continuation_tokens < 1:
+            raise ProbeError("compare", f"continuation_tokens must be at least 1, got {continuation_tokens}")
+        question = _Question(reference, positions, continuation_tokens)
+        views = tuple(dict.fromkeys(views))
+        where: dict[str, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            where.setdefault(prompt, []).append(i)
+        rng = np.random.default_rng(seed)
+        unique = list(where)
+        order = [unique[i] for i in rng.permutation(len(unique))]
+        with self.prepared((reference, *views)):
+            for start in range(0, len(order), WINDOW):
+                for prompt, view, answer in self._window(
+                    question, views, order[start : start + WINDOW], rng, checkpoint
+                ):
+                    for n, index in enumerate(where[prompt]):
+                        if n:
+                            self._record(view, prompt, hit=True)
+                            self._record(reference, prompt, hit=True)
+                        yield index, view, answer
+
+    def _window(
+        self,
+        question: _Question,
+        views: tuple[View, ...],
+        prompts: Sequence[str],
+        rng: np.random.Generator,
+        checkpoint: Callable[[], None],
+    ) -> Iterator[tuple[str, View, Answer]]:
+        todo: list[_Todo] = []
+        cache = self.instrumentation.cache
+        for prompt in prompts:
+            missing = []
+            for view in views:
+                known = cache.get(question.key(view, prompt))
+                if known is MISS:
+                    missing.append(view)
+                    continue
+                self._record(view, prompt, hit=True)
+                yield prompt, view, known
+            if not missing:
+                self._record(question.reference, prompt, hit=True)
+                continue
+            try:
+                todo.append(self._todo(question, prompt, tuple(missing)))
+            except ProbeError as error:
+                for view in missing:
+                    yield prompt, view, error
+        batches = self._plan(question, todo)
+        for b in rng.permutation(len(batches)):
+            checkpoint()
+            for item, view, answer in self._measure(question, [todo[i] for i in batches[b]]):
+                if isinstance(answer, Comparison):
+                    cache.put(question.key(view, item.prompt), answer)
+                yield item.prompt, view, answer
+
+    def _todo(self, question: _Question, prompt: str, views: tuple[View, ...]) -> _Todo:
+        room = question.continuation_tokens if question.positions == "continuation" else 0
+        ids, dropped = self.lm.tokens.encode_prompt(prompt, room=min(room, self.lm.tokens.max_context // 2))
+        if question.positions == "prompt" and len(ids) < 2:
+            raise ProbeError("compare", "the prompt has one token; positions='prompt' needs at least two")
+        return _Todo(prompt, ids, dropped, views)
+
+    def _plan(self, question: _Question, todo: Sequence[_Todo]) -> list[list[int]]:
+        lengths = [len(t.ids) for t in todo]
+        if question.positions == "next":
+            return self.lm.plan(lengths)
+        if question.positions == "prompt":
+            # Rows of both sides are held at a time.
+            return self.lm.plan(lengths, [2 * n for n in lengths])
+        new = question.continuation_tokens
+        return plan_batches(
+            [2 * (n + new) for n in lengths],
+            [4 * new] * len(lengths),
+            max_tokens=self.lm.token_budget,
+            max_rows=self.lm.max_rows,
+            overhead=self.lm.overhead,
+        )
+
+    def _measure(self, question: _Question, batch: list[_Todo]) -> list[tuple[_Todo, View, Answer]]:
+        """One batch; in halves when memory runs out; a prompt that does not fit alone is an error of its own."""
+
+        def run(part: Sequence[_Todo]) -> list[tuple[_Todo, View, Answer]]:
+            ledger = _Ledger()
+            if question.positions == "continuation":
+                out = self._continuations(question, part, ledger)
+            else:
+                out = self._texts(question, part, ledger)
+            for view, prompt, hit, wall in ledger.entries:
+                self._record(view, prompt, hit=hit, wall_s=wall, batch=1 if hit else len(part))
+            for size in ledger.batches:
+                self.instrumentation.record_batch(size)
+            return out
+
+        try:
+            return halving(batch, run, release=self.lm.shrink)
+        except ProbeError as error:
+            if len(batch) == 1:
+                return [(batch[0], view, error) for view in batch[0].views]
+        # Some prompt does not fit even alone: find out which, and go on with the others.
+        return [answer for item in batch for answer in self._measure(question, [item])]
+
+    # --- after a prompt, or after each of its tokens ----------------------------------------------------------------
+
+    def _texts(self, question: _Question, batch: Sequence[_Todo], ledger: _Ledger) -> list[tuple[_Todo, View, Answer]]:
+        if question.positions == "next":
+            picks = [[len(t.ids) - 1] for t in batch]
+        else:
+            picks = [list(range(len(t.ids))) for t in batch]
+        limit = max(1, self.lm.max_rows // 2)
+        if len(batch) == 1 and len(picks[0]) > limit:
+            # Too many rows for one go: the prompt again and again, up to the next stretch of positions.
+            stretches = [picks[0][k : k + limit] for k in range(0, len(picks[0]), limit)]
+            parts = [
+                self._stretch(question, batch, [s], ledger if not k else _Ledger()) for k, s in enumerate(stretches)
+            ]
+            found = {view: RowDivergences.join([part[view] for part in parts]) for view in parts[0]}
+        else:
+            found = self._stretch(question, batch, picks, ledger)
+        out: list[tuple[_Todo, View, Answer]] = []
+        for view, rows in found.items():
+            asked = [i for i, t in enumerate(batch) if view in t.views]
+            sizes = [len(picks[i]) for i in asked]
+            for i, start, size in zip(asked, np.cumsum([0, *sizes]), sizes, strict=False):
+                out.append(
+                    (batch[i], view, rows.comparison(range(start, start + size), start + size - 1, batch[i].dropped))
+                )
+        return out
+
+    def _stretch(
+        self, question: _Question, batch: Sequence[_Todo], picks: list[list[int]], ledger: _Ledger
+    ) -> dict[View, RowDivergences]:
+        """Divergences of every view from the reference at the picked positions, one row a position."""
+        sequences = [t.ids[: p[-1] + 1] for t, p in zip(batch, picks, strict=True)]
+        reference = self._reference_rows(question, batch, sequences, picks, ledger)
+        found: dict[View, RowDivergences] = {}
+        for view in dict.fromkeys(v for t in batch for v in t.views):
+            asked = [i for i, t in enumerate(batch) if view in t.views]
+            since = time.perf_counter()
+            with self.activate(view) as lm:
+                rows = lm.rows([sequences[i] for i in asked], [picks[i] for i in asked])
+            if len(asked) < len(batch):
+                at = np.cumsum([0, *map(len, picks)])
+                chosen = [int(r) for i in asked for r in range(at[i], at[i + 1])]
+            else:
+                chosen = None
+            last = np.cumsum([len(picks[i]) for i in asked]) - 1
+            found[view] = self._divergences(reference if chosen is None else reference[chosen], rows, last.tolist())
+            ledger.add(view, [batch[i].prompt for i in asked], hit=False, since=since)
+        return found
+
+    def _reference_rows(
+        self,
+        question: _Question,
+        batch: Sequence[_Todo],
+        sequences: Sequence[list[int]],
+        picks: Sequence[list[int]],
+        ledger: _Ledger,
+    ) -> torch.Tensor:
+        """Rows of the reference view; last positions from the row cache as far as it goes."""
+        import torch
+
+        view, since = question.reference, time.perf_counter()
+        keep = question.positions == "next"
+        known: dict[int, torch.Tensor] = {}
+        for i, item in enumerate(batch if keep else ()):
+            row = self.row_cache.get((view, item.prompt))
+            if row is not MISS:
+                known[i] = row
+        ledger.add(view, [batch[i].prompt for i in known], hit=True, since=since)
+        missing = [i for i in range(len(batch)) if i not in known]
+        if not missing:
+            return torch.stack([known[i] for i in range(len(batch))])
+        since = time.perf_counter()
+        with self.activate(view) as lm:
+            rows = lm.rows([sequences[i] for i in missing], [picks[i] for i in missing])
+        ledger.add(view, [batch[i].prompt for i in missing], hit=False, since=since)
+        if not keep:
+            return rows
+        for i, row in zip(missing, rows, strict=True):
+            # A copy: a slice would keep the whole batch alive.
+            known[i] = row.clone()
+            self.row_cache.put((view, batch[i].prompt), known[i])
+        return rows if len(missing) == len(batch) else torch.stack([known[i] for i in range(len(batch))])
+
+    def _divergences(self, reference: torch.Tensor, rows: torch.Tensor, tops: Sequence[int]) -> RowDivergences:
+        """Compare row by row; the most likely tokens of the rows ``tops`` come along as text."""
+        n = min(reference.shape[1], rows.shape[1], len(self.lm.tokens.tokenizer))
+        if reference.shape[1] != rows.shape[1]:
+            # Two separately loaded models may pad the same vocabulary differently.
+            reference, rows = reference[:, :n], rows[:, :n]
+        rows = rows.to(reference.device)
+        found = row_divergences(reference, rows)
+        text = self.lm.tokens.token_text
+        found.base_top = dict(zip(tops, top_tokens(reference, tops, text), strict=True))
+        found.tuned_top = dict(zip(tops, top_tokens(rows, tops, text), strict=True))
+        return found
+
+    # --- along what both views would say ----------------------------------------------------------------------------
+
+    def _continuations(
+        self, question: _Question, batch: Sequence[_Todo], ledger: _Ledger
+    ) -> list[tuple[_Todo, View, Answer]]:
+        out: list[tuple[_Todo, View, Answer]] = []
+        ids = [t.ids for t in batch]
+        since = time.perf_counter()
+        with self.activate(question.reference) as lm:
+            said = self._say(lm, question, question.reference, batch)
+            base_rows = lm.rows(*_after(ids, said))
+        ledger.add(question.reference, [t.prompt for t in batch], hit=False, since=since)
+        sizes = [len(s) for s in said]
+        at = np.cumsum([0, *sizes]).tolist()
+        for view in dict.fromkeys(v for t in batch for v in t.views):
+            asked = [i for i, t in enumerate(batch) if view in t.views]
+            since = time.perf_counter()
+            with self.activate(view) as lm:
+                own = self._say(lm, question, view, [batch[i] for i in asked])
+                rows = lm.rows(*_after([ids[i] for i in asked], [said[i] for i in asked]))
+                # A text both say need not be scored twice.
+                differs = [k for k, i in enumerate(asked) if own[k] != said[i]]
+                texts = _after([ids[asked[k]] for k in differs], [own[k] for k in differs])
+                own_rows = lm.rows(*texts) if differs else None
+            chosen = base_rows[[r for i in asked for r in range(at[i], at[i + 1])]]
+            starts = np.cumsum([0, *[sizes[i] for i in asked]]).tolist()
+            along = self._divergences(chosen, rows, starts[:-1])
+            parts = [along]
+            if own_rows is not None:
+                with self.activate(question.reference) as lm:
+                    parts.append(self._divergences(lm.rows(*texts), own_rows, []))
+            both = RowDivergences.join(parts)
+            own_at = np.cumsum([starts[-1], *[len(own[k]) for k in differs]]).tolist()
+            for k, i in enumerate(asked):
+                span = list(range(starts[k], starts[k + 1]))
+                if k in differs:
+                    d = differs.index(k)
+                    span += range(own_at[d], own_at[d + 1])
+                text = self.lm.tokens.decode(own[k])
+                out.append((batch[i], view, both.comparison(span, starts[k], batch[i].dropped, continuation=text)))
+            ledger.add(view, [batch[i].prompt for i in asked], hit=False, since=since)
+        return out
+
+    def _say(self, lm: TorchLM, question: _Question, view: View, batch: Sequence[_Todo]) -> list[list[int]]:
+        """Greedy continuations, remembered: every further view needs the reference's again."""
+        cache, new = self.instrumentation.cache, question.continuation_tokens
+        found = {t.prompt: cache.get(("say", view.id, new, t.prompt)) for t in batch}
+        missing = [t for t in batch if found[t.prompt] is MISS]
+        if missing:
+            texts = lm.generate([t.ids for t in missing], max_new_tokens=max(1, min(new, lm.tokens.max_context // 2)))
+            for item, ids in zip(missing, texts, strict=True):
+                found[item.prompt] = tuple(ids)
+                cache.put(("say", view.id, new, item.prompt), tuple(ids))
+        return [list(found[t.prompt]) for t in batch]
+
+    def _record(self, view: View, prompt: str, *, hit: bool, wall_s: float = 0.0, batch: int = 1) -> None:
+        self.instrumentation.record(
+            op=_OP, view_id=view.id, prompt=prompt, top_k=0, hit=hit, wall_s=wall_s, batch=batch
+        )
+
+
+def _after(prompts: Sequence[list[int]], texts: Sequence[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
+    """Sequences whose last positions predict the tokens of ``texts``, and these positions."""
+    sequences = [[*p, *t[:-1]] for p, t in zip(prompts, texts, strict=True)]
+    picks = [list(range(len(p) - 1, len(p) - 1 + len(t))) for p, t in zip(prompts, texts, strict=True)]
+    return sequences, picks
