@@ -1,0 +1,209 @@
+"""Running a folder: the model is opened and given back, the result is saved however it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sway_dash import backends
+from sway_dash.core import events as ev
+from sway_dash.core.errors import ModelLoadError, SpecValidationError
+from sway_dash.suite.execute import execute, folder_spec, main, open_backend
+from sway_dash.suite.loader import loads
+from sway_dash.suite.report import load_result
+from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder
+from sway_dash.suite.trace_analysis import load
+from tests.fakes_cli import Exact
+
+ROOT = Path(__file__).parents[2]
+
+SUITE = """\
+models:
+  base: {kind: custom, base: fake, entry_point: "tests.fakes_cli:Slow"}
+  ft: {kind: custom, base: fake, adapter: ./adapter, entry_point: "tests.fakes_cli:Slow"}
+suite:
+  - {name: noise, kind: null_adapter, runs: 3}
+  - {name: moved, kind: delta_kl, prompts: [one, two, three, four, five]}
+"""
+
+
+class Opened:
+    """Takes the place of ``backends.build`` and keeps what it made."""
+
+    def __init__(self, make=Exact) -> None:
+        self.make, self.made, self.specs = make, [], []
+
+    def __call__(self, base_spec, *, adapter_path=None):
+        self.specs.append(base_spec)
+        self.made.append(self.make())
+        return self.made[-1]
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    build = Opened()
+    monkeypatch.setattr(backends, "build", build, raising=False)
+    return build
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder.create(SUITE, base_dir=tmp_path, spec_path=str(tmp_path / "sway.yaml"))
+
+
+def test_everything_is_in_the_folder_and_the_model_is_given_back(folder, opened, tmp_path):
+    result, score = execute(folder)
+    assert result.status == "finished"
+    assert opened.made[0].closed == 1
+    assert opened.specs[0].adapter == tmp_path / "adapter"
+    saved, saved_score = load_result(folder.path / RESULT)
+    assert saved == result
+    assert saved_score.overall == score.overall
+    assert result.run_id == folder.id
+    assert result.spec_path == str(tmp_path / "sway.yaml")
+    assert (folder.path / TRACE).exists()
+
+
+def test_the_device_replaces_that_of_both_models(folder):
+    spec = folder_spec(folder, device="cuda:1")
+    assert (spec.models.base.device, spec.models.ft.device) == ("cuda:1", "cuda:1")
+    assert folder_spec(folder).models.ft.device == "auto"
+
+
+def test_loading_is_a_phase_and_the_stream_has_no_gaps(folder, opened):
+    seen = []
+    execute(folder, on_event=seen.append)
+    assert [(e.phase, e.name) for e in seen if isinstance(e, ev.Phase)] == [
+        ("loading", "fake"),
+        ("preflight", ""),
+        ("probe", "noise"),
+        ("probe", "moved"),
+    ]
+    assert [e.seq for e in seen] == list(range(1, len(seen) + 1))
+
+
+def test_a_stop_file_stops_the_run_and_resuming_finishes_it(folder, opened):
+    def stop_at_third(event):
+        if isinstance(event, ev.Measurement) and event.role == "probe" and event.item == 1:
+            folder.request_stop()
+
+    partial, _ = execute(folder, on_event=stop_at_third)
+    assert partial.status == "cancelled"
+    assert partial.probes[1].evidence["partial"] == {"done": 2, "planned": 5}
+    assert load_result(folder.path / RESULT)[0].status == "cancelled"
+
+    again = RunFolder.open(folder.path)
+    whole, _ = execute(again, resume=True)
+    assert whole.status == "finished"
+    assert whole.probes[1].evidence["num_prompts"] == 5
+    assert {view for view, _ in opened.made[1].calls} == {"ft"}
+    assert len(opened.made[1].calls) == 3
+    assert load_result(folder.path / RESULT)[0] == whole == again.result()
+
+
+def test_cancel_is_asked_as_well(folder, opened):
+    result, _ = execute(folder, cancel=lambda: True)
+    assert result.status == "cancelled"
+    assert opened.made == []
+
+
+def test_a_model_that_cannot_be_loaded_leaves_a_failed_result(folder, monkeypatch):
+    def build(base_spec, *, adapter_path=None):
+        raise ModelLoadError("no such base")
+
+    monkeypatch.setattr(backends, "build", build, raising=False)
+    with pytest.raises(ModelLoadError):
+        execute(folder)
+    result, _ = load_result(folder.path / RESULT)
+    assert result.status == "failed"
+    assert "no such base" in result.probes[0].message
+
+
+def test_an_interruption_saves_what_is_there(folder, opened):
+    def interrupt(event):
+        if isinstance(event, ev.Measurement) and event.role == "probe" and event.item == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(folder, on_event=interrupt)
+    result, _ = load_result(folder.path / RESULT)
+    assert result.status == "cancelled"
+    assert result.probes[1].evidence["partial"]["done"] == 3
+    assert opened.made[0].closed == 1
+
+
+def test_a_backend_that_cannot_close_costs_no_result(folder, monkeypatch):
+    class Stuck(Exact):
+        def close(self):
+            raise RuntimeError("stuck")
+
+    monkeypatch.setattr(backends, "build", Opened(Stuck), raising=False)
+    with pytest.raises(RuntimeError, match="stuck"):
+        execute(folder)
+    assert load_result(folder.path / RESULT)[0].status == "finished"
+
+
+def test_a_full_disk_costs_the_folder_and_not_the_result(folder, opened):
+    (folder.path / EVENTS).symlink_to("/dev/full")
+    result, _ = execute(folder)
+    assert result.status == "finished"
+    assert "No space left on device" in str(folder.error)
+    assert not (folder.path / RESULT).exists()
+
+
+def test_a_trace_may_go_elsewhere_and_a_resumed_run_does_not_mix_with_it(folder, opened, tmp_path, monkeypatch):
+    from sway_dash.backends.dummy import DummyDifferentialBackend
+
+    monkeypatch.setattr(backends, "build", Opened(DummyDifferentialBackend), raising=False)
+    path = tmp_path / "deep" / "t.jsonl"
+    execute(folder, trace_path=path)
+    execute(folder, trace_path=path, resume=True)
+    assert len(load(path)) > 0
+    assert len(load(path.with_name("t.1.jsonl"))) > 0
+
+
+def test_a_suite_without_an_adapter_is_told_what_to_write():
+    spec = loads("models: {base: {base: m}, ft: {base: m}}\nsuite: []\n")
+    with pytest.raises(SpecValidationError, match=r"models.ft has no adapter.*differential: false"):
+        open_backend(spec)
+
+
+def test_the_worker_says_what_is_wrong_in_one_line(tmp_path, capsys):
+    folder = RunFolder.create("models: [", base_dir=tmp_path)
+    assert main([str(folder.path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert folder.result().status == "failed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_is_ended_leaves_a_folder_that_can_be_resumed(folder, how, opened, monkeypatch):
+    if not hasattr(backends, "build_two_separate"):
+        pytest.skip("needs sway_dash.backends.build")
+    monkeypatch.setenv("FAKE_DELAY_S", "0.05")
+    command = [sys.executable, "-m", "sway_dash.suite.execute", str(folder.path)]
+    worker = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while len(folder.measurements()) < 3:
+            assert time.monotonic() < deadline
+            assert worker.poll() is None, worker.stderr.read()
+            time.sleep(0.02)
+        worker.send_signal(how)
+        worker.communicate(timeout=30)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert folder.result().status == ("cancelled" if how == signal.SIGTERM else "interrupted")
+    if how == signal.SIGTERM:
+        assert json.loads((folder.path / RESULT).read_text())["status"] == "cancelled"
+    known = len(folder.measurements())
+    result, _ = execute(RunFolder.open(folder.path), resume=True)
+    assert result.status == "finished"
+    assert len(opened.made[0].calls) <= 20 - known
