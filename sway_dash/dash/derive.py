@@ -26,10 +26,10 @@ from sway_dash.core.events import (
     RunStarted,
     Warned,
 )
-from sway_dash.core.result import SuiteResult
+from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, interval, mean
 from sway_dash.dash.calls import Calls
-from sway_dash.suite.fold import Fold
+from sway_dash.suite.fold import Fold, probe_from_dict
 
 Metric = Literal["js", "kl"]
 Status = Literal["above", "inside", "no null"]
@@ -187,6 +187,7 @@ class RunData:
         self.fold = Fold()
         self.series: dict[str, ProbeSeries] = {}
         self.ablations: dict[str, AblationSeries] = {}
+        self.finished: dict[str, ProbeResult] = {}
         self.log: list[LogLine] = []
         self.traceback = ""
         self._rank = ""
@@ -230,6 +231,9 @@ class RunData:
                     self._rank = _primary_rank(planned.entry)
                 if planned.kind == "delta_kl" and planned.enabled:
                     self.series[planned.name] = ProbeSeries(planned.name, event.seed, planned.measurements)
+        elif isinstance(event, ProbeFinished):
+            result = probe_from_dict(event.result)
+            self.finished[result.name] = result
         elif isinstance(event, RunFailed):
             self.traceback = event.traceback
 

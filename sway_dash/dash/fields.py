@@ -1,0 +1,144 @@
+"""From the fields of a pydantic model to the fields of a form, and back from text to values. No widgets here."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+Kind = Literal["choice", "flag", "text", "list", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """One field of a form."""
+
+    name: str
+    kind: Kind
+    label: str
+    help: str = ""
+    default: Any = None
+    options: tuple[str, ...] = ()
+
+
+def form_fields(model: type[BaseModel], *, skip: Sequence[str] = ()) -> list[FormField]:
+    """Fields of a model in order, without those in ``skip``."""
+    found = []
+    for name, info in model.model_fields.items():
+        if name in skip:
+            continue
+        kind, options = _kind(info.annotation)
+        default = None if info.default is PydanticUndefined else info.default
+        label = name.replace("_", " ")
+        found.append(FormField(name, kind, label, info.description or "", default, options))
+    return found
+
+
+def show(value: Any, field: FormField) -> Any:
+    """What the widget of a field shows for a value; nothing (empty text) for the default."""
+    if field.kind == "flag":
+        return bool(field.default if value is None else value)
+    if field.kind == "choice":
+        return str(field.default if value is None else value)
+    if value is None:
+        return ""
+    if field.kind == "list" and isinstance(value, list | tuple):
+        return ", ".join(_scalar(v) for v in value)
+    return value if isinstance(value, str) else _scalar(value)
+
+
+def read(shown: Any, field: FormField) -> Any:
+    """Value for what a widget shows; ``None`` means the default. What cannot be read stays text: the check says so."""
+    if field.kind in ("flag", "choice"):
+        return None if shown == show(None, field) else shown
+    text = str(shown).strip()
+    if not text:
+        return None
+    if field.kind == "text":
+        return text
+    try:
+        return yaml.safe_load(f"[{text}]" if field.kind == "list" and not text.startswith("[") else text)
+    except yaml.YAMLError:
+        return text
+
+
+def hint(field: FormField) -> str:
+    """What stands in an empty field: the default."""
+    if field.default in (None, "", ()):
+        return "not set"
+    default = field.default
+    if isinstance(default, tuple):
+        return ", ".join(_scalar(v) for v in default)
+    return _scalar(default)
+
+
+# -- prompts ------------------------------------------------------------------------------------
+
+
+def prompts_text(prompts: Sequence[Any]) -> str:
+    """Prompts for editing: one a line, or a YAML list as soon as one has tags or more than one line."""
+    plain = all(
+        isinstance(p, str) and p == p.strip() and p and "\n" not in p and not p.startswith("- ") for p in prompts
+    )
+    if plain:
+        return "\n".join(str(p) for p in prompts)
+    lines = []
+    for prompt in prompts:
+        flow = yaml.safe_dump(prompt, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000)
+        lines.append("- " + flow.removesuffix("...\n").strip())
+    return "\n".join(lines)
+
+
+def prompts_from(text: str) -> tuple[list[Any], str]:
+    """Prompts of edited text, and what is wrong with it."""
+    if text.lstrip().startswith("- "):
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            return [], f"This is no YAML list{where}: {getattr(error, 'problem', None) or 'it cannot be read'}"
+        return (found, "") if isinstance(found, list) else ([], "This is no YAML list")
+    return [line.strip() for line in text.splitlines() if line.strip()], ""
+
+
+def tags_of(prompts: Sequence[Any]) -> dict[str, int]:
+    """How often each tag is used."""
+    counts: dict[str, int] = {}
+    for prompt in prompts:
+        if isinstance(prompt, Mapping):
+            for tag in prompt.get("tags") or ():
+                counts[str(tag)] = counts.get(str(tag), 0) + 1
+    return counts
+
+
+def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...]]:
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in args if a is not type(None)]
+        return _kind(inner[0]) if len(inner) == 1 else ("value", ())
+    if origin is typing.Annotated:
+        return _kind(args[0])
+    if origin is Literal:
+        return "choice", tuple(str(a) for a in args)
+    if annotation is bool:
+        return "flag", ()
+    if annotation is str or (isinstance(annotation, type) and issubclass(annotation, str)):
+        return "text", ()
+    if getattr(annotation, "__name__", "") == "Path":
+        return "text", ()
+    if origin in (tuple, list):
+        return "list", ()
+    return "value", ()
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

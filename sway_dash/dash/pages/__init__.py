@@ -1,0 +1,1 @@
+"""What people look at: one page, one file, one Viewer."""

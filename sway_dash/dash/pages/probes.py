@@ -1,0 +1,86 @@
+"""One row a probe: how it ended, its value with interval, where it stands against the null, how long it took."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import param
+
+from sway_dash.core.events import PlannedProbe
+from sway_dash.core.result import ProbeResult, Verdict
+from sway_dash.dash.components import column, heading, html, set_html, table
+from sway_dash.dash.state import RunState
+from sway_dash.dash.theme import DASH, duration, esc, interval, number, percent, var
+
+SIGNS = {
+    Verdict.PASS: ("▲", "good", "pass"),
+    Verdict.FAIL: ("▽", "bad", "fail"),
+    Verdict.WARN: ("◇", "warn", "warn"),
+    Verdict.SKIP: ("–", "muted", "skipped"),
+    Verdict.ERROR: ("✕", "bad", "error"),
+}
+HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
+
+
+class ProbesView(pn.viewable.Viewer):
+    """Table of probes, and the line about the cache below it."""
+
+    run = param.ClassSelector(class_=RunState)
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._table = html(css_classes=["sway-hook-probes"])
+        self._cache = html()
+        self._root = column(html(heading("Probes")), self._table, self._cache)
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @param.depends("run.version", watch=True)
+    def _refresh(self) -> None:
+        data = self.run.data
+        results = data.finished
+        if self.run.status not in ("none", "starting", "running"):
+            # Judged over what was measured, for probes that did not come to their end.
+            results = {p.name: p for p in data.result().probes}
+        rows = [self._row(p, results.get(p.name)) for p in data.fold.planned]
+        rows += [
+            self._row(PlannedProbe(name=r.name, kind=r.kind, category=""), r)
+            for n, r in results.items()
+            if n not in data.entries()
+        ]
+        set_html(self._table, table(HEAD, rows, right=(2, 3, 5)) if rows else "")
+        calls = data.calls
+        text = (
+            f"Cache: {calls.hits:,} of {calls.n:,} scoring calls answered, {percent(calls.hit_rate)}."
+            if calls.n
+            else ""
+        )
+        set_html(self._cache, f'<p class="sway-caption sway-hook-cache">{text}</p>')
+
+    def _row(self, planned: PlannedProbe, result: ProbeResult | None) -> tuple[str, ...]:
+        name = f'{esc(planned.name)}<br><span class="sway-caption">{esc(planned.kind)}</span>'
+        if result is None:
+            return (name, self._going(planned), DASH, DASH, DASH, DASH, "")
+        sign, tone, word = SIGNS[result.verdict]
+        ended = f'<span style="color: {var(tone)}">{sign} {word}</span>'
+        null = result.evidence.get("null") or {}
+        against = f"z {number(result.z_score)}, n = {null.get('n', '?')}" if result.z_score is not None else DASH
+        unit = esc(result.evidence.get("unit") or "") if result.kind == "delta_kl" else ""
+        value = number(result.raw, unit)
+        message = esc(result.message)
+        return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
+
+    def _going(self, planned: PlannedProbe) -> str:
+        if not planned.enabled:
+            return "– off"
+        if self.run.phase != planned.name or not self.run.live:
+            return "waiting" if self.run.live else DASH
+        data = self.run.data
+        if planned.kind == "null_adapter":
+            done = sum(len(d) for s in data.series.values() for d in s.nulls.values())
+        else:
+            done = len(data.fold.own(planned.name))
+        return f"measuring {done:,} of {planned.measurements:,}" if planned.measurements else "measuring"

@@ -1,0 +1,128 @@
+"""How sure is the mean, and does the effect follow the adapter's strength: running mean and λ curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import param
+
+from sway_dash.core.stats import MIN_ITEMS
+from sway_dash.dash import columns, plots
+from sway_dash.dash.components import column, figure, heading, html, legend, set_data, set_html
+from sway_dash.dash.derive import ProbeSeries, bounds_of
+from sway_dash.dash.pages.verdict import gate_of
+from sway_dash.dash.state import RunState, Selection
+from sway_dash.dash.theme import esc, interval, number
+
+
+class MeanView(pn.viewable.Viewer):
+    """Running mean over prompts with its band; streamed while a run goes on."""
+
+    run = param.ClassSelector(class_=RunState)
+    choice = param.ClassSelector(class_=Selection)
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.plot = plots.running_mean()
+        self._caption = html()
+        marks = legend(
+            ("line", "tuned", "mean so far"),
+            ("bar", "tuned", "95 % interval, pointwise"),
+            ("bar", "null", "random adapters"),
+            ("dash", "threshold", "gate"),
+        )
+        self._root = column(html(heading("Running mean")), figure(self.plot), html(marks), self._caption, gap=2)
+        self._key: tuple[Any, ...] = ()
+        self._cursor = 0
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @param.depends("run.version", "choice.metric", "choice.probe", watch=True)
+    def _refresh(self) -> None:
+        series = self.choice.series(self.run.data) or ProbeSeries("")
+        metric = self.choice.metric_of(self.run.data)
+        points = series.running(metric)
+        key = (self.run.epoch, series.name, metric)
+        anew = key != self._key
+        fresh = points if anew else points[self._cursor :]
+        line, band = columns.running(fresh)
+        for name, data in (("line", line), ("band", band)):
+            if anew:
+                set_data(self.plot.sources[name], data)
+            elif data["n"]:
+                self.plot.sources[name].stream(data)
+        self._key, self._cursor = key, len(points)
+        draws = series.null_means(metric)
+        null, gate = self.plot.parts["null"], gate_of(self.run, series.name, metric)
+        null.update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
+        self.plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
+        largest = max([*line["value"], *line["mean"], *band["hi"], 1.2 * (gate or 0.0)], default=0.0)
+        self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=anew)
+        if anew:
+            self.plot.figure.x_range.update(start=0.5, end=max(series.planned, len(points), 2) + 0.5)
+        self._describe(points, metric)
+
+    def _describe(self, points: list[Any], metric: str) -> None:
+        if not points:
+            text = "No prompt measured yet."
+        else:
+            last = points[-1]
+            ci = f"95 % CI {interval(last.ci)}" if last.ci else f"no interval below {MIN_ITEMS} prompts"
+            text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.n}."
+        self.plot.describe(f"Running mean over prompts in the random order they were measured. {text}")
+        why = (
+            " Bootstrap-t, at each number of prompts by itself; about prompts like these."
+            if points and points[-1].ci
+            else ""
+        )
+        set_html(self._caption, f'<p class="sway-caption">{esc(text + why)}</p>')
+
+
+class AblationView(pn.viewable.Viewer):
+    """Divergence by adapter strength; not there without such a probe."""
+
+    run = param.ClassSelector(class_=RunState)
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.plot = plots.ablation()
+        self._caption = html()
+        marks = legend(
+            ("line", "tuned", "mean"), ("bar", "tuned", "95 % interval, pointwise"), ("line", "threshold", "as trained")
+        )
+        head = html(heading("Adapter strength"))
+        self._root = column(head, figure(self.plot), html(marks), self._caption, gap=2, visible=False)
+        self._shown: tuple[Any, ...] = ()
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @param.depends("run.version", watch=True)
+    def _refresh(self) -> None:
+        own = next(iter(self.run.data.ablations.values()), None)
+        self._root.visible = own is not None
+        if own is None:
+            self._shown = ()
+            return
+        size = sum(map(len, own.curves.values()))
+        finished = self.run.data.finished.get(own.name)
+        shown = (self.run.epoch, size, finished is None)
+        if shown == self._shown:
+            return
+        anew = self._shown[:1] != shown[:1]
+        self._shown = shown
+        line, band, each = columns.ablation(own)
+        for name, data in (("line", line), ("band", band), ("each", each)):
+            set_data(self.plot.sources[name], data)
+        self.plot.reach("y", max([*line["mean"], *(v for ys in each["ys"] for v in ys)], default=0.0), anew=anew)
+        lams = line["lam"]
+        self.plot.figure.x_range.update(start=min(lams) - 0.04, end=max(*lams, 1.0) + 0.04)
+        self.plot.figure.xaxis.ticker = lams
+        text = "; ".join(f"λ = {lam:g}: {number(m)}" for lam, m in zip(lams, line["mean"], strict=True))
+        self.plot.describe(f"Mean {own.metric.upper()} by adapter strength, nats. {text}")
+        verdict = f" {finished.message}." if finished is not None and finished.message else ""
+        set_html(self._caption, f'<p class="sway-caption">Mean {own.metric.upper()}: {esc(text)}.{esc(verdict)}</p>')

@@ -1,0 +1,94 @@
+"""The answer of a run: a word, a sentence, the reasons, and the tuned mean beside the random adapters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import param
+
+from sway_dash.dash import columns, plots
+from sway_dash.dash.components import column, figure, grid, heading, html, legend, set_data, set_html, toned
+from sway_dash.dash.derive import bounds_of
+from sway_dash.dash.state import RunState, Selection
+from sway_dash.dash.theme import GLYPH, TONE, count, esc, interval, number
+
+
+class VerdictView(pn.viewable.Viewer):
+    """Word, sentence and reasons on the left, the null strip on the right."""
+
+    run = param.ClassSelector(class_=RunState)
+    choice = param.ClassSelector(class_=Selection)
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.plot = plots.null_strip()
+        self._text = html(css_classes=["sway-hook-verdict"])
+        self._caption = html()
+        marks = legend(
+            ("●", "null", "one random adapter"), ("◆", "tuned", "tuned, 95 % interval"), ("dash", "threshold", "gate")
+        )
+        self._strip = column(html(heading("Against noise")), figure(self.plot), html(marks), self._caption, gap=2)
+        self._root = grid(self._text, self._strip)
+        self._epoch = -1
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @param.depends("run.version", "choice.metric", "choice.probe", watch=True)
+    def _refresh(self) -> None:
+        set_html(self._text, self._verdict())
+        series = self.choice.series(self.run.data)
+        self._strip.visible = series is not None and bool(series.rows or series.nulls)
+        if series is None:
+            return
+        metric = self.choice.metric_of(self.run.data)
+        nulls, tuned = columns.strip(series, metric)
+        set_data(self.plot.sources["nulls"], nulls)
+        set_data(self.plot.sources["tuned"], tuned)
+        gate = gate_of(self.run, series.name, metric)
+        self.plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
+        anew = self._epoch != (self.run.epoch, metric, series.name)
+        self._epoch = (self.run.epoch, metric, series.name)  # type: ignore[assignment]
+        largest = max([*nulls["x"], *tuned["hi"], 1.2 * (gate or 0.0)], default=0.0)
+        self.plot.reach("x", largest, bound=bounds_of(metric)[1], anew=anew)
+        text = _strip_text(nulls["x"], tuned, metric)
+        self.plot.describe(text)
+        set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
+
+    def _verdict(self) -> str:
+        run = self.run
+        if run.status == "none":
+            return ""
+        head = f'<p class="sway-word">{GLYPH.get(run.word, "")} {esc(run.word[:1].upper() + run.word[1:])}</p>'
+        body = f'<p class="sway-sentence">{esc(run.sentence)}</p>'
+        reasons = "".join(f"<li>{esc(r)}</li>" for r in run.reasons)
+        if reasons:
+            body += f'<ul class="sway-reasons">{reasons}</ul>'
+        if run.settle:
+            body += f'<p class="sway-settle"><b>What would settle it:</b> {esc(run.settle)}</p>'
+        return toned(TONE.get(run.word, "muted"), "sway-verdict", head + body, role="status")
+
+
+def gate_of(run: RunState, probe: str, metric: str) -> float | None:
+    """The gate of a probe, if it is one for this divergence."""
+    entry = run.data.entries().get(probe, {})
+    if entry.get("divergence", "js") != metric:
+        return None
+    gate = entry.get("assert_mean_gte", 0.02)
+    return float(gate) if isinstance(gate, int | float) else None
+
+
+def _strip_text(draws: list[float], tuned: dict[str, list[Any]], metric: str) -> str:
+    name = metric.upper()
+    noise = (
+        f"{count(len(draws), 'random adapter')}: mean {name} {number(min(draws))} to {number(max(draws))} nats"
+        if draws
+        else "No random adapters: nothing to compare with"
+    )
+    if not tuned["x"]:
+        return f"{noise}."
+    ci = (tuned["lo"][0], tuned["hi"][0])
+    band = f" (95 % CI {interval(ci)})" if ci[0] != ci[1] else ""
+    return f"{noise}. Tuned: {number(tuned['x'][0])} nats{band}."
