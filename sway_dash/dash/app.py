@@ -7,6 +7,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 import param
+from panel.util import edit_readonly
 
 from sway_dash.dash import runs
 from sway_dash.dash.components import BODY, body, column, grid, html
@@ -79,8 +80,6 @@ class App(param.Parameterized):
             self.choice.param.update(item=None, tags=[], probe="", metric="js", sort="auto")
         self.bar.demo = runs.address_of(folder) == runs.DEMO
         self.run.open(folder)
-        entry = next(iter(self.run.data.entries().values()), {})
-        del entry
         self._empty.visible = False
         self._overview.visible = True
 
@@ -105,7 +104,7 @@ class App(param.Parameterized):
             self.bar, sizing_mode="stretch_width", margin=0, css_classes=["sway-body"], stylesheets=[BODY, _HEAD]
         )
         logo = assets() / "logo.svg"
-        return pmui.Page(
+        page = pmui.Page(
             title="sway_dash",
             main=[self._head, self.tabs],
             theme_config=theme_config(),
@@ -116,6 +115,11 @@ class App(param.Parameterized):
             sx=BAR_SX,
             busy_indicator=None,
         )
+        # The page follows Panel's busy state, which changes twice a tick, and every change walks all models of the
+        # document: two thirds of the server's time. We show no busy sign, so nothing is lost.
+        with edit_readonly(page):
+            page.busy = False
+        return page
 
     def _wire(self) -> None:
         self.page.param.watch(self._theme, "dark_theme")
@@ -167,7 +171,7 @@ _HEAD = ":host(.sway-body) { padding-bottom: 0; }"
 def _nothing_yet() -> str:
     where = esc(runs_root())
     return (
-        '<h2 class="sway-h2">No run to show</h2><p class="sway-empty">The recorded example is not installed and there is'
-        f" no run in {where} yet. Open <b>New run</b>, name a base model and its adapter, write a few prompts and press"
-        " Run: the worker measures in its own process and this page follows it.</p>"
+        '<h2 class="sway-h2">No run to show</h2><p class="sway-empty">The recorded example is not installed and'
+        f" there is no run in {where} yet. Open <b>New run</b>, name a base model and its adapter, write a few prompts"
+        " and press Run: the worker measures in its own process and this page follows it.</p>"
     )

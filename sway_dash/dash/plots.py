@@ -88,6 +88,7 @@ def _frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> 
         min_border_right=12,
     )
     fig.toolbar.autohide = True
+    fig.toolbar_inner = True
     fig.toolbar.logo = None
     fig.outline_line_color = None
     if grid == "x":

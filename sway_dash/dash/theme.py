@@ -194,13 +194,13 @@ def visible(text: object) -> str:
 
 
 def token_text(text: str) -> str:
-    """A token as it is: leading and trailing spaces as ␠, an empty one as ∅."""
+    """A token as it is: leading and trailing spaces as a middle dot, an empty one as ∅."""
     shown = visible(text)
     core = shown.strip(" ")
     if not core:
-        return "␠" * len(shown) or "∅"
+        return "·" * len(shown) or "∅"
     left = len(shown) - len(shown.lstrip(" "))
-    return "␠" * left + core + "␠" * (len(shown) - left - len(core))
+    return "·" * left + core + "·" * (len(shown) - left - len(core))
 
 
 def canvas_text(text: object, limit: int = 36) -> str:

@@ -20,6 +20,9 @@ SIGNS = {
     Verdict.SKIP: ("–", "muted", "skipped"),
     Verdict.ERROR: ("✕", "bad", "error"),
 }
+MAX_Z = 99.0
+"""The engine cuts z here."""
+
 HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
 
 
@@ -67,7 +70,7 @@ class ProbesView(pn.viewable.Viewer):
         sign, tone, word = SIGNS[result.verdict]
         ended = f'<span style="color: {var(tone)}">{sign} {word}</span>'
         null = result.evidence.get("null") or {}
-        against = f"z {number(result.z_score)}, n = {null.get('n', '?')}" if result.z_score is not None else DASH
+        against = f"z {_z(result.z_score)}, n = {null.get('n', '?')}" if result.z_score is not None else DASH
         unit = esc(result.evidence.get("unit") or "") if result.kind == "delta_kl" else ""
         value = number(result.raw, unit)
         message = esc(result.message)
@@ -84,3 +87,7 @@ class ProbesView(pn.viewable.Viewer):
         else:
             done = len(data.fold.own(planned.name))
         return f"measuring {done:,} of {planned.measurements:,}" if planned.measurements else "measuring"
+
+
+def _z(z: float) -> str:
+    return f"≥ {MAX_Z:.0f}" if z >= MAX_Z else number(z)

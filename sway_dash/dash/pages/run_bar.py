@@ -26,6 +26,9 @@ STATES = {
 }
 
 
+_TOP = ":host { display: flex !important; flex-flow: row wrap; gap: 6px 16px; align-items: center; }"
+
+
 class RunBar(pn.viewable.Viewer):
     """Head of every page about a run."""
 
@@ -37,7 +40,7 @@ class RunBar(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._head = html(css_classes=["sway-hook-head"])
+        self._head = html(css_classes=["sway-hook-head"], styles={"flex": "1 1 320px"})
         self._progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", margin=(6, 0), visible=False)
         self._banner = html(css_classes=["sway-hook-banner"])
         self._cancel = pmui.Button.from_param(
@@ -55,8 +58,9 @@ class RunBar(pn.viewable.Viewer):
         self._duplicate = pmui.Button.from_param(
             self.param.duplicate, label="New run from this", icon="content_copy", variant="text", size="small", margin=0
         )
-        self._buttons = pn.FlexBox(self._cancel, self._resume, self._duplicate, margin=(4, 0, 0, 0))
-        self._root = column(self._head, self._progress, self._buttons, self._banner, gap=4)
+        self._buttons = pn.Row(self._cancel, self._resume, self._duplicate, margin=0)
+        top = pn.Column(self._head, self._buttons, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
+        self._root = column(top, self._progress, self._banner, gap=6)
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
