@@ -100,3 +100,10 @@ class Unfit(Exact):
 
     def preflight_finite_check(self) -> tuple[bool, str]:
         return False, "ft view gives 3 non-finite log-probabilities of 8"
+
+
+class Looked(DummyDifferentialBackend):
+    """The dummy, whose look-ups are traced, for ``kind: custom``."""
+
+    def __init__(self, *, base_spec: Any = None, adapter_path: Path | None = None) -> None:
+        super().__init__()

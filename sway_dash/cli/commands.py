@@ -59,7 +59,8 @@ def new_folder(suite: Path, *, name: str = "") -> RunFolder:
 
 def _resumable(name: str, suite: Path | None) -> RunFolder:
     folder = find_run(name)
-    if folder.is_alive():
+    # The process of a notebook or a dashboard outlives its runs.
+    if folder.is_alive() and folder.fold().status == "running":
         raise UsageError(f"{folder.id} is still running (process {folder.meta().get('pid')}): stop it first")
     if suite is not None:
         from sway_dash.suite.loader import load_spec

@@ -9,22 +9,21 @@ import time
 from types import FrameType
 from typing import Any
 
-PATIENCE_S = 3.0
-"""After an interruption the result is being saved: for so long no other one is let through."""
+PATIENCE_S = 5.0
+"""For so long after an interruption or the end of a run, while its result is saved and shown, none is let through."""
 
 
 class StopSwitch:
     """Catches SIGINT and SIGTERM while it is entered.
 
     The first signal makes :meth:`requested` true, so that a run stops after its current batch. A later one raises
-    ``KeyboardInterrupt`` at once. After :meth:`settle` signals are ignored: the result is being written.
+    ``KeyboardInterrupt`` at once, unless the result is being written (:meth:`settle`): impatience must not lose it.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         """The first signal that came."""
-        self._settled = False
-        self._raised = 0.0
+        self._quiet_since: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSwitch:
@@ -44,20 +43,18 @@ class StopSwitch:
         return self.signal is not None
 
     def settle(self) -> None:
-        """From now on nothing may interrupt."""
-        self._settled = True
+        """The run is over: for a while nothing may interrupt what follows."""
+        self._quiet_since = time.monotonic()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._settled:
+        now = time.monotonic()
+        if self._quiet_since is not None and now - self._quiet_since < PATIENCE_S:
             return
-        if self.signal is None:
+        if self.signal is None and self._quiet_since is None:
             self.signal = number
             _say("stopping after the current batch, what is measured is kept; Ctrl-C again stops at once")
             return
-        now = time.monotonic()
-        if self._raised and now - self._raised < PATIENCE_S:
-            return
-        self._raised = now
+        self._quiet_since = now
         _say("stopping at once")
         raise KeyboardInterrupt
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sway_dash.cli.boundary import INTERRUPTED, OK, USAGE, complain, note, os_sentence, out_console, printable
@@ -10,8 +12,19 @@ from sway_dash.cli.outputs import Outputs
 from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
+    from sway_dash.cli.interrupt import StopSwitch
     from sway_dash.core.result import SuiteResult, SwayScore
+    from sway_dash.suite.fold import Fold
     from sway_dash.suite.store import RunFolder
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What became of a run: its state as the events tell it, and why it ended early, if it did."""
+
+    state: Fold
+    failure: SwayError | OSError | None = None
+    interrupted: bool = False
 
 
 def measure(
@@ -25,15 +38,44 @@ def measure(
 ) -> int:
     """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code."""
     from sway_dash.cli.interrupt import StopSwitch
-    from sway_dash.cli.progress import RunProgress
-    from sway_dash.core.events import TERMINAL
-    from sway_dash.suite.execute import execute, folder_spec
+    from sway_dash.suite.execute import folder_spec
     from sway_dash.suite.score import compute
 
     used = weights or folder_spec(folder).defaults.score_weights
-    failure: SwayError | OSError | None = None
-    interrupted = False
-    with StopSwitch() as stop, RunProgress() as progress:
+    with StopSwitch() as stop:
+        attempt = _attempt(folder, stop, trace=outputs.trace, device=device, resume=resume)
+        result = attempt.state.result()
+        score = compute(result, weights=used)
+        if weights is not None and not folder.error:
+            _rescore(folder, result, score)
+        _tell(folder, result, score, outputs, banner=banner)
+        # A run that could not start says nothing, a failed or stopped one says so in its files.
+        written = attempt.state.started is None or outputs.write(result, score)
+        if folder.error:
+            complain(f"the run folder is incomplete: {folder.error}")
+        if attempt.failure is not None:
+            why = attempt.failure
+            complain(os_sentence(why) if isinstance(why, OSError) else str(why))
+        note(f"run: {folder.path}")
+        if result.status == "cancelled":
+            note(f"the run was stopped; go on with: sway-dash run --resume {folder.id}")
+    if attempt.failure is not None:
+        return USAGE
+    if stop.signal is not None:
+        return 128 + stop.signal
+    if attempt.interrupted or result.status == "cancelled":
+        return INTERRUPTED
+    return OK if written else USAGE
+
+
+def _attempt(folder: RunFolder, stop: StopSwitch, *, trace: Path | None, device: str | None, resume: bool) -> Attempt:
+    """Execute the folder under a progress display."""
+    from sway_dash.cli.progress import RunProgress
+    from sway_dash.core.events import TERMINAL
+    from sway_dash.suite.execute import execute
+
+    with RunProgress() as progress:
+        attempt = Attempt(progress.state)
 
         def listen(event: object) -> None:
             # A terminal that has gone away must not look like a failing probe.
@@ -42,46 +84,19 @@ def measure(
             if isinstance(event, TERMINAL):
                 stop.settle()
 
+        path = None if trace is None else trace.expanduser()
         try:
-            execute(
-                folder,
-                on_event=listen,
-                cancel=stop.requested,
-                trace_path=outputs.trace and outputs.trace.expanduser(),
-                device=device,
-                resume=resume,
-            )
+            execute(folder, on_event=listen, cancel=stop.requested, trace_path=path, device=device, resume=resume)
         except KeyboardInterrupt:
             stop.settle()
-            interrupted = True
+            attempt.interrupted = True
         except (SwayError, OSError) as error:
-            failure = error
+            attempt.failure = error
         except Exception:
             # Our own defect: the traceback follows, and what was measured must be found again.
             note(f"run: {folder.path}")
             raise
-
-    result = progress.state.result()
-    score = compute(result, weights=used)
-    if weights is not None and not folder.error:
-        _rescore(folder, result, score)
-    _tell(folder, result, score, outputs, banner=banner)
-    # A run that could not start says nothing, a failed or stopped one says so in its files.
-    written = progress.state.started is None or outputs.write(result, score)
-    if folder.error:
-        complain(f"the run folder is incomplete: {folder.error}")
-    if failure is not None:
-        complain(os_sentence(failure) if isinstance(failure, OSError) else str(failure))
-    note(f"run: {folder.path}")
-    if failure is not None:
-        return USAGE
-    if result.status == "cancelled":
-        note(f"the run was stopped; go on with: sway-dash run --resume {folder.id}")
-    if stop.signal is not None:
-        return 128 + stop.signal
-    if interrupted or result.status == "cancelled":
-        return INTERRUPTED
-    return OK if written else USAGE
+    return attempt
 
 
 def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, outputs: Outputs, *, banner: bool) -> None:

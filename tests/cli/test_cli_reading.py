@@ -1,0 +1,334 @@
+"""``report``, ``trace``, ``list-probes``, ``doctor``, ``--version``, ``--help``; and that they are quick."""
+
+from __future__ import annotations
+
+import json
+import time
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from sway_dash import __version__
+from sway_dash.cli.boundary import fenced
+from sway_dash.cli.doctor import BUCKETS
+from sway_dash.cli.progress import Pace, RunProgress, clock
+from sway_dash.core import events as ev
+from sway_dash.probes import registry
+from sway_dash.suite.store import EVENTS, RESULT, TRACE, list_runs
+
+TRACE_LINE = json.dumps(
+    {
+        "ts": 1.0, "probe": "moved", "view_id": "ft", "prompt_hash": "0" * 12, "top_k": 8,
+        "op": "next_token_dist", "wall_ms": 2.5, "hit": False,
+    }
+)  # fmt: skip
+
+
+def refused(result, code: int = 2) -> str:
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    return result.stderr
+
+
+@pytest.fixture
+def done(cli, suite):
+    """The folder of a finished run with a trace."""
+    suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.fakes_cli:Looked"))
+    assert cli("run", suite).exit_code == 0
+    (folder,) = list_runs()
+    return folder
+
+
+# -- report ---------------------------------------------------------------------------------------
+
+
+def test_a_result_is_rendered_from_its_file_its_folder_and_its_id(cli, done):
+    said = {cli("report", source, "--format", "md").stdout for source in (done.path / RESULT, done.path, done.id)}
+    assert len(said) == 1
+    assert said.pop().startswith("# sway report")
+
+
+@pytest.mark.parametrize("form", ["terminal", "md", "markdown", "json", "junit"])
+def test_every_format_is_printed(cli, done, form):
+    result = cli("report", done.path, "--format", form)
+    assert result.exit_code == 0
+    if form == "json":
+        assert json.loads(result.stdout) == json.loads((done.path / RESULT).read_text())
+    elif form == "junit":
+        assert ET.fromstring(result.stdout).tag == "testsuite"
+    else:
+        assert "sway report" in result.stdout
+
+
+def test_a_report_goes_to_a_file_and_says_so(cli, done, tmp_path):
+    out = tmp_path / "new" / "r.md"
+    result = cli("report", done.path, "--format", "md", "--out", out)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert f"wrote Markdown → {out}" in result.stderr
+    assert out.read_text().startswith("# sway report")
+
+
+def test_a_terminal_report_does_not_go_to_a_file(cli, done, tmp_path):
+    assert "does not support --out" in refused(cli("report", done.path, "--out", tmp_path / "x"))
+
+
+def test_an_unknown_format_is_refused_by_the_parser(cli, done):
+    result = cli("report", done.path, "--format", "html")
+    assert result.exit_code == 2
+    assert "html" in result.stderr
+
+
+def test_a_run_that_was_cut_off_is_reported_as_far_as_it_went(cli, done):
+    (done.path / RESULT).unlink()
+    path = done.path / EVENTS
+    path.write_bytes(path.read_bytes()[:-400])
+    done.write_meta(host="a machine that is gone")
+    result = cli("report", done.path)
+    assert result.exit_code == 0
+    assert "interrupted" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (None, "neither a folder nor the id of a run"),
+        (b"", "is not valid JSON"),
+        (b'{"probes": [', "is not valid JSON, or was cut short"),
+        (b"[1]", "a result must be a JSON object"),
+        (b'{"schema_version": 99}', "update sway-dash"),
+        (b'{"probes": [{"name": "a"}]}', "probes[0].kind is missing"),
+        (b'{"probes": [{"name": "a", "kind": "k", "verdict": "maybe"}]}', "unknown verdict 'maybe'"),
+        (b"\xff\xfe", "is not valid JSON"),
+    ],
+)
+def test_a_bad_result_is_one_error(cli, tmp_path, data, says):
+    path = tmp_path / "result"
+    if data is not None:
+        path.write_bytes(data)
+    assert says in refused(cli("report", path))
+
+
+def test_a_missing_json_file_is_called_a_file(cli, tmp_path):
+    assert "cannot be read" in refused(cli("report", tmp_path / "nope.json"))
+
+
+def test_a_folder_without_a_run_is_refused(cli, tmp_path):
+    assert "is no run folder" in refused(cli("report", tmp_path))
+
+
+# -- trace ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "holds"),
+    [("terminal", "sway trace"), ("md", "# sway trace"), ("markdown", "## per-probe"), ("json", '"total_events"')],
+)
+def test_a_trace_is_analysed_from_its_file_and_from_a_run(cli, done, form, holds):
+    for source in (done.path / TRACE, done.path, done.id):
+        result = cli("trace", source, "--format", form)
+        assert result.exit_code == 0
+        assert holds in result.stdout
+        assert "moved" in result.stdout
+
+
+@pytest.mark.parametrize(("asked", "given"), [(2, 2), (0, 0), (-5, 0)])
+def test_the_slowest_are_as_many_as_asked(cli, done, asked, given):
+    report = json.loads(cli("trace", done.path, "--format", "json", "--slowest", asked).stdout)
+    assert len(report["slowest"]) == given
+    assert report["total_events"] > 0
+
+
+def test_a_torn_last_line_is_counted_and_the_rest_is_shown(cli, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{TRACE_LINE}\n[1, 2]\n{TRACE_LINE[:30]}")
+    result = cli("trace", path, "--format", "md")
+    assert result.exit_code == 0
+    assert "2 unreadable lines left out" in result.stdout
+
+
+@pytest.mark.parametrize("data", ["", "\n\n", "{torn"])
+def test_a_trace_without_events_is_exit_code_1(cli, tmp_path, data):
+    path = tmp_path / "t.jsonl"
+    path.write_text(data)
+    assert "no events in" in refused(cli("trace", path), 1)
+
+
+def test_a_trace_that_cannot_be_read_is_exit_code_2(cli, tmp_path):
+    assert "No such file or directory" in refused(cli("trace", tmp_path / "nope"))
+    # A folder without a trace, and without a run.
+    assert "error: " in refused(cli("trace", tmp_path))
+
+
+def test_names_in_a_trace_are_no_markup(cli, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(TRACE_LINE.replace("moved", "[red]x[/red] [/"))
+    assert "[red]x[/red] [/" in cli("trace", path).stdout
+
+
+# -- the small ones -------------------------------------------------------------------------------
+
+
+def test_every_probe_is_listed_with_what_it_does(cli):
+    text = cli("list-probes").stdout
+    for kind in registry():
+        line = next(line for line in text.splitlines() if kind in line)
+        assert len(line.split(kind, 1)[1].split()) >= 2
+
+
+def test_the_doctor_reads_versions_from_metadata(cli):
+    facts = json.loads(cli("doctor", "--json").stdout)
+    assert set(facts) >= {"sway_version", "python", "platform", "extras"}
+    assert {bucket: tuple(found) for bucket, found in facts["extras"].items()} == BUCKETS
+    import numpy
+
+    assert facts["extras"]["engine"]["numpy"] == numpy.__version__
+    text = cli("doctor").stdout
+    assert f"sway {__version__}" in text
+    assert "backends" in text
+
+
+def test_the_doctor_names_what_is_missing(cli, monkeypatch):
+    import importlib.metadata
+
+    real = importlib.metadata.version
+
+    def version(name):
+        if name == "gguf":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert json.loads(cli("doctor", "--json").stdout)["extras"]["gguf"] == {"gguf": None}
+    assert "not installed: gguf" in cli("doctor").stdout
+
+
+def test_the_version(cli):
+    result = cli("--version")
+    assert (result.exit_code, result.stdout) == (0, f"sway {__version__}\n")
+
+
+def test_help_names_every_command_and_comes_without_arguments_too(cli):
+    for args in (["--help"], []):
+        text = cli(*args).output
+        for command in ("run", "check", "trace", "report", "list-probes", "doctor"):
+            assert f"\n  {command} " in text
+
+
+def test_an_unknown_option_is_a_usage_error_and_no_markup(cli):
+    result = cli("run", "--[bold]x")
+    assert result.exit_code == 2
+    assert "--[bold]x" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [("--help",), ("--version",), ("doctor",), ("run", "--help")])
+def test_what_needs_no_model_answers_at_once(start, args):
+    best = 9.0
+    for _ in range(3):
+        began = time.perf_counter()
+        process = start(*args)
+        process.communicate(timeout=60)
+        best = min(best, time.perf_counter() - began)
+        assert process.returncode == 0
+    # The target is 0.5 s; a loaded machine gets some grace.
+    assert best < 1.0
+
+
+def test_a_reader_that_goes_away_is_no_traceback(start, done):
+    process = start("report", done.path, "--format", "json")
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    assert "Traceback" not in err
+
+
+def test_a_defect_of_ours_keeps_its_traceback():
+    @fenced
+    def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+
+
+def test_control_characters_do_not_reach_the_terminal(cli, tmp_path):
+    said = refused(cli("run", tmp_path / "a\x1b[31mb.yaml"))
+    assert "\x1b" not in said
+
+
+# -- progress -------------------------------------------------------------------------------------
+
+
+def test_the_pace_is_that_of_the_last_seconds():
+    pace = Pace()
+    assert pace.rate(0.0) is None
+    for i in range(11):
+        pace.add(i * 1.0)
+    assert pace.rate(10.0) == pytest.approx(1.0)
+    assert pace.left(5, 10.0) == pytest.approx(5.0)
+    # A stall shows.
+    assert pace.rate(20.0) == pytest.approx(0.5)
+
+
+def test_batches_that_come_in_bursts_give_the_rate_between_them():
+    pace = Pace()
+    for start in (0.0, 2.0, 4.0):
+        for i in range(8):
+            pace.add(start + i * 0.001)
+    assert pace.rate(4.007) == pytest.approx(4.0, rel=0.01)
+
+
+def test_old_measurements_do_not_count():
+    pace = Pace()
+    for i in range(100):
+        pace.add(i * 0.2)
+    for i in range(30):
+        pace.add(20.0 + i * 2.0)
+    assert pace.rate(78.0) == pytest.approx(0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (0.4, "0:00"), (7, "0:07"), (59.7, "1:00"), (750, "12:30"), (3723, "1:02:03")]
+)
+def test_a_time_left_is_read_like_a_clock(seconds, text):
+    assert clock(seconds) == text
+
+
+def plan(*names: str) -> ev.RunStarted:
+    probes = tuple(ev.PlannedProbe(name=n, kind="delta_kl", category="adherence", measurements=4) for n in names)
+    return ev.RunStarted(seq=1, ts=1.0, probes=probes)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_progress_shows_warnings_and_failed_prompts_and_keeps_the_fold(capsys, live):
+    with RunProgress(live=live) as progress:
+        progress.add(plan("a", "b"))
+        progress.add(ev.Phase(phase="probe", name="a"))
+        progress.add(ev.Warned(message="careful [red]", causes=("because",)))
+        for i in range(5):
+            progress.add(ev.ItemFailed(probe="a", item=i, prompt="x", message="no logits"))
+        progress.add(ev.Measurement(probe="a", item=0, prompt="x", js=0, kl=0, kl_reverse=0, same_top=1))
+        progress.add(ev.CacheAccess())
+    err = capsys.readouterr().err
+    assert "warning: careful [red]" in err
+    assert "because" in err
+    assert err.count("not measured: a, prompt") == 3
+    assert "2 more measurements failed" in err
+    assert (progress.state.done, progress.state.total) == (6, 8)
+
+
+def test_without_a_terminal_a_line_now_and_then_has_rate_and_time_left(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("sway_dash.cli.progress.time.time", lambda: now[0])
+    with RunProgress(live=False) as progress:
+        progress.add(plan("a", "b"))
+        progress.add(ev.Phase(phase="probe", name="a"))
+        for i in range(4):
+            now[0] += 4.0
+            row = ev.Measurement(probe="a", item=i, prompt="x", js=0, kl=0, kl_reverse=0, same_top=1, ts=now[0])
+            progress.add(row)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "a (1/2)"
+    assert lines[-1] == "a (1/2): 4/8  0.2/s  0:16 left" or lines[-1].startswith("a (1/2): ")
+    assert len(lines) <= 4
