@@ -19,6 +19,7 @@ from sway_dash.core.result import (
     Verdict,
     jsonable,
 )
+from sway_dash.suite.fold import probe_to_dict
 
 SCHEMA_VERSION = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,24 +64,6 @@ def to_dict(suite: SuiteResult, score: SwayScore) -> dict[str, Any]:
         document["warnings"] = suite.warnings
         document["environment"] = suite.environment
     return document
-
-
-def probe_to_dict(probe: ProbeResult) -> dict[str, Any]:
-    """Return one probe in the form of the result file; every key is always there."""
-    return {
-        "name": probe.name,
-        "kind": probe.kind,
-        "verdict": probe.verdict.value,
-        "score": probe.score,
-        "raw": probe.raw,
-        "z_score": probe.z_score,
-        "base_value": probe.base_value,
-        "ft_value": probe.ft_value,
-        "evidence": probe.evidence,
-        "message": probe.message,
-        "duration_s": probe.duration_s,
-        "ci_95": probe.ci_95,
-    }
 
 
 def load_result(path: Path | str) -> tuple[SuiteResult, SwayScore]:

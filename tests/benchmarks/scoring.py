@@ -107,6 +107,11 @@ def peak_memory() -> Iterator[dict[str, float]]:
         thread.join()
 
 
+def forget(backend: Any) -> None:
+    backend.instrumentation.cache.clear()
+    backend.row_cache.clear()
+
+
 def reference_js(backend: Any, views: tuple[Any, Any], texts: list[str]) -> tuple[list[float], float]:
     """One forward per prompt and view with all logits, divergence in float64; JS per prompt and the seconds."""
     import torch
@@ -116,7 +121,7 @@ def reference_js(backend: Any, views: tuple[Any, Any], texts: list[str]) -> tupl
     for view in views:
         with backend.activate(view) as lm, torch.inference_mode():
             rows[view] = [
-                lm.model(input_ids=lm.tokenizer(t, return_tensors="pt").input_ids.to(lm.device), use_cache=False)
+                lm.model(input_ids=torch.tensor([lm.tokens.encode(t)], device=lm.device), use_cache=False)
                 .logits[0, -1]
                 .double()
                 .log_softmax(-1)
@@ -140,15 +145,14 @@ def batching(table: Table, backend: Any, device: str, dtype: Any) -> None:
         wanted, slow = reference_js(backend, (BASE, FINETUNED), texts)
         times, got = [], []
         for _ in range(3):
-            backend.instrumentation.cache.clear()
-            backend.clear_cache()
+            forget(backend)
             start = time.perf_counter()
             found = {i: c for i, _, c in backend.compare(BASE, [FINETUNED], texts)}
             times.append(time.perf_counter() - start)
             got = [found[i].js for i in range(n)]
         fast = statistics.median(times)
         error = max(abs(a - b) for a, b in zip(got, wanted, strict=True))
-        tokens = sum(len(ids) for ids in backend.lm.tokenizer(texts).input_ids)
+        tokens = sum(len(backend.lm.tokens.encode(t)) for t in texts)
         share = 2 * forward_flops(backend.lm.model, tokens, n) / fast / peak
         table.add(f"{n} prompts, 2 views: one by one / batched", f"{slow / fast:.1f} x", ">= 8 x")
         table.add(f"{n} prompts: scoring FLOP/s over a plain product's", f"{share:.0%}", ">= 55 %")
@@ -196,16 +200,17 @@ def suite_cost(table: Table, backend: Any, n: int = 64) -> None:
     ]
     alone = 0.0
     for view in views:
-        backend.clear_cache()
+        forget(backend)
         with backend.activate(view) as lm:
-            alone += seconds(lambda lm=lm: list(lm.last_logprobs(texts)))
-    backend.clear_cache()
+            ids = [lm.tokens.encode(t) for t in texts]
+            alone += seconds(lambda lm=lm, ids=ids: lm.rows(ids, [[len(i) - 1] for i in ids]))
+    forget(backend)
     result = run(spec, backend, skip_preflight=True)
     by_name = {p.name: p.duration_s for p in result.probes}
     total = sum(by_name.values())
     table.add(f"suite of 4 probes, {n} prompts: time over its {len(views)} views alone", f"{total / alone:.2f}")
     # Both delta_kl entries are calibrated on the same prompts, so the second costs look-ups only.
-    fresh = seconds(lambda: (backend.clear_cache(), list(backend.compare(BASE, [FINETUNED], texts))))
+    fresh = seconds(lambda: (forget(backend), list(backend.compare(BASE, [FINETUNED], texts))))
     table.add("second delta_kl on the same prompts over a fresh one", f"{by_name['second'] / fresh:.2%}", "< 2 %")
     table.add("cache hit rate of the suite", f"{result.backend_stats['hit_rate']:.0%}")
 
@@ -213,12 +218,12 @@ def suite_cost(table: Table, backend: Any, n: int = 64) -> None:
 def memory(table: Table, backend: Any, n: int) -> None:
     from sway_dash.core.scoring import BASE, FINETUNED
 
-    backend.clear_cache()
+    forget(backend)
     with peak_memory() as peak:
         for _ in backend.compare(BASE, [FINETUNED], prompts(n)):
             pass
     table.add(f"memory over the loaded model, {n} prompts, 2 views", f"{peak['extra'] / 2**20:.0f} MiB", "bounded")
-    held = backend.cache_nbytes()
+    held = backend.instrumentation.cache.nbytes + backend.row_cache.nbytes
     table.add("of which caches hold at the end", f"{held / 2**20:.0f} MiB")
 
 
