@@ -44,7 +44,8 @@ class HuggingFaceDifferentialBackend(TorchDifferential):
     def __init__(self, *, base_spec: ModelSpec, adapter_path: Path | None = None) -> None:
         require_packages()
         self.spec = base_spec
-        self.files: AdapterFiles | None = None if adapter_path is None else inspect_adapter(Path(adapter_path))
+        adapter_path = None if adapter_path is None else Path(adapter_path)
+        self.files: AdapterFiles | None = None if adapter_path is None else inspect_adapter(adapter_path)
         self.device = resolve_device(base_spec.device)
         self.dtype = resolve_dtype(base_spec.dtype, self.device)
         self.instrumentation = BackendInstrumentation()
