@@ -39,24 +39,31 @@ class Pace:
         self._points: deque[tuple[float, int]] = deque()
         """Moments and how many had been taken by then; what comes in one burst shares a moment."""
 
+    def start(self, now: float) -> None:
+        """Work begins now: batches may take long, and the first one counts, too."""
+        if not self._points:
+            self._points.append((now, 0))
+
     def add(self, now: float) -> None:
         """Count one measurement that was really taken."""
         self._count += 1
-        if self._points and now - self._points[-1][0] < BURST_S:
+        if len(self._points) > 1 and now - self._points[-1][0] < BURST_S:
             now, _ = self._points.pop()
         self._points.append((now, self._count))
-        while now - self._points[0][0] > WINDOW_S:
+        # Three points stay: however rare the batches are, there is something to count from.
+        while len(self._points) > 3 and now - self._points[1][0] > WINDOW_S:
             self._points.popleft()
 
     def rate(self, now: float) -> float | None:
         """Measurements per second; ``None`` while too little is known."""
-        if not self._points:
+        if len(self._points) < 2:
             return None
-        # The first burst only starts the clock: when its work began is not known.
         start, before = self._points[0]
-        if self._count == before or now - start < MIN_SPAN_S:
-            return None
-        return (self._count - before) / (now - start)
+        end, count = now, self._count
+        if now - self._points[-1][0] < BURST_S:
+            # Of the batch that is just coming in nobody knows how much is still to come.
+            end, count = self._points[-2]
+        return (count - before) / (end - start) if count > before and end - start >= MIN_SPAN_S else None
 
     def left(self, remaining: int, now: float) -> float | None:
         """Seconds until ``remaining`` more are done."""
@@ -119,6 +126,8 @@ class RunProgress:
                 self._say("resumed: what was measured before is not measured again")
         elif isinstance(event, Phase):
             self._step = self._name(event)
+            if event.phase == "probe":
+                self._pace.start(event.ts or now)
             self._said = 0.0 if self._live else self._said
             if not self._live:
                 self._say(self._step)

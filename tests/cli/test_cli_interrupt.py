@@ -97,7 +97,7 @@ def test_sigterm_stops_like_ctrl_c_with_its_own_code(start, suite):
 @pytest.mark.parametrize("after", [0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.5])
 @pytest.mark.parametrize("presses", [1, 3])
 def test_ctrl_c_at_any_moment_ends_cleanly(start, suite, after, presses):
-    process = start("run", suite, delay=0.02)
+    process = start("run", suite, delay=0.06)
     time.sleep(after)
     for _ in range(presses):
         process.send_signal(signal.SIGINT)
