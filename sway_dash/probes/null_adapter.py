@@ -99,6 +99,10 @@ def primary_rank(by_rank: Mapping[str, Any]) -> str:
     return "rank_1.00" if "rank_1.00" in by_rank else next(iter(by_rank))
 
 
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def rank_key(multiplier: float) -> str:
     """``rank_1.00``; more digits only where two would collide."""
     short = f"{multiplier:.2f}"
@@ -187,13 +191,14 @@ class NullAdapterProbe(Probe):
         total = counted["measured"] + counted["from_cache"]
         opted_out = f", {len(skipped)} opted out" if skipped else ""
         ranks = f" at {len(multipliers)} ranks" if len(multipliers) > 1 else ""
+        nulls = _counted(spec.runs, "random adapter")
         few = "; 20 or more runs make a usable rank test" if spec.runs < 20 else ""
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
             verdict=Verdict.PASS,
             score=1.0,
-            message=f"{spec.runs} random adapters{ranks} for {len(draws)} probes{opted_out}{few}",
+            message=f"{nulls}{ranks} for {_counted(len(draws), 'probe')}{opted_out}{few}",
             evidence={
                 "null_stats": primary,
                 "null_stats_by_rank": by_rank,
