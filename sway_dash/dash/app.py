@@ -28,6 +28,7 @@ from sway_dash.dash.theme import assets, css, esc, theme_config
 from sway_dash.suite.store import RunFolder, runs_root
 
 OVERVIEW, TRACE, LOG, NEW, RUNS = range(5)
+PAGES = ("Overview", "Trace", "Log", "New run", "Runs")
 
 BAR_SX = {
     ".MuiAppBar-root": {
@@ -91,22 +92,21 @@ class App(param.Parameterized):
             self.verdict, grid(self.prompts.chart, side), shape, self.prompts, gap=26, visible=False
         )
         self.tabs = pmui.Tabs(
-            ("Overview", body(self._empty, self._overview)),
-            ("Trace", self.trace),
-            ("Log", self.log),
-            ("New run", self.new),
-            ("Runs", self.list),
-            dynamic=True,
-            sizing_mode="stretch_width",
-            margin=0,
+            *((name, pn.Spacer(height=0, margin=0)) for name in PAGES), sizing_mode="stretch_width", margin=0
         )
-        self._head = pn.Column(
+        # The tabs are only a switch. Pages are Bokeh columns that are filled on the first visit and hidden afterwards:
+        # the tabs' own content is mounted late by React, and Bokeh measures plots that have no layout yet.
+        self._pages = [
+            pn.Column(sizing_mode="stretch_width", margin=0, visible=i == OVERVIEW) for i in range(len(PAGES))
+        ]
+        self._pages[OVERVIEW].append(body(self._empty, self._overview))
+        head = pn.Column(
             self.bar, sizing_mode="stretch_width", margin=0, css_classes=["sway-body"], stylesheets=[BODY, _HEAD]
         )
         logo = assets() / "logo.svg"
         page = pmui.Page(
             title="sway_dash",
-            main=[self._head, self.tabs],
+            main=[head, self.tabs, *self._pages],
             theme_config=theme_config(),
             logo=logo if logo.is_file() else None,
             favicon=logo if logo.is_file() else None,
@@ -137,9 +137,13 @@ class App(param.Parameterized):
             self.new.dark = dark
 
     def _tab(self, event: Any) -> None:
-        self._head.visible = event.new in (OVERVIEW, TRACE, LOG)
+        page = self._pages[event.new]
+        if not len(page):
+            page.append([self._overview, self.trace, self.log, self.new, self.list][event.new])
         if event.new == RUNS:
             self.list.reread()
+        for i, other in enumerate(self._pages):
+            other.visible = i == event.new
 
     def _opened(self, address: str, tab: int) -> None:
         if not address:
@@ -165,7 +169,7 @@ def create_app(address: str = "") -> pmui.Page:
     return app.page
 
 
-_HEAD = ":host(.sway-body) { padding-bottom: 0; }"
+_HEAD = ":host(.sway-body) { padding-bottom: 4px; }"
 
 
 def _nothing_yet() -> str:

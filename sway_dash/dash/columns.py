@@ -39,8 +39,6 @@ def dots(series: ProbeSeries, rows: Sequence[Measurement], metric: Metric, place
         out["item"].append(m.item)
         out["x"].append(value)
         out["y"].append(-float(place))
-        out["lo"].append(null.lo if null else float("nan"))
-        out["hi"].append(null.hi if null else float("nan"))
         out["status"].append(status)
         out["marker"].append(MARKERS[status])
         out["prompt"].append(visible(m.prompt))
@@ -55,8 +53,6 @@ DOT_COLUMNS = (
     "item",
     "x",
     "y",
-    "lo",
-    "hi",
     "status",
     "marker",
     "prompt",
@@ -65,6 +61,17 @@ DOT_COLUMNS = (
     "top_text",
     "tags",
 )
+
+
+def null_bars(series: ProbeSeries, metric: Metric, places: Sequence[tuple[int, int]]) -> Columns:
+    """Range of the random adapters on every prompt that has draws, for (prompt index, height from the top)."""
+    found = [(place, series.null_range(item, metric)) for item, place in places]
+    known = [(place, null) for place, null in found if null is not None]
+    return {
+        "y": [-float(place) for place, _ in known],
+        "lo": [null.lo for _, null in known],
+        "hi": [null.hi for _, null in known],
+    }
 
 
 def labels(rows: Sequence[Measurement], places: Sequence[int], limit: int) -> dict[float, str]:

@@ -117,10 +117,11 @@ def _source(*names: str) -> ColumnDataSource:
 def prompt_dots() -> Plot:
     """One row a prompt: grey the range of the random adapters on that prompt, the dot the tuned model."""
     fig = _frame("Divergence of every prompt", height=300, x="divergence, nats")
-    plot = Plot(fig, {"rows": _source(*DOT_COLUMNS)})
+    plot = Plot(fig, {"rows": _source(*DOT_COLUMNS), "nulls": _source("y", "lo", "hi")})
     source = plot.sources["rows"]
-    null = fig.segment("lo", "y", "hi", "y", source=source, line_width=9, line_cap="round", line_alpha=0.45)
-    null.nonselection_glyph = null.selection_glyph = None
+    null = fig.segment(
+        "lo", "y", "hi", "y", source=plot.sources["nulls"], line_width=9, line_cap="round", line_alpha=0.45
+    )
     mapper = CategoricalColorMapper(factors=["above", "inside", "no null"], palette=["#000000"] * 3)
     dot = fig.scatter(
         "x",

@@ -33,7 +33,7 @@ class NewRunView(pn.viewable.Viewer):
     """Widgets write the draft, the draft writes widgets; ``started`` names the run that was begun."""
 
     draft = param.ClassSelector(class_=Draft)
-    entry = param.Integer(default=0, doc="Probe entry that is open in the form.")
+    entry = param.Integer(default=-1, doc="Probe entry that is open in the form; -1: the first that measures prompts.")
     dark = param.Boolean(default=False)
     run = param.Event(doc="Start the run.")
     started = param.String(default="", doc="Id of the run that was started.")
@@ -43,14 +43,27 @@ class NewRunView(pn.viewable.Viewer):
         self._busy = False
         self._bound: list[tuple[Any, FormField, tuple[Place, ...]]] = []
         self._title = pmui.TextInput.from_param(
-            self.draft.param.title, label="Name of the run", sizing_mode="stretch_width"
+            self.draft.param.title,
+            description="",
+            label="Name of the run",
+            sizing_mode="stretch_width",
+            size="small",
+            margin=(6, 0),
         )
         self._models = [self._widget(MODEL[name], places) for name, places in PLACES.items()]
-        self._probes = pmui.Select(label="Probe to edit", options={"": 0}, value=0, sizing_mode="stretch_width")
+        self._probes = pmui.Select(
+            label="Probe to edit",
+            options={"": 0},
+            value=0,
+            sizing_mode="stretch_width",
+            size="small",
+            margin=(6, 0, 0, 0),
+        )
         self._probes.param.watch(lambda e: setattr(self, "entry", e.new or 0), "value")
         self._settings = pn.Column(sizing_mode="stretch_width", margin=0)
         self._prompts = pmui.TextAreaInput(
             label="Prompts",
+            margin=(10, 0, 0, 0),
             rows=8,
             max_rows=16,
             auto_grow=True,
@@ -72,9 +85,7 @@ class NewRunView(pn.viewable.Viewer):
         self._editor.param.watch(lambda e: self.draft.set_text(e.new) if e.new != self.draft.text else None, "value")
         self._say = html(css_classes=["sway-hook-plan"])
         self._failure = html()
-        self._run = pmui.Button.from_param(
-            self.param.run, label="Run", icon="play_arrow", variant="contained", margin=0
-        )
+        self._run = pmui.Button.from_param(self.param.run, description="", label="Run", variant="contained", margin=0)
         self._shown_kind: tuple[int, str] = (-1, "")
         self._layout()
         self._follow()
@@ -83,6 +94,8 @@ class NewRunView(pn.viewable.Viewer):
         return self._root
 
     def _layout(self) -> None:
+        # Loading another suite starts at its first measuring entry.
+        self.draft.param.watch(lambda _: setattr(self, "entry", -1), "base_dir")
         demo = pmui.Button(label="Example suite", variant="text", size="small", margin=0)
         demo.on_click(lambda _: self.draft.use_demo())
         empty = pmui.Button(label="Empty suite", variant="text", size="small", margin=0)
@@ -124,13 +137,18 @@ class NewRunView(pn.viewable.Viewer):
             options = {f"{i + 1}. {visible(name)}": i for i, name in enumerate(names)} or {"no probe": 0}
             if self._probes.options != options:
                 self._probes.options = options
-            at = self.entry if self.entry < len(names) else 0
+            at = self.entry if 0 <= self.entry < len(names) else self._first()
             self._probes.value = at
             self._build_settings(at)
             self._fill(at)
             self._plan()
         finally:
             self._busy = False
+
+    def _first(self) -> int:
+        """The entry the form opens with: the first ``delta_kl``."""
+        kinds = [e.get("kind") for e in self.draft.entries()]
+        return kinds.index("delta_kl") if "delta_kl" in kinds else 0
 
     def _build_settings(self, at: int) -> None:
         """Widgets of the open entry's kind; kept as long as the kind is the same."""
@@ -157,7 +175,7 @@ class NewRunView(pn.viewable.Viewer):
             if widget.value != shown:
                 changes["value"] = shown
             if "error_state" in widget.param:
-                changes |= {"error_state": bool(wrong), "helper_text": wrong[0] if wrong else field.help}
+                changes |= {"error_state": bool(wrong), "helper_text": wrong[0] if wrong else _help(field)}
             widget.param.update(**changes)
         prompts = self.draft.get("suite", at, "prompts")
         kind = registry().get(self._shown_kind[1])
@@ -208,12 +226,12 @@ class NewRunView(pn.viewable.Viewer):
     # -- widgets to draft -----------------------------------------------------------------------
 
     def _widget(self, field: FormField, places: tuple[Place, ...]) -> Any:
-        common = {"label": field.label, "sizing_mode": "stretch_width"}
+        common = {"label": field.label, "sizing_mode": "stretch_width", "margin": (6, 0, 0, 0), "size": "small"}
         widget: Any
         if field.kind == "choice":
             widget = pmui.Select(options=list(field.options), value=show(None, field), **common)
         elif field.kind == "flag":
-            widget = pmui.Switch(value=show(None, field), **common)
+            widget = pmui.Switch(value=show(None, field), label=field.label, margin=(6, 0, 0, 0))
         else:
             widget = pmui.TextInput(placeholder=hint(field), **common)
         widget.param.watch(self._edited(field, places), "value")
@@ -253,3 +271,10 @@ class NewRunView(pn.viewable.Viewer):
             return
         set_html(self._failure, "")
         self.started = folder.id
+
+
+def _help(field: FormField) -> str:
+    """What a field means and what it is when left empty."""
+    default = "" if field.kind in ("choice", "flag") else hint(field)
+    text = f"default {default}" if default and default != "not set" else ""
+    return "; ".join(p for p in (field.help, text) if p)

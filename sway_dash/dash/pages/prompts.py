@@ -20,6 +20,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import canvas_text, count, esc, interval, number, visible
 
 SORTS = {"Sort: automatic": "auto", "Sort: as in the suite": "suite", "Sort: largest first": "value"}
+NARROW_PX, NARROW_LABEL, WIDE_LABEL = 520, 18, 36
 METRICS = {"JS divergence": "js", "KL(tuned‖base)": "kl"}
 
 
@@ -87,7 +88,9 @@ class PromptsView(pn.viewable.Viewer):
         )
         self._root = column(html(heading("All prompts, as a table")), self._note, self.table)
         self._key: tuple[Any, ...] = ()
-        self._cursor = 0
+        self._cursor = self._draws = 0
+        self._narrow = False
+        self.plot.figure.on_change("outer_width", self._resized)
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -103,22 +106,18 @@ class PromptsView(pn.viewable.Viewer):
         if series is None:
             series = ProbeSeries("")
         metric, sort = self.choice.metric_of(self.run.data), self.choice.order(self.run)
-        key = (
-            self.run.epoch,
-            series.name,
-            metric,
-            sort,
-            tuple(self.choice.tags),
-            bool(series.nulls) and not series.rows,
-        )
-        fresh = series.rows[self._cursor :] if key[:-1] == self._key[:-1] else None
+        key = (self.run.epoch, series.name, metric, sort, tuple(self.choice.tags))
+        fresh = series.rows[self._cursor :] if key == self._key else None
+        draws = len(series.null_means(metric))
         if fresh is None:
             self._rebuild(series, metric, sort)
         elif fresh:
             self._append(series, metric, sort, fresh)
-        else:
+        if fresh is None or draws != self._draws or (fresh and sort != "suite"):
+            self._bars(series, metric, sort)
+        elif not fresh:
             return
-        self._key, self._cursor = key, len(series.rows)
+        self._key, self._cursor, self._draws = key, len(series.rows), draws
         self._describe(series, metric)
 
     def _rebuild(self, series: ProbeSeries, metric: Any, sort: Any) -> None:
@@ -147,6 +146,18 @@ class PromptsView(pn.viewable.Viewer):
         self._reach(series, rows, metric)
         self.table.stream(self._frame(rows, series), follow=False)
 
+    def _bars(self, series: ProbeSeries, metric: Any, sort: str) -> None:
+        """Grey ranges behind the dots; in suite order also of prompts that are still to be measured."""
+        planned = self._planned(series)
+        if sort == "suite" and planned:
+            places = [(item, place) for place, (item, _) in enumerate(planned)]
+        else:
+            shown = zip(self._source.data["item"], self._source.data["y"], strict=True)
+            places = [(int(item), round(-y)) for item, y in shown]
+        bars = columns.null_bars(series, metric, places)
+        self.plot.sources["nulls"].data = bars
+        self.plot.reach("x", max(bars["hi"], default=0.0), bound=bounds_of(metric)[1])
+
     def _planned(self, series: ProbeSeries) -> list[tuple[int, str]]:
         """Index and text of the prompts the suite entry names, through the filter."""
         found = []
@@ -165,7 +176,7 @@ class PromptsView(pn.viewable.Viewer):
         return list(range(len(rows)))
 
     def _label(self, rows: Sequence[Measurement], sort: str, planned: Sequence[tuple[int, str]]) -> None:
-        limit = 34
+        limit = NARROW_LABEL if self._narrow else WIDE_LABEL
         if sort == "suite" and planned:
             names = {-float(k): canvas_text(text, limit) for k, (_, text) in enumerate(planned)}
             plots.set_rows(self.plot, names if len(names) <= columns.MAX_LABELLED else {}, len(planned))
@@ -231,6 +242,14 @@ class PromptsView(pn.viewable.Viewer):
 
     def _clicked(self, event: Any) -> None:
         self.choice.item = int(self.table.value["#"].iloc[event.row]) - 1
+
+    def _resized(self, _attr: str, _old: int | None, new: int | None) -> None:
+        """Shorter names where there is little room for them; the browser tells how wide the figure is."""
+        narrow = 0 < (new or 0) < NARROW_PX
+        if narrow != self._narrow:
+            self._narrow = narrow
+            self._key = ()
+            self._refresh()
 
     @param.depends("choice.item", watch=True)
     def _mark(self) -> None:

@@ -45,18 +45,18 @@ class RunBar(pn.viewable.Viewer):
         self._banner = html(css_classes=["sway-hook-banner"])
         self._cancel = pmui.Button.from_param(
             self.param.cancel,
+            description="",
             label="Cancel",
-            icon="stop",
             color="error",
             variant="outlined",
             size="small",
             margin=(0, 8, 0, 0),
         )
         self._resume = pmui.Button.from_param(
-            self.param.resume, label="Resume", icon="play_arrow", variant="outlined", size="small", margin=(0, 8, 0, 0)
+            self.param.resume, description="", label="Resume", variant="outlined", size="small", margin=(0, 8, 0, 0)
         )
         self._duplicate = pmui.Button.from_param(
-            self.param.duplicate, label="New run from this", icon="content_copy", variant="text", size="small", margin=0
+            self.param.duplicate, description="", label="New run from this", variant="text", size="small", margin=0
         )
         self._buttons = pn.Row(self._cancel, self._resume, self._duplicate, margin=0)
         top = pn.Column(self._head, self._buttons, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
@@ -98,7 +98,9 @@ class RunBar(pn.viewable.Viewer):
         self._duplicate.visible = bool(run.run_id)
         feed = run.feed
         log = jobs.log_tail(feed.folder) if feed and run.status in ("failed", "interrupted") else ""
-        set_html(self._banner, banner(run, skipped=feed.skipped if feed else 0, worker_log=log))
+        text = banner(run, skipped=feed.skipped if feed else 0, worker_log=log)
+        set_html(self._banner, text)
+        self._banner.visible = bool(text)
 
     @param.depends("cancel", watch=True)
     def _on_cancel(self) -> None:

@@ -45,7 +45,7 @@ class RunsView(pn.viewable.Viewer):
         )
         self._table.on_click(lambda event: self._open(str(self._table.value["id"].iloc[event.row])))
         again = pmui.Button.from_param(
-            self.param.refresh, label="Refresh", icon="refresh", variant="text", size="small", margin=0
+            self.param.refresh, description="", label="Refresh", variant="text", size="small", margin=0
         )
         self._root = body(
             html(heading("Runs")), pn.FlexBox(self._demo, again, gap="8px", margin=0), self._note, self._table

@@ -59,7 +59,9 @@ class MeanView(pn.viewable.Viewer):
         null, gate = self.plot.parts["null"], gate_of(self.run, series.name, metric)
         null.update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
         self.plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
-        largest = max([*line["value"], *line["mean"], *band["hi"], 1.2 * (gate or 0.0)], default=0.0)
+        # The first bands are wide; the axis is not made for them but for the values.
+        wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= 2 * MIN_ITEMS]
+        largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=anew)
         if anew:
             self.plot.figure.x_range.update(start=0.5, end=max(series.planned, len(points), 2) + 0.5)

@@ -7,6 +7,7 @@ from typing import Any
 import panel as pn
 import param
 
+from sway_dash.core.stats import MIN_ITEMS
 from sway_dash.dash import columns, plots
 from sway_dash.dash.components import column, figure, grid, heading, html, legend, set_data, set_html, toned
 from sway_dash.dash.derive import bounds_of
@@ -30,7 +31,7 @@ class VerdictView(pn.viewable.Viewer):
         )
         self._strip = column(html(heading("Against noise")), figure(self.plot), html(marks), self._caption, gap=2)
         self._root = grid(self._text, self._strip)
-        self._epoch = -1
+        self._key: tuple[Any, ...] = ()
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -49,9 +50,11 @@ class VerdictView(pn.viewable.Viewer):
         set_data(self.plot.sources["tuned"], tuned)
         gate = gate_of(self.run, series.name, metric)
         self.plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
-        anew = self._epoch != (self.run.epoch, metric, series.name)
-        self._epoch = (self.run.epoch, metric, series.name)  # type: ignore[assignment]
-        largest = max([*nulls["x"], *tuned["hi"], 1.2 * (gate or 0.0)], default=0.0)
+        key = (self.run.epoch, metric, series.name, self.run.live)
+        anew, self._key = self._key != key, key
+        # The first intervals are wide; the axis is not made for them.
+        ends = tuned["hi"] if len(series.rows) >= 2 * MIN_ITEMS or not self.run.live else tuned["x"]
+        largest = max([*nulls["x"], *ends, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("x", largest, bound=bounds_of(metric)[1], anew=anew)
         text = _strip_text(nulls["x"], tuned, metric)
         self.plot.describe(text)
