@@ -135,27 +135,27 @@ class LoraViews:
 
     @contextmanager
     def _only(self, adapter: str | None) -> Iterator[None]:
-        """Switch every adapted module to another adapter, or to none."""
+        """Let another adapter answer, or none, and leave every switch as it was.
+
+        PEFT's own switches walk the whole model and mark weights as trainable: 10 ms a turn with 210 modules, as long
+        as a batch takes on a GPU. The two attributes they end in take half a millisecond.
+        """
+        before = [(m, m._disable_adapters, m._active_adapter) for m in self._switches]
         try:
-            if adapter is None:
-                for module in self._switches:
-                    module.enable_adapters(False)
-            else:
-                self.peft_model.base_model.set_adapter(adapter)
+            for module in self._switches:
+                if adapter is not None and _factors(module, adapter):
+                    module._active_adapter = [adapter]
+                else:
+                    module._disable_adapters = True
             yield
         finally:
-            if adapter is None:
-                for module in self._switches:
-                    module.enable_adapters(True)
-            else:
-                self.peft_model.base_model.set_adapter(TRAINED)
-            self._freeze()
+            for module, off, active in before:
+                module._disable_adapters, module._active_adapter = off, active
 
     def _freeze(self) -> None:
-        # PEFT marks what it switches on as trainable.
-        for module in self._switches:
-            for p in module.parameters():
-                p.requires_grad_(False)
+        # PEFT marks what it adds as trainable.
+        for p in self.peft_model.parameters():
+            p.requires_grad_(False)
 
     @contextmanager
     def _scaled(self, lam: float) -> Iterator[None]:
