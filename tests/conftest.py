@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.spec import SwaySpec
+
+# As the backend does itself, but some tests import torch before it: threads must not spin on busy machines.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _COUNTER = itertools.count()
 

@@ -49,7 +49,10 @@ class LoadedBase:
 
 
 def require_packages() -> None:
-    """``BackendNotAvailableError`` when torch, transformers or peft is missing or broken."""
+    """Import torch, transformers and peft; ``BackendNotAvailableError`` when one is missing or broken."""
+    # Read when torch is first imported: OpenMP threads that wait by spinning make everything five times slower as soon
+    # as another process wants the same cores, and gain little where they are alone.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for package in ("torch", "transformers", "peft"):
         try:
             importlib.import_module(package)
