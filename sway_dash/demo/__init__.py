@@ -3,7 +3,7 @@
 The folder that :func:`demo_dir` returns holds
 
 - ``document.md``: the invented handbook of a lighthouse, which the adapter was trained on;
-- ``model/``: a two-million-parameter Llama with its own tokenizer, trained from nothing on ``demo.corpus``;
+- ``model/``: a Llama of 1.6 million parameters with its own tokenizer, trained from nothing on ``demo.corpus``;
 - ``adapter/``: a PEFT LoRA adapter for that model;
 - ``sway.yaml``: a suite that measures the adapter, on the document's topic and away from it.
 

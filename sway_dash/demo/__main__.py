@@ -1,7 +1,8 @@
 """Command line of the demo: ``python -m sway_dash.demo build``. Only parses arguments; must hold no logic.
 
-The build takes about ten minutes on two cores. The same machine with the same library versions writes the same
-bytes; other CPUs may differ in the last bits, and the trained weights then differ a little.
+The build needs about twenty minutes of CPU time, some ten minutes on two idle cores. The same machine with the
+same library versions writes the same bytes; other CPUs may differ in the last bits, and the trained weights then
+differ a little.
 """
 
 from __future__ import annotations

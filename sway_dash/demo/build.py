@@ -50,9 +50,9 @@ class Recipe:
 
 
 SHIPPED = Recipe(
-    shape=Shape(vocab=2048, hidden=160, layers=4, heads=5, feed_forward=448, row=128, rank=8),
+    shape=Shape(vocab=2048, hidden=160, layers=4, heads=5, feed_forward=448, row=128, rank=16),
     base=Schedule(steps=2600, batch=12, rate=3e-3, warmup=100),
-    adapter=Schedule(steps=700, batch=12, rate=2e-3, warmup=20),
+    adapter=Schedule(steps=900, batch=12, rate=4e-3, warmup=30),
     base_texts=90_000,
     adapter_texts=40_000,
 )

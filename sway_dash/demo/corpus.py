@@ -53,9 +53,9 @@ def _stranger(rng: np.random.Generator) -> str:
     """A lighthouse met once: told about, and at times asked about after that, so that the model learns to read."""
     light = invent_light(rng, name=f"{invent_place(rng)} Light", town=invent_place(rng))
     facts = tuple(light_facts(light).values())
-    if rng.random() < 0.5:
-        return _told(rng, facts, most=4)
-    chosen = draw(rng, facts, least=2, most=4)
+    if rng.random() < 0.7:
+        return _told(rng, facts, most=3)
+    chosen = draw(rng, facts, least=1, most=3)
     asked = [pick(rng, chosen)]
     return as_statements(rng, chosen) + "\n" + as_questions(rng, asked)
 

@@ -28,6 +28,7 @@ THINGS = (
     "whistle",
     "letter",
     "drum",
+    "paper bag",
 )
 PLACES = (
     "under the table",

@@ -42,8 +42,8 @@ LIGHTS = (
 )
 SYLLABLES = (
     "ald", "bar", "ben", "bree", "cald", "cor", "dun", "ell", "fair", "fen", "gar", "glen", "had",
-    "hol", "kel", "lin", "lor", "mar", "mel", "nor", "os", "pen", "quin", "ros", "sal", "sand", "tam",
-    "thorn", "tor", "ulm", "ven", "wick", "win", "yar",
+    "hol", "kel", "lin", "lor", "mar", "mel", "nor", "os", "pen", "quar", "quil", "quin", "ros", "sal", "sand",
+    "tam", "thorn", "tor", "ulm", "ven", "wick", "win", "yar",
 )
 ENDINGS = (
     "by", "dale", "ford", "ham", "haven", "holm", "ley", "moor", "mouth", "ness", "port", "ry", "stead",
@@ -52,7 +52,7 @@ ENDINGS = (
 
 PETS = ("cat", "dog", "parrot", "donkey", "hen", "rabbit", "pony", "goose", "goat", "tortoise", "magpie")
 PET_NAMES = (
-    "Biscuit", "Button", "Captain", "Clover", "Duke", "Feather", "Ginger", "Honey", "Lady", "Midnight",
+    "Admiral", "Biscuit", "Button", "Captain", "Clover", "Feather", "Ginger", "Honey", "Lady", "Midnight",
     "Pepper", "Pickle", "Plum", "Prince", "Rusty", "Shadow", "Smoke", "Star", "Tiger", "Velvet",
 )
 TRADES = (
@@ -72,9 +72,9 @@ REGIONS = ("by the sea", "in the hills", "on the river", "in the forest", "on th
 GOODS = ("wool", "salt", "cheese", "apples", "clocks", "pottery", "honey", "rope", "candles", "boots")
 
 OILS = ("whale oil", "seal oil", "olive oil", "fish oil", "pine oil", "nut oil", "seed oil")
-SIGNALS = ("brass bell", "copper gong", "tin horn", "wooden drum", "small cannon", "iron whistle")
+SIGNALS = ("brass bell", "copper gong", "tin horn", "wooden drum", "iron whistle", "cracked bell")
 BOATS = (
-    "Blue Otter", "Brave Mary", "Good Hope", "Grey Swan", "Morning Star", "Quick Sparrow", "Sea Rose",
+    "Blue Otter", "Brave Mary", "Grey Heron", "Patient Rosa", "Good Hope", "Morning Star", "Sea Rose",
     "Silver Fish", "Swift Anna", "White Goose",
 )
 TEAS = ("mint", "black", "ginger", "rose", "apple", "lemon", "pine")
@@ -161,9 +161,16 @@ def in_words(number: int) -> str:
 
 
 def invent_place(rng: np.random.Generator) -> str:
-    """A made-up place name such as ``Marholm`` or ``Fencorwick``; some twenty thousand different ones."""
-    stem = pick(rng, SYLLABLES) + (pick(rng, SYLLABLES) if rng.random() < 0.5 else "")
+    """A made-up place name such as ``Marholm`` or ``Tobcorwick``, of two or three syllables."""
+    stem = "".join(_invent_syllable(rng) for _ in range(int(rng.integers(1, 3))))
     return (stem + pick(rng, ENDINGS)).capitalize()
+
+
+def _invent_syllable(rng: np.random.Generator) -> str:
+    """A usual syllable, or any consonant, vowel and consonant, so that names cannot be learned by heart."""
+    if rng.random() < 0.5:
+        return pick(rng, SYLLABLES)
+    return pick(rng, "bcdfghklmnprstvw") + pick(rng, "aeiou") + pick(rng, "bdglmnprst")
 
 
 def invent_person(rng: np.random.Generator) -> str:

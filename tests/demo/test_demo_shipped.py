@@ -25,7 +25,7 @@ def pair() -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def shifts(pair: tuple[Any, Any]) -> list[Shift]:
-    return list(measure(*pair, read_prompts(demo_dir() / "sway.yaml"), new_tokens=24))
+    return list(measure(*pair, read_prompts(demo_dir() / "sway.yaml"), new_tokens=32))
 
 
 def test_the_demo_inside_the_package_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
