@@ -1,0 +1,262 @@
+"""What each plot would show, driven from a recorded stream without a browser, against numbers computed directly."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sway_dash.core.divergence import LN2
+from sway_dash.core.events import Measurement, ProbeFinished, RunFinished
+from sway_dash.core.scoring import BASE, FINETUNED, View
+from sway_dash.core.stats import interval, mean
+from sway_dash.dash import columns, live
+from sway_dash.dash.derive import EVERY_BAND, ProbeSeries, RunData
+from sway_dash.dash.state import RunState, Selection
+from sway_dash.suite.store import RunFolder
+from tests.dash.conftest import suite_text
+
+Record = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def state(record: Record) -> RunState:
+    found = RunState()
+    found.open(record(suite_text()))
+    return found
+
+
+def test_a_finished_run_is_read_whole(state: RunState) -> None:
+    assert (state.status, state.word) == ("finished", "changed")
+    assert state.done == state.total == 8 * 10 + 8 + 5 * 6
+    assert state.probes == ["moved"]
+    assert state.tags == ["even", "odd"]
+    assert not state.live
+
+
+def test_dots_are_the_divergences_of_the_backend(state: RunState, fakes: Any) -> None:
+    series = state.data.series["moved"]
+    rows = columns.ordered(series.rows, "js", "value")
+    shown = columns.dots(series, rows, "js", range(len(rows)))
+    want = {m.prompt: fakes.comparison(m.prompt, BASE, FINETUNED).js for m in rows}
+    assert shown["x"] == sorted(want.values(), reverse=True)
+    for m, status in zip(rows, shown["status"], strict=True):
+        draws = [fakes.comparison(m.prompt, BASE, View.null(1000 + k)).js for k in range(10)]
+        null = series.null_range(m.item, "js")
+        assert null is not None
+        assert (null.lo, null.hi, null.n) == (min(draws), max(draws), 10)
+        assert status == ("above" if want[m.prompt] > max(draws) else "inside")
+
+
+def test_running_mean_and_band_are_those_of_the_prompts_so_far(state: RunState) -> None:
+    series = state.data.series["moved"]
+    points = series.running("js")
+    for n, point in enumerate(points, 1):
+        so_far = [m.js for m in sorted(series.rows[:n], key=lambda m: m.item)]
+        assert point.mean == pytest.approx(mean(so_far), abs=1e-15)
+        assert point.ci == interval(so_far, seed=0, bounds=(0.0, LN2))[0]
+    assert [p.ci is None for p in points[:4]] == [True, True, True, False]
+    result = next(p for p in state.data.result().probes if p.name == "moved")
+    assert (points[-1].mean, points[-1].ci) == (result.raw, result.ci_95)
+
+
+def test_the_strip_shows_the_null_of_the_verdict(state: RunState) -> None:
+    nulls, tuned = columns.strip(state.data.series["moved"], "js")
+    evidence = state.data.finished["noise"].evidence
+    assert nulls["x"] == pytest.approx(evidence["null_draws"]["moved"]["rank_1.00"], abs=1e-15)
+    assert tuned["x"] == [state.data.finished["moved"].raw]
+
+
+def test_ablation_is_the_curve_of_the_probe(state: RunState) -> None:
+    line, band, each = columns.ablation(state.data.ablations["strength"])
+    evidence = state.data.finished["strength"].evidence
+    assert line["lam"] == evidence["lambdas"]
+    assert line["mean"] == evidence["mean_divergence_per_lambda"]
+    assert list(zip(band["lo"], band["hi"], strict=True)) == [tuple(ci) for ci in evidence["ci_95_per_lambda"]]
+    assert each["ys"] == evidence["per_prompt_curves"]
+
+
+def test_hit_rate_and_totals_are_those_of_the_trace(state: RunState) -> None:
+    from sway_dash.suite.trace_analysis import build_report, load
+
+    assert state.folder is not None
+    report = build_report(load(state.folder.path / "trace.jsonl"))
+    calls = state.data.calls
+    assert calls.n == report.total_events
+    assert calls.hit_rate == pytest.approx(report.overall_hit_rate)
+    assert {v.view: v.calls for v in calls.views.values()} == {v.view_id: v.n_events for v in report.per_view}
+    assert calls.points[-1] == (calls.n, calls.hit_rate)
+    assert calls.slowest()[0].wall_ms == max(c.wall_ms for c in calls.slowest())
+
+
+def test_filters_and_order(state: RunState) -> None:
+    rows = state.data.series["moved"].rows
+    odd = columns.ordered(rows, "js", "suite", ["odd"])
+    assert [m.item for m in odd] == [1, 3, 5, 7]
+    choice = Selection()
+    assert choice.order(state) == "value"
+    choice.sort = "suite"
+    assert choice.order(state) == "suite"
+
+
+def test_events_one_at_a_time_give_what_all_at_once_give(record: Record) -> None:
+    events = record(suite_text()).tail().read()
+    slowly, at_once = RunData(), RunData()
+    for event in events:
+        slowly.add(event)
+        for series in slowly.series.values():
+            series.running("js")
+    for event in events:
+        at_once.add(event)
+    assert slowly.series["moved"].running("js") == at_once.series["moved"].running("js")
+    assert slowly.result() == at_once.result()
+
+
+def test_a_running_run_says_numbers_but_no_judgement(record: Record) -> None:
+    def until_third(events: list[Any]) -> list[Any]:
+        own = [i for i, e in enumerate(events) if isinstance(e, Measurement) and e.role == "probe"]
+        return events[: own[2] + 1]
+
+    folder = record(suite_text(), keep=until_third)
+    folder.claim()
+    state = RunState()
+    state.open(folder)
+    assert (state.status, state.word, state.phase) == ("running", "measuring", "moved")
+    assert state.sentence.startswith("3 of 8 prompts measured")
+    assert "needs 4 prompts" in state.sentence
+    assert Selection().order(state) == "suite"
+
+
+def test_new_lines_are_taken_once_and_torn_ones_wait(record: Record) -> None:
+    text = suite_text(ablation=False)
+    whole = record(text)
+    lines = (whole.path / "events.jsonl").read_bytes().splitlines(keepends=True)
+    folder = RunFolder.create(text, root=whole.path.parent)
+    folder.claim()
+    path = folder.path / "events.jsonl"
+    state = RunState()
+    half = len(lines) // 2
+    path.write_bytes(b"".join(lines[:half]) + lines[half][:20])
+    state.open(folder)
+    before = state.done
+    assert state.status == "running"
+    with path.open("ab") as file:
+        file.write(lines[half][20:] + b"not json\n" + b"".join(lines[half + 1 :]))
+    assert state.feed is not None
+    state.feed.poll(now=True)
+    state.pull()
+    assert before < state.done == state.total
+    assert state.feed.skipped == 1
+    assert state.status == "finished"
+
+
+def test_a_run_whose_process_is_gone_is_interrupted(record: Record) -> None:
+    folder = record(suite_text(), keep=lambda events: [e for e in events if not isinstance(e, RunFinished)][:60])
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder.claim()
+    folder.write_meta(pid=gone.pid)
+    state = RunState()
+    state.open(folder)
+    state.feed.poll(now=True)  # type: ignore[union-attr]
+    state.pull()
+    assert state.status == "interrupted"
+    assert state.word == "inconclusive"
+
+
+def test_another_attempt_starts_the_screen_anew(record: Record) -> None:
+    folder = record(suite_text(ablation=False))
+    path = folder.path / "events.jsonl"
+    state = RunState()
+    state.open(folder)
+    epoch = state.epoch
+    with path.open("ab") as file:
+        file.write(path.read_bytes())
+    state.feed.poll(now=True)  # type: ignore[union-attr]
+    state.pull()
+    assert state.epoch == epoch + 1
+    assert len(state.data.series["moved"].rows) == 8
+
+
+def test_sessions_share_one_reader(record: Record) -> None:
+    folder = record(suite_text())
+    first, second = RunState(), RunState()
+    first.open(folder)
+    second.open(RunFolder(folder.path))
+    assert first.feed is second.feed
+    first.close()
+    assert live._feeds
+    second.close()
+    assert not live._feeds
+
+
+def test_identical_models_and_failed_preflight(record: Record) -> None:
+    from sway_dash.dash.pages.banner import banner
+
+    state = RunState()
+    state.open(record(suite_text("identical", nulls=0)))
+    assert state.word == "no detectable change"
+    assert "B matrices are all zero" in banner(state)
+    state.open(record(suite_text("nan")))
+    assert state.word == "broken"
+    assert "no score was computed" in banner(state)
+    assert not any(s.rows for s in state.data.series.values())
+
+
+def test_many_prompts_get_fewer_bands(record: Record) -> None:
+    rows = [
+        Measurement(probe="p", item=i, prompt=str(i), js=0.1 + 0.001 * (i % 7), kl=0, kl_reverse=0, same_top=1)
+        for i in range(700)
+    ]
+    series = ProbeSeries("p", planned=700, rows=rows)
+    points = series.running("js")
+    assert all(p.ci for p in points[3:EVERY_BAND])
+    assert sum(p.ci is not None for p in points) < 200
+    assert points[-1].ci is not None
+    assert points[-1].mean == pytest.approx(mean(m.js for m in rows))
+
+
+def test_the_gate_is_only_drawn_for_its_own_divergence(state: RunState) -> None:
+    from sway_dash.dash.pages.verdict import gate_of
+
+    assert gate_of(state, "moved", "js") == 0.02
+    assert gate_of(state, "moved", "kl") is None
+
+
+def test_finished_probe_is_kept(state: RunState) -> None:
+    assert set(state.data.finished) == {"noise", "moved", "strength"}
+    assert isinstance(state.folder.tail().read()[-1], RunFinished)  # type: ignore[union-attr]
+    assert any(isinstance(e, ProbeFinished) for e in state.folder.tail().read())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("module", "banned"),
+    [
+        ("sway_dash.dash.app", "torch transformers peft"),
+        ("sway_dash.dash.state", "torch panel bokeh holoviews"),
+        ("sway_dash.dash.draft", "torch panel bokeh holoviews"),
+        ("sway_dash.dash.jobs", "torch panel bokeh param"),
+        ("sway_dash.dash.plots", "torch panel"),
+    ],
+)
+def test_imports_stay_light(module: str, banned: str) -> None:
+    code = f"import sys, {module}; bad = set({banned.split()!r}) & set(sys.modules); assert not bad, bad"
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(root)})
+
+
+def test_opening_the_app_does_not_import_torch(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    code = (
+        "import runpy, sys\n"
+        f"runpy.run_path({str(root / 'apps' / 'sway.py')!r})\n"
+        "bad = {'torch', 'transformers', 'peft'} & set(sys.modules)\n"
+        "assert not bad, bad\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(root), "SWAY_RUNS_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
