@@ -9,8 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,24 +131,25 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     source = find_source(spec.base)
+    if source.gguf and find_spec("gguf") is None:
+        raise BackendNotAvailableError("hf", extra="gguf", hint="transformers reads GGUF files through this package")
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     gguf = {"gguf_file": source.gguf} if source.gguf else {}
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            source.name,
-            dtype=dtype,
-            output_loading_info=True,
-            **({} if gguf else {"use_safetensors": True}),
-            **gguf,
-            **options,
-        )
-        if tokenizer_from is not None and (tokenizer_from / "tokenizer_config.json").is_file():
-            tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_from), **options)
-        else:
-            tokenizer = AutoTokenizer.from_pretrained(source.name, **gguf, **options)
+        with _quiet_logs():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                source.name,
+                dtype=dtype,
+                output_loading_info=True,
+                **({} if gguf else {"use_safetensors": True}),
+                **gguf,
+                **options,
+            )
+            if tokenizer_from is not None and (tokenizer_from / "tokenizer_config.json").is_file():
+                tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_from), **options)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(source.name, **gguf, **options)
     except ImportError as error:
-        if gguf:
-            raise BackendNotAvailableError("hf", extra="gguf", hint=str(error)) from error
         raise ModelLoadError(f"the base {spec.base} needs a package that is missing: {error}") from error
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise ModelLoadError(_reason(spec, error)) from error
@@ -163,6 +168,21 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
         model = model.to(device).eval()
     identity = _content(source) if source.folder else f"{source.name}@{revision}"
     return LoadedBase(model, tokenizer, identity, revision)
+
+
+@contextmanager
+def _quiet_logs() -> Iterator[None]:
+    """No progress bars in log files; a terminal keeps them."""
+    from transformers.utils import logging
+
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _reason(spec: ModelSpec, error: Exception) -> str:

@@ -184,3 +184,57 @@ def edited(adapter: Path, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path
 
     return edit
+
+
+def save_gguf(path: Path, base: Path) -> Path:
+    """The llama fixture as an unquantised GGUF file."""
+    import gguf
+    import numpy as np
+    from safetensors.torch import load_file
+
+    tokenizer = make_tokenizer()
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    names = [name for name, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(32)
+    writer.add_block_count(2)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_dimension_count(8)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(416)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(names)
+    writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_token_types([3 if name in ("<s>", "</s>") else 1 for name in names])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_add_bos_token(True)
+    parts = {
+        "q_proj": "attn_q",
+        "k_proj": "attn_k",
+        "v_proj": "attn_v",
+        "o_proj": "attn_output",
+        "gate_proj": "ffn_gate",
+    }
+    parts |= {"up_proj": "ffn_up", "down_proj": "ffn_down", "input_layernorm": "attn_norm"}
+    parts |= {"post_attention_layernorm": "ffn_norm"}
+    for name, tensor in load_file(base / "model.safetensors").items():
+        pieces, values = name.split("."), tensor.numpy()
+        heads = {"q_proj": 4, "k_proj": 2}.get(pieces[-2])
+        if heads:
+            # llama.cpp interleaves what transformers keeps in halves.
+            values = values.reshape(heads, 2, -1, values.shape[1]).swapaxes(1, 2).reshape(values.shape)
+        if pieces[1] == "layers":
+            writer.add_tensor(f"blk.{pieces[2]}.{parts[pieces[-2]]}.weight", np.ascontiguousarray(values))
+        else:
+            writer.add_tensor("token_embd.weight" if "embed" in name else "output_norm.weight", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

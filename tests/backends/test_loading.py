@@ -12,8 +12,8 @@ import torch
 
 from sway_dash.backends.loading import detect_device, find_source, resolve_device, resolve_dtype
 from sway_dash.core.errors import BackendNotAvailableError, ModelLoadError
-from sway_dash.core.scoring import BASE
-from tests.backends.conftest import open_backend
+from sway_dash.core.scoring import BASE, FINETUNED, View
+from tests.backends.conftest import PROMPTS, open_backend, save_gguf
 
 
 def test_devices_and_dtypes() -> None:
@@ -65,6 +65,29 @@ def test_gguf_files_are_told_from_folders(tmp_path: Path) -> None:
     (tmp_path / "y.gguf").touch()
     with pytest.raises(ModelLoadError, match=r"2 \.gguf files"):
         find_source(str(tmp_path))
+
+
+def test_a_gguf_base_gives_the_numbers_of_the_model_it_was_made_from(
+    llama: Path, adapter: Path, backend: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("gguf")
+    path = save_gguf(tmp_path / "tiny.gguf", llama)
+    from_file, from_folder = open_backend(path, adapter), open_backend(tmp_path, adapter)
+    assert from_file.fingerprint == from_folder.fingerprint != backend.fingerprint
+    for view in (FINETUNED, View.scaled(0.5), View.null(2, init_scale=0.3)):
+        found, want = ({i: c for i, _, c in b.compare(BASE, [view], PROMPTS)} for b in (from_file, backend))
+        assert [found[i].js for i in want] == pytest.approx([c.js for c in want.values()], abs=1e-5)
+
+
+def test_a_gguf_base_without_its_reader_says_what_to_install(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gguf")
+    path = save_gguf(tmp_path / "tiny.gguf", llama)
+    monkeypatch.setattr("sway_dash.backends.loading.find_spec", lambda name: None)
+    with pytest.raises(BackendNotAvailableError, match=r"sway-dash\[gguf\]") as caught:
+        open_backend(path, None)
+    assert caught.value.extra == "gguf"
 
 
 def test_an_adapter_folder_is_no_base(adapter: Path) -> None:
@@ -127,7 +150,6 @@ def test_the_adapters_tokenizer_is_preferred(llama: Path, adapter: Path, tmp_pat
 def test_half_precision(llama: Path, adapter: Path, dtype: str) -> None:
     from sway_dash.backends.hf import HuggingFaceDifferentialBackend
     from sway_dash.core.model import ModelSpec
-    from sway_dash.core.scoring import FINETUNED, View
 
     spec = ModelSpec(base=str(llama), device="cpu", dtype=dtype)  # type: ignore[arg-type]
     backend = HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=adapter)
