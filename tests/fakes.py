@@ -1,8 +1,8 @@
 """A backend for workers in tests: exact comparisons on a vocabulary of twelve words, as slow as asked for.
 
-Named in a suite as ``{kind: custom, entry_point: "tests.fakes:FakeBackend", base: <how>}``; ``base`` says how it behaves,
-in words separated by ``-``: ``slow`` waits a little before every prompt, ``identical`` ignores the adapter, ``nan`` fails
-the preflight, ``noload`` cannot be loaded, ``deaf`` never looks whether it is to stop.
+Named in a suite as ``{kind: custom, entry_point: "tests.fakes:FakeBackend", base: <how>}``; ``base`` says how it
+behaves, in words separated by ``-``: ``slow`` waits a little before every prompt, ``identical`` ignores the adapter,
+``nan`` fails the preflight, ``noload`` cannot be loaded, ``deaf`` never looks whether it is to stop.
 """
 
 from __future__ import annotations

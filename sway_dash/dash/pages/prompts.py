@@ -82,7 +82,7 @@ class PromptsView(pn.viewable.Viewer):
         self.chart = column(
             html(heading("Every prompt")),
             controls,
-            figure(self.plot, css_classes=["sway-hook-dots"]),
+            figure(self.plot),
             html(marks),
             self._caption,
         )

@@ -1,0 +1,150 @@
+"""A served app and a browser that can reach nothing but this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("SWAY_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def _no_browser(reason: str) -> None:
+    if os.environ.get("SWAY_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@dataclass
+class Server:
+    """The app as a user serves it."""
+
+    url: str
+    runs: Path
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """``panel serve apps/sway.py`` with run folders of its own."""
+    folder = tmp_path_factory.mktemp("served")
+    runs = folder / "runs"
+    runs.mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ,
+        "SWAY_RUNS_DIR": str(runs),
+        "SWAY_NULL_CACHE_DIR": str(folder / "nulls"),
+        "PYTHONPATH": str(ROOT),
+        "FAKE_DELAY_S": "0.03",
+    }
+    command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "sway.py"), "--port", str(port)]
+    command += ["--address", "127.0.0.1", "--allow-websocket-origin", f"127.0.0.1:{port}"]
+    log = folder / "server.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env)
+    url = f"http://127.0.0.1:{port}/sway"
+    try:
+        for _ in range(300):
+            assert process.poll() is None, log.read_text()
+            try:
+                urllib.request.urlopen(url, timeout=30).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield Server(url, runs, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """System Chromium; a missing one skips, or fails where the environment asks for it."""
+    if CHROMIUM is None:
+        _no_browser("no Chromium on PATH (set SWAY_CHROMIUM)")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _no_browser("playwright is not installed")
+    rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rules])
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Tab:
+    """A page with what went wrong in it."""
+
+    page: Any
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def head(self) -> str:
+        """Title and state line of the open run."""
+        return " | ".join(self.page.locator(".sway-hook-head h1, .sway-hook-head p").all_inner_texts())
+
+    def verdict(self) -> str:
+        """What the verdict says."""
+        return " | ".join(self.page.locator(".sway-hook-verdict p").all_inner_texts())
+
+    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait for something; the browser's events go on meanwhile."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, f"{self.head()} / {self.verdict()} / {self.errors}"
+            self.page.wait_for_timeout(150)
+
+    def rows(self, column: str = "prompt") -> int:
+        """Rows of the dot plot's source in the browser."""
+        return int(
+            self.page.evaluate(
+                """(column) => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
+                if (m.type === 'ColumnDataSource' && 'null_text' in m.data) return m.data[column].length;
+                return -1 }""",
+                column,
+            )
+        )
+
+    def open_tab(self, name: str) -> None:
+        """Click a page's tab."""
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+
+@pytest.fixture
+def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
+    """Open the app; at the end nothing may have gone wrong in the browser or asked for the outside."""
+    tabs: list[Tab] = []
+
+    def open_(query: str = "", width: int = 1280, height: int = 900) -> Tab:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        tab = Tab(page)
+        local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
+        page.on("request", lambda r: None if r.url.startswith(local) else tab.outside.append(r.url))
+        page.on("pageerror", lambda e: tab.errors.append(str(e)))
+        page.on("console", lambda m: tab.errors.append(m.text) if m.type == "error" else None)
+        page.goto(server.url + query)
+        page.wait_for_selector(".sway-hook-head h1")
+        tabs.append(tab)
+        return tab
+
+    yield open_
+    for tab in tabs:
+        tab.page.close()
+    assert [t.outside for t in tabs] == [[] for _ in tabs]
+    assert [t.errors for t in tabs] == [[] for _ in tabs]
