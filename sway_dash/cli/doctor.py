@@ -10,7 +10,7 @@ from typing import Any
 from sway_dash import __version__
 
 BUCKETS: dict[str, tuple[str, ...]] = {
-    "engine": ("numpy", "scipy", "pydantic", "yaml", "typer", "rich", "filelock"),
+    "engine": ("numpy", "scipy", "pydantic", "yaml", "typer", "rich", "psutil"),
     "hf": ("torch", "transformers", "peft", "safetensors"),
     "dashboard": ("panel", "panel_material_ui", "holoviews", "bokeh", "param", "pandas"),
     "gguf": ("gguf",),

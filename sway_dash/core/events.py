@@ -68,6 +68,8 @@ class ModelReady(_Event):
 
     type: Literal["model_ready"] = "model_ready"
     environment: dict[str, Any] = Field(default_factory=dict)
+    determinism: dict[str, Any] | None = None
+    """How repeatable the run is, now that its libraries are loaded."""
 
 
 class Measurement(_Event):

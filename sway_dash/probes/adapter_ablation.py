@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator
 
-from sway_dash.core.divergence import Divergence
+from sway_dash.core.divergence import LN2, Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScalableDifferentialBackend, View
@@ -19,6 +19,9 @@ from sway_dash.probes.base import Probe, ProbeSpec, PromptField, RunContext
 from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
 
 Curve = Sequence[float]
+
+AT_BOUND = 0.8
+"""From this share of ln 2 on a mean JS is too close to its bound to be asked to grow."""
 
 
 class AdapterAblationSpec(ProbeSpec):
@@ -102,6 +105,7 @@ class AdapterAblationProbe(Probe):
             "saturation_lambda": shape.saturation,
             "saturation_reason": shape.saturation_reason,
             "overshoot": shape.overshoot,
+            "at_bound": shape.at_bound,
             "exponent_at_1": shape.exponent,
             "monotonic": shape.monotonic,
             "passed_linearity": shape.passed_linearity,
@@ -149,12 +153,14 @@ class _Shape:
         lo, hi = spec.assert_saturation_between
         self.passed_linearity = self.linearity is not None and self.linearity >= spec.assert_linearity_gte
         self.passed_saturation = self.saturation is not None and lo <= self.saturation <= hi
-        self.passed_overshoot = self.overshoot >= spec.assert_overshoot_gte
+        # Close to ln 2 there is no room to grow: the largest λ cannot do more, whatever the adapter.
+        self.at_bound = spec.divergence == "js" and (_at_1(lambdas, means) or 0.0) >= AT_BOUND * LN2
+        self.passed_overshoot = self.at_bound or self.overshoot >= spec.assert_overshoot_gte
 
     def score(self, spec: AdapterAblationSpec) -> float:
         """0.4 linearity, 0.3 saturation, 0.3 overshoot, each relative to its gate (public weights)."""
         linear = min(max((self.linearity or 0.0) / max(spec.assert_linearity_gte, 1e-9), 0.0), 1.0)
-        over = min(max((self.overshoot - 1.0) / 0.2, 0.0), 1.0)
+        over = 1.0 if self.at_bound else min(max((self.overshoot - 1.0) / 0.2, 0.0), 1.0)
         return 0.4 * linear + 0.3 * (1.0 if self.passed_saturation else 0.3) + 0.3 * over
 
     def sentence(self, spec: AdapterAblationSpec) -> str:

@@ -39,6 +39,7 @@ class Fold:
     def _clear(self) -> None:
         self.started: RunStarted | None = None
         self.environment: dict[str, Any] = {}
+        self.determinism: dict[str, Any] | None = None
         self.phase: Phase | None = None
         self.status = "running"
         self.reason = ""
@@ -64,7 +65,7 @@ class Fold:
         """Take one event. Another ``RunStarted`` begins another attempt at the same run and clears the state."""
         if isinstance(event, RunStarted):
             self._clear()
-            self.started = event
+            self.started, self.determinism = event, event.determinism
         elif isinstance(event, Measurement):
             self.measurements.setdefault(event.probe, []).append(event)
             self.done += 1
@@ -78,6 +79,7 @@ class Fold:
             self.phase = event
         elif isinstance(event, ModelReady):
             self.environment = event.environment
+            self.determinism = event.determinism or self.determinism
         elif isinstance(event, Warned):
             self.warnings.append(event)
         elif isinstance(event, RunFinished | RunCancelledEvent | RunFailed):
@@ -102,7 +104,7 @@ class Fold:
         for result in self._finished.values():
             if result.kind == "null_adapter":
                 null_stats.update(result.evidence.get("null_stats") or {})
-        determinism = start.determinism
+        determinism = self.determinism
         return SuiteResult(
             spec_path=start.spec_path,
             started_at=_moment(start.ts),

@@ -26,6 +26,9 @@ Lines = dict[tuple[str | int, ...], int]
 MAX_DEPTH = 50
 """How deep lines are looked up: an alias that contains itself has no bottom."""
 
+MAX_PLACES = 200_000
+"""How many places lines are looked up for: nested aliases multiply."""
+
 
 def load_spec(path: Path | str) -> SwaySpec:
     """Read ``sway.yaml``. Relative adapter, base and document paths are meant relative to the file.
@@ -202,7 +205,7 @@ def line_of(loc: Sequence[str | int], lines: Mapping[tuple[str | int, ...], int]
 
 
 def _collect_lines(node: Any, path: tuple[str | int, ...], lines: Lines) -> None:
-    if len(path) > MAX_DEPTH:
+    if len(path) > MAX_DEPTH or len(lines) > MAX_PLACES:
         return
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -124,6 +124,7 @@ class _Run:
         self.on_event, self.cancel, self.recall = on_event, cancel or (lambda: False), recall or {}
         self.entries: list[tuple[Probe, ProbeSpec]] = check_entries(spec)
         self.fold = Fold()
+        self.determinism: DeterminismSummary
         self.seq = 0
         self.stats: dict[str, Any] = {}
         self.trace = TraceWriter(trace_path)
@@ -165,8 +166,8 @@ class _Run:
     ) -> SuiteResult:
         needing = sorted({p.kind for p, s in self.entries if s.enabled and p.needs_backend})
         # Before the first backend call: what a backend draws while loading is seeded too.
-        determinism = seed_everything(self.spec.defaults.seed, strict=True)
-        self.emit(self._started(determinism))
+        self.determinism = seed_everything(self.spec.defaults.seed, strict=True)
+        self.emit(self._started())
         try:
             if not opened:
                 self.emit(Phase(phase="loading", name=self.spec.models.ft.base, detail=self._adapter()))
@@ -176,8 +177,8 @@ class _Run:
                 hint = f"the suite has probes that need a model: {', '.join(needing)}"
                 raise BackendNotAvailableError("none", extra="hf", hint=hint)
             if not opened:
-                # Loading may have imported torch; seed it, too.
-                seed_everything(self.spec.defaults.seed, strict=True)
+                # Loading may have imported torch; seed it, too, and say what that changes.
+                self.determinism = seed_everything(self.spec.defaults.seed, strict=True)
             self._measure(backend, doc_text, sections, skip_preflight)
         except RunCancelled:
             self.emit(RunCancelledEvent(backend_stats=self.stats, reason="stopped"))
@@ -205,7 +206,7 @@ class _Run:
     ) -> None:
         described: dict[str, Any] = backend.describe() if isinstance(backend, Describable) else {}
         environment = {**_software(), **described}
-        self.emit(ModelReady(environment=jsonable(environment)))
+        self.emit(ModelReady(environment=jsonable(environment), determinism=_as_dict(self.determinism)))
         ctx = RunContext(
             backend=backend,
             seed=self.spec.defaults.seed,
@@ -302,7 +303,7 @@ class _Run:
     def _adapter(self) -> str:
         return str(self.spec.models.ft.adapter or "")
 
-    def _started(self, determinism: DeterminismSummary) -> RunStarted:
+    def _started(self) -> RunStarted:
         planned = []
         for index, (probe, spec) in enumerate(self.entries):
             later = tuple((p, s) for p, s in self.entries[index + 1 :] if s.enabled)
@@ -324,10 +325,14 @@ class _Run:
             adapter_id=self._adapter(),
             sway_version=__version__,
             seed=self.spec.defaults.seed,
-            determinism={"class": determinism.class_, "seed": determinism.seed, "notes": list(determinism.notes)},
+            determinism=_as_dict(self.determinism),
             probes=tuple(planned),
             resumed=bool(self.recall),
         )
+
+
+def _as_dict(summary: DeterminismSummary) -> dict[str, Any]:
+    return {"class": summary.class_, "seed": summary.seed, "notes": list(summary.notes)}
 
 
 def _no_label(name: str | None, *, phase: str = "probe") -> None:
@@ -341,4 +346,4 @@ def _software() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "platform": platform.platform(), "packages": versions}
+    return {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}", "packages": versions}

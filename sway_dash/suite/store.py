@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
 from pydantic import ValidationError
 
 from sway_dash.core.errors import SpecValidationError, SwayError
@@ -42,6 +43,10 @@ META, SPEC, EVENTS, TRACE, RESULT, STOP = (
 )
 
 
+CLOCK_SLACK_S = 5.0
+"""Start times of processes are rounded, and clocks are set."""
+
+
 class RunFolderError(SwayError):
     """A run folder cannot be made or read."""
 
@@ -54,7 +59,7 @@ def runs_root() -> Path:
 
 def new_run_id() -> str:
     """A name that sorts by time and starts with a letter (so that no URL parser takes it for a number)."""
-    return f"r-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"r-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 @dataclass
@@ -181,16 +186,18 @@ class RunFolder:
     def is_alive(self) -> bool:
         """Whether the process that claimed the run still exists (only known on its own host)."""
         meta = self.meta()
-        pid = meta.get("pid")
+        pid, claimed = meta.get("pid"), meta.get("claimed_at")
         if not isinstance(pid, int) or meta.get("host") != socket.gethostname():
             return False
         try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+            process = psutil.Process(pid)
+            # A process that began after the claim has only inherited the number.
+            reused = isinstance(claimed, int | float) and process.create_time() > claimed + CLOCK_SLACK_S
+            return not reused and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
             return False
-        except PermissionError:
+        except psutil.AccessDenied:
             return True
-        return not _is_zombie(pid)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -284,12 +291,3 @@ def list_runs(root: Path | None = None) -> Iterator[RunFolder]:
     for path in sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.name, reverse=True):
         if (path / META).is_file() or (path / EVENTS).is_file():
             yield RunFolder(path)
-
-
-def _is_zombie(pid: int) -> bool:
-    """A killed worker whose parent has not collected it yet has a pid but does nothing (Linux only)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[:1] == ["Z"]
