@@ -26,7 +26,7 @@ _HOME = {
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = sorted([*_WHERE, "__version__"])  # noqa: PLE0605
+__all__ = sorted([*_WHERE, "__version__"])
 
 if TYPE_CHECKING:
     from sway_dash.core.errors import BackendNotAvailableError as BackendNotAvailableError
