@@ -85,7 +85,7 @@ class Feed:
         self.data = RunData()
         self.status: Status = "starting"
         self.users = 0
-        self._events = LineTail(folder.path / EVENTS, _parse_event)
+        self._events: LineTail[Event] = LineTail(folder.path / EVENTS, _parse_event)
         self._trace = LineTail(folder.path / TRACE, parse_line)
         self._lock = threading.Lock()
         self._polled = 0.0

@@ -13,6 +13,7 @@ import param
 
 from sway_dash.dash import live
 from sway_dash.dash.derive import Metric, ProbeSeries, RunData
+from sway_dash.dash.live import Feed
 from sway_dash.dash.theme import interval, number
 from sway_dash.suite.headline import headline
 from sway_dash.suite.store import RunFolder
@@ -23,7 +24,7 @@ class RunState(param.Parameterized):
 
     run_id = param.String(default="", doc="Name of the run folder; empty when no run is open.")
     title = param.String(default="", doc="What the run was called.")
-    status = param.Selector(
+    status: str = param.Selector(  # type: ignore[assignment]
         default="none",
         objects=["none", "starting", "running", "finished", "cancelled", "failed", "interrupted"],
         doc="State of the run.",
@@ -44,9 +45,9 @@ class RunState(param.Parameterized):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.feed: live.Feed | None = None
+        self.feed: Feed | None = None
         self._seen: tuple[Any, ...] = ()
-        self._data_epoch = -1
+        self._shown_data: tuple[int, int] | None = None
         self._judged: tuple[Any, ...] = ()
         self._verdict: dict[str, Any] = {}
 
@@ -69,7 +70,7 @@ class RunState(param.Parameterized):
         """Look at another run."""
         self.close()
         self.feed = live.acquire(folder)
-        self._seen, self._data_epoch, self._judged = (), -1, ()
+        self._seen, self._shown_data, self._judged = (), None, ()
         self.pull()
 
     def close(self) -> None:
@@ -93,8 +94,8 @@ class RunState(param.Parameterized):
         if seen == self._seen:
             return False
         self._seen = seen
-        fresh = (id(data), data.epoch) != self._data_epoch
-        self._data_epoch = (id(data), data.epoch)  # type: ignore[assignment]
+        fresh = (id(data), data.epoch) != self._shown_data
+        self._shown_data = (id(data), data.epoch)
         self.param.update(
             run_id=feed.folder.id,
             title=str(feed.folder.meta().get("name") or feed.folder.id) if fresh or not self.title else self.title,
@@ -112,7 +113,7 @@ class RunState(param.Parameterized):
         )
         return True
 
-    def _answer(self, feed: live.Feed) -> dict[str, Any]:
+    def _answer(self, feed: Feed) -> dict[str, Any]:
         """The headline; while the run goes on, what can be said so far."""
         data = feed.data
         if not feed.over:
@@ -129,8 +130,10 @@ class Selection(param.Parameterized):
     """This session's choices. Views read it; widgets, clicks and the URL write it."""
 
     probe = param.String(default="", doc="Probe whose prompts are shown.")
-    metric = param.Selector(default="js", objects=["js", "kl"], doc="Divergence that is drawn.")
-    sort = param.Selector(
+    metric: str = param.Selector(  # type: ignore[assignment]
+        default="js", objects=["js", "kl"], doc="Divergence that is drawn."
+    )
+    sort: str = param.Selector(  # type: ignore[assignment]
         default="auto", objects=["auto", "suite", "value"], doc="Order of prompts; auto: by value once the run is over."
     )
     tags = param.List(default=[], item_type=str, doc="Show only prompts with one of these tags; all when empty.")
@@ -156,7 +159,7 @@ class Selection(param.Parameterized):
 _NOTHING = RunData()
 
 
-def _phase(feed: live.Feed) -> str:
+def _phase(feed: Feed) -> str:
     if feed.status == "starting":
         return "starting the worker"
     phase = feed.data.fold.phase

@@ -19,8 +19,8 @@ from sway_dash.dash.theme import canvas_text, esc, number
 class DetailView(pn.viewable.Viewer):
     """Follows ``choice.item``; without one it shows the prompt that moved most once the run is over."""
 
-    run = param.ClassSelector(class_=RunState)
-    choice = param.ClassSelector(class_=Selection)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)

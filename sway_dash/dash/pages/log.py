@@ -23,7 +23,7 @@ TONES = {"info": "muted", "warning": "warn", "error": "bad"}
 class LogView(pn.viewable.Viewer):
     """The run's story, newest last."""
 
-    run = param.ClassSelector(class_=RunState)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)

@@ -32,7 +32,7 @@ PLACES: dict[str, tuple[Place, ...]] = {
 class NewRunView(pn.viewable.Viewer):
     """Widgets write the draft, the draft writes widgets; ``started`` names the run that was begun."""
 
-    draft = param.ClassSelector(class_=Draft)
+    draft: Draft = param.ClassSelector(class_=Draft)  # type: ignore[assignment]
     entry = param.Integer(default=-1, doc="Probe entry that is open in the form; -1: the first that measures prompts.")
     dark = param.Boolean(default=False)
     run = param.Event(doc="Start the run.")

@@ -29,7 +29,7 @@ HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "Wha
 class ProbesView(pn.viewable.Viewer):
     """Table of probes, and the line about the cache below it."""
 
-    run = param.ClassSelector(class_=RunState)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)

@@ -27,8 +27,8 @@ METRICS = {"JS divergence": "js", "KL(tuned‖base)": "kl"}
 class PromptsView(pn.viewable.Viewer):
     """The dot plot and the table; a click on either opens a prompt."""
 
-    run = param.ClassSelector(class_=RunState)
-    choice = param.ClassSelector(class_=Selection)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)

@@ -32,7 +32,7 @@ _TOP = ":host { display: flex !important; flex-flow: row wrap; gap: 6px 16px; al
 class RunBar(pn.viewable.Viewer):
     """Head of every page about a run."""
 
-    run = param.ClassSelector(class_=RunState)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     demo = param.Boolean(default=False, doc="The open run is the recorded example.")
     cancel = param.Event(doc="Stop the run.")
     resume = param.Event(doc="Measure what is missing.")

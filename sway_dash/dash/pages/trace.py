@@ -10,6 +10,7 @@ import param
 
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.dash import plots
+from sway_dash.dash.columns import Columns
 from sway_dash.dash.components import body, column, figure, grid, heading, html, set_data, set_html, table
 from sway_dash.dash.state import RunState
 from sway_dash.dash.theme import count, esc, number, percent, visible
@@ -21,7 +22,7 @@ VIEWS_SHOWN = 30
 class TraceView(pn.viewable.Viewer):
     """Follows the trace of the open run."""
 
-    run = param.ClassSelector(class_=RunState)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -52,7 +53,7 @@ class TraceView(pn.viewable.Viewer):
         key = (self.run.epoch, id(calls), calls.epoch)
         anew = key != self._key
         points = calls.points if anew else calls.points[self._cursor :]
-        data = {"n": [n for n, _ in points], "rate": [rate for _, rate in points]}
+        data: Columns = {"n": [n for n, _ in points], "rate": [rate for _, rate in points]}
         if anew:
             set_data(self.plot.sources["rate"], data)
         elif points:
@@ -89,7 +90,7 @@ class TraceView(pn.viewable.Viewer):
         note = f'<p class="sway-caption">{count(more, "more view")} with less time.</p>' if more > 0 else ""
         set_html(self._views, table(("View", "Calls", "Hit rate", "Time"), rows, right=(1, 2, 3)) + note)
         names = self._names()
-        rows = [
+        slowest = [
             (
                 number(c.wall_ms, "ms"),
                 esc(c.view_id),
@@ -99,7 +100,7 @@ class TraceView(pn.viewable.Viewer):
             )
             for c in calls.slowest()
         ]
-        set_html(self._slow, table(("Time", "View", "Operation", "Probe", "Prompt"), rows, right=(0,)))
+        set_html(self._slow, table(("Time", "View", "Operation", "Probe", "Prompt"), slowest, right=(0,)))
 
     def _names(self) -> dict[str, str]:
         """Prompt hash → prompt, for the prompts the run has named."""

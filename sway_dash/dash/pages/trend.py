@@ -19,8 +19,8 @@ from sway_dash.dash.theme import esc, interval, number
 class MeanView(pn.viewable.Viewer):
     """Running mean over prompts with its band; streamed while a run goes on."""
 
-    run = param.ClassSelector(class_=RunState)
-    choice = param.ClassSelector(class_=Selection)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -86,7 +86,7 @@ class MeanView(pn.viewable.Viewer):
 class AblationView(pn.viewable.Viewer):
     """Divergence by adapter strength; not there without such a probe."""
 
-    run = param.ClassSelector(class_=RunState)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)

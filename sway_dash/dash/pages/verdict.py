@@ -18,8 +18,8 @@ from sway_dash.dash.theme import GLYPH, TONE, count, esc, interval, number
 class VerdictView(pn.viewable.Viewer):
     """Word, sentence and reasons on the left, the null strip on the right."""
 
-    run = param.ClassSelector(class_=RunState)
-    choice = param.ClassSelector(class_=Selection)
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
