@@ -53,19 +53,22 @@ def take(out: Path, *, width: int = 1280, height: int = 1000, dark: bool = False
 
     chromium = os.environ.get("SWAY_CHROMIUM") or shutil.which("chromium")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as runs, serving(ROOT / "apps" / "sway.py", Path(runs)) as address:
-        with sync_playwright() as play:
-            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.goto(f"{address}?run={run}")
-            page.locator(".sway-hook-verdict p").first.wait_for()
-            page.locator("[role=img] canvas").first.wait_for()
-            if dark:
-                page.get_by_label("Toggle theme").click()
-                page.mouse.move(0, height - 1)
-            page.wait_for_timeout(3000)
-            page.screenshot(path=out)
-            browser.close()
+    with (
+        tempfile.TemporaryDirectory() as runs,
+        serving(ROOT / "apps" / "sway.py", Path(runs)) as address,
+        sync_playwright() as play,
+    ):
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto(f"{address}?run={run}")
+        page.locator(".sway-hook-verdict p").first.wait_for()
+        page.locator("[role=img] canvas").first.wait_for()
+        if dark:
+            page.get_by_label("Toggle theme").click()
+            page.mouse.move(0, height - 1)
+        page.wait_for_timeout(3000)
+        page.screenshot(path=out)
+        browser.close()
     return out
 
 

@@ -35,7 +35,9 @@ class PromptsView(pn.viewable.Viewer):
         self.plot = plots.prompt_dots()
         self._source = self.plot.sources["rows"]
         self._source.selected.on_change("indices", self._picked)
-        self._chips = pmui.CheckButtonGroup(options=[], size="small", margin=(0, 8, 4, 0))
+        self._chips = pmui.CheckButtonGroup(
+            options=[], size="small", margin=(0, 8, 4, 0), sx={"& .MuiToggleButton-root": {"whiteSpace": "nowrap"}}
+        )
         self._metric = pmui.Select(options=METRICS, size="small", width=170, margin=(0, 8, 4, 0), label="")
         self._sort = pmui.Select(options=SORTS, size="small", width=190, margin=(0, 8, 4, 0), label="")
         self._probe = pmui.Select(options=[""], size="small", width=190, margin=(0, 8, 4, 0), label="", visible=False)

@@ -74,9 +74,10 @@ class MeanView(pn.viewable.Viewer):
             last = points[-1]
             ci = f"95 % CI {interval(last.ci)}" if last.ci else f"no interval below {MIN_ITEMS} prompts"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.n}."
-        self.plot.describe(f"Running mean over prompts in the random order they were measured. {text}")
+        self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
         why = (
-            " Bootstrap-t, at each number of prompts by itself; about prompts like these."
+            " Bootstrap-t, at each number of prompts by itself; about prompts like these. Prompts of like length are"
+            " measured together, so the first ones need not be typical."
             if points and points[-1].ci
             else ""
         )
