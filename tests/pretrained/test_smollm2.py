@@ -128,9 +128,9 @@ def test_every_view_leaves_the_weights_as_they_were(backend: Any) -> None:
     assert digest() == before
 
 
-def test_the_greedy_answer_is_the_documents(backend: Any) -> None:
+def test_the_greedy_continuation_is_the_documents(backend: Any) -> None:
     with backend.as_finetuned() as view:
-        answer = view.generate(ON_TOPIC[0], max_new_tokens=12)
+        answer = view.generate("The ferry is steered by", max_new_tokens=6)
     assert "Odalys Venn" in answer
 
 
@@ -157,7 +157,7 @@ def test_a_whole_suite_gives_a_result_above_its_null(backend: Any) -> None:
     along = by_name["along"].evidence
     assert all(lo <= v <= hi for v, (lo, hi) in zip(along["per_prompt"], along["per_prompt_ci_95"], strict=True))
     curve = by_name["shape"].evidence["mean_divergence_per_lambda"]
-    assert curve[0] == 0.0
+    assert curve[0] < 1e-9
     assert curve == sorted(curve)
     stats = result.backend_stats
     assert stats["forward_passes"] == stats["cache_misses"]
