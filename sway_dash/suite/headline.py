@@ -15,7 +15,7 @@ gate (:data:`FAR` times) counts, and the reasons say so: a fixed threshold is ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
@@ -31,6 +31,9 @@ ENOUGH_NULLS = 20
 
 FAR = 5.0
 """Without a usable null the whole interval must lie above this many times the gate."""
+
+UNLIKE = 2.0
+"""Random adapters whose change of the weights differs by more than this factor are pointed out."""
 
 SIGNIFICANCE = 0.05
 DEFAULT_GATE = 0.02
@@ -103,7 +106,10 @@ def headline(result: SuiteResult, *, entries: Mapping[str, Mapping[str, Any]] | 
     facts = _facts(measured[0], (entries or {}).get(measured[0].name, {}))
     if result.status != "finished" or "partial" in measured[0].evidence:
         return _unfinished(result, facts)
-    return _judge(facts)
+    answer = _judge(facts)
+    if facts.identical < facts.n and (caution := _unlike(result)):
+        answer = replace(answer, reasons=(*answer.reasons, caution))
+    return answer
 
 
 def _nothing(result: SuiteResult, probes: Sequence[ProbeResult]) -> Headline:
@@ -198,6 +204,23 @@ def _null_reason(f: _Facts) -> str:
         parts.append(f"rank p {_p(f.rank_p)}")
     few = f"; {f.nulls} are too few, {MIN_NULLS} are needed" if f.nulls < MIN_NULLS else ""
     return f"Noise: {', '.join(parts)}{few}."
+
+
+def _unlike(result: SuiteResult) -> str:
+    """A word of caution when random adapters change the weights much more or less than the trained one."""
+    for probe in result.probes:
+        norms = probe.evidence.get("update_norms") if probe.kind == "null_adapter" else None
+        trained = (norms or {}).get("trained")
+        null = next(iter(((norms or {}).get("null") or {}).values()), None)
+        if not (isinstance(trained, float) and isinstance(null, float) and trained > 0 and null > 0):
+            continue
+        ratio = trained / null
+        if 1 / UNLIKE <= ratio <= UNLIKE:
+            return ""
+        how = f"{ratio:.2g} times less" if ratio > 1 else f"{1 / ratio:.2g} times more"
+        weak = "being above them is a weak test" if ratio > 1 else "being above them is a hard test"
+        return f"Caution: random adapters change the weights {how} (‖ΔW‖ {_num(null)} against {_num(trained)}): {weak}."
+    return ""
 
 
 def _more_nulls(f: _Facts) -> str:

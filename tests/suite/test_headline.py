@@ -79,6 +79,16 @@ def test_gate_comes_from_the_suite_entry_when_the_evidence_has_none() -> None:
     assert headline(suite(probe), entries={"moved": {"assert_mean_gte": 0.2}}).word == "no detectable change"
 
 
+@pytest.mark.parametrize(("null_norm", "says"), [(3.625, "16 times less"), (580.0, "10 times more"), (50.0, None)])
+def test_random_adapters_of_another_size_are_pointed_out(null_norm: float, says: str | None) -> None:
+    norms = {"trained": 58.0, "null": {"rank_1.00": null_norm}}
+    noise = ProbeResult("noise", "null_adapter", Verdict.PASS, 1.0, evidence={"update_norms": norms})
+    answer = headline(suite(noise, delta(0.21, (0.16, 0.27), null=null(20, 1e-6, 0.034))))
+    assert answer.word == "changed"
+    caution = [r for r in answer.reasons if r.startswith("Caution")]
+    assert (says in caution[0]) if says else not caution
+
+
 def test_preflight_failure_is_broken() -> None:
     row = ProbeResult("__preflight__", "preflight", Verdict.ERROR, None, message="ft view gives 8 NaN")
     answer = headline(suite(row))
