@@ -88,9 +88,9 @@ class App(param.Parameterized):
         self._empty = html(_nothing_yet())
         side = column(self.mean, self.detail, gap=22)
         shape = grid(self.probes, self.ablation)
-        self._overview = column(
-            self.verdict, grid(self.prompts.chart, side), shape, self.prompts, gap=26, visible=False
-        )
+        self._charts = grid(self.prompts.chart, side)
+        self._rows = column(self.prompts)
+        self._overview = column(self.verdict, self._charts, shape, self._rows, gap=26, visible=False)
         self.tabs = pmui.Tabs(
             *((name, pn.Spacer(height=0, margin=0)) for name in PAGES), sizing_mode="stretch_width", margin=0
         )
@@ -123,6 +123,7 @@ class App(param.Parameterized):
 
     def _wire(self) -> None:
         self.page.param.watch(self._theme, "dark_theme")
+        self.run.param.watch(self._measured, "version")
         self._theme()
         self.tabs.param.watch(self._tab, "active")
         self.new.param.watch(lambda e: self._opened(e.new, OVERVIEW), "started")
@@ -135,6 +136,11 @@ class App(param.Parameterized):
             for plot in self.plots:
                 plot.recolor(dark)
             self.new.dark = dark
+
+    def _measured(self, *_: Any) -> None:
+        """No empty charts for a run that ended before it measured anything."""
+        shown = self.run.live or any(s.rows or s.nulls for s in self.run.data.series.values())
+        self._charts.visible = self._rows.visible = shown
 
     def _tab(self, event: Any) -> None:
         page = self._pages[event.new]

@@ -30,7 +30,8 @@ class RunInfo:
 
 def recent(limit: int = 50) -> list[RunInfo]:
     """The newest runs, newest first."""
-    return [_info(folder) for folder in islice(list_runs(), limit)]
+    # Names are to the second only.
+    return sorted((_info(folder) for folder in islice(list_runs(), limit)), key=lambda r: -r.created)
 
 
 def demo_folder() -> RunFolder | None:

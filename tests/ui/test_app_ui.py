@@ -64,7 +64,7 @@ def test_run_updates_live_and_a_reload_finds_it_again(
 
 
 def test_cancel_stops_and_keeps(open_tab: Open, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = start(server, monkeypatch, suite_text("slow", prompts=120, nulls=0, ablation=False))
+    folder = start(server, monkeypatch, suite_text("slow", prompts=120, nulls=0, ablation=False), delay_s=0.3)
     tab = open_tab(f"?run={folder.id}")
     tab.until(lambda: tab.rows() >= 4)
     tab.page.get_by_role("button", name="Cancel").click()

@@ -15,7 +15,7 @@ from sway_dash.dash.components import body, heading, html, set_html
 from sway_dash.dash.theme import esc, visible
 from sway_dash.suite.store import runs_root
 
-MARKS = {"finished": "▲", "running": "…", "cancelled": "◇", "interrupted": "◇", "failed": "✕"}
+MARKS = {"finished": "✓", "running": "…", "cancelled": "◇", "interrupted": "◇", "failed": "✕"}
 
 
 class RunsView(pn.viewable.Viewer):
