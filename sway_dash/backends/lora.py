@@ -218,7 +218,7 @@ class LoraViews:
 
     @property
     def _max_slots(self) -> int:
-        size = sum(m.nbytes for layer in self._layers.values() for m in _factors(layer, TRAINED))
+        size: int = sum(m.nbytes for layer in self._layers.values() for m in _factors(layer, TRAINED))
         kind = next(self.peft_model.parameters()).device.type
         return max(1, _NULL_BYTES.get(kind, 2**30) // max(1, size))
 

@@ -90,7 +90,7 @@ class TorchLM:
         parts: dict[int, torch.Tensor] = {}
         for batch in batches:
             out = self.logits([sequences[i] for i in batch], [picks[i] for i in batch])
-            parts.update(zip(batch, out.split([len(picks[i]) for i in batch]), strict=True))
+            parts.update(zip(batch, torch.split(out, [len(picks[i]) for i in batch]), strict=True))
         return torch.cat([parts[i] for i in range(len(sequences))])
 
     def logits(self, sequences: Sequence[Sequence[int]], picks: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -119,7 +119,8 @@ class TorchLM:
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
         extra = {"use_cache": False} if "use_cache" in self._accepts else {}
-        return self.model(input_ids=ids, **extra).logits
+        logits: torch.Tensor = self.model(input_ids=ids, **extra).logits
+        return logits
 
     @contextmanager
     def _gathering(self, row: torch.Tensor, at: torch.Tensor, keep: list[torch.Tensor] | None = None) -> Iterator[None]:
@@ -244,6 +245,8 @@ class TorchLM:
 
     def _pieces(self, sequences: list[list[int]], picks: list[list[int]]) -> Iterator[torch.Tensor]:
         """Logits of all picks, in pieces small enough to be turned into float32 copies."""
+        import torch
+
         if not self._plain_head:
             for s, p in zip(sequences, picks, strict=True):
                 for k in range(0, len(p), self.max_rows):
@@ -255,7 +258,7 @@ class TorchLM:
         with self._gathering(row, at, keep):
             self._forward(ids)
         head = self.model.get_output_embeddings()
-        for hidden in keep[0].split(max(1, self.max_rows // 4), dim=1):
+        for hidden in torch.split(keep[0], max(1, self.max_rows // 4), dim=1):
             yield head(hidden)[0]
 
     # --- text on from text ----------------------------------------------------------------------------------------
