@@ -346,4 +346,6 @@ def _software() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}", "packages": versions}
+    # Not platform.platform(): a shared result need not name the kernel it was made on.
+    system = f"{platform.system()} {platform.machine()}"
+    return {"python": platform.python_version(), "platform": system, "packages": versions}

@@ -23,24 +23,28 @@ import numpy as np
 
 os.environ.setdefault("SWAY_DISABLE_NULL_CACHE", "1")
 
-OPENINGS = (
-    "The weather in the mountains is", "To bake a loaf of bread you first", "Question: Who steers the Tarrowick Ferry?",
-    "My neighbour's dog", "In 1871 the first", "A good way to learn a language is", "The capital of France is",
-    "When the ferry leaves the harbour, the band", "She opened the letter and", "def fibonacci(n):",
-    "The most important thing about friendship", "On Sunday the brass band of", "Water boils at", "Once upon a time",
-)  # fmt: skip
+WHO = ("The keeper", "My neighbour", "A baker", "The old captain", "Nobody", "Our teacher", "A small dog", "The band")
+DOES = (
+    "of the harbour sings",
+    "always forgets",
+    "sells warm bread",
+    "walks home",
+    "reads aloud",
+    "waits",
+    "counts ships",
+)
+WHEN = ("at noon", "in spring", "every day", "before the rain", "on Sunday")
 
 
-def prompts(n: int) -> list[str]:
-    """``n`` different short prompts, some 5 to 25 tokens each."""
-    tails = (
-        "",
-        " a little more",
-        " near the old harbour",
-        " and after a while they",
-        " because nobody had ever seen it",
-    )
-    return [f"{i}. {OPENINGS[i % len(OPENINGS)]}{tails[(i // len(OPENINGS)) % len(tails)]}" for i in range(n)]
+def prompts(n: int, *, words: str = "few") -> list[str]:
+    """``n`` different prompts, some 4 to 9 tokens each, or some 12 to 20 with ``words="more"``."""
+    out = []
+    for i in range(n):
+        text = f"{WHO[i % 8]} {DOES[i // 8 % 7]} {WHEN[i // 56 % 5]}"
+        # Distinct beyond the 280 combinations, and longer where that is asked for.
+        text += f" {i}" if i >= 280 else ""
+        out.append(f"{text}, and after a little while they" if words == "more" else text)
+    return out
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -81,7 +85,7 @@ class Table:
 
     def add(self, what: str, value: str, goal: str = "") -> None:
         self.rows.append((what, value, goal))
-        print(f"{what:<66} {value:>16}   {goal}", flush=True)
+        print(f"{what:<70} {value:>26}   {goal}", flush=True)
 
 
 @contextmanager
@@ -138,26 +142,35 @@ def reference_js(backend: Any, views: tuple[Any, Any], texts: list[str]) -> tupl
 def batching(table: Table, backend: Any, device: str, dtype: Any) -> None:
     from sway_dash.core.scoring import BASE, FINETUNED
 
-    peak = matmul_flops(device, dtype)
     list(backend.compare(BASE, [FINETUNED], prompts(8)))
-    for n in (64, 256):
-        texts = prompts(n)
-        wanted, slow = reference_js(backend, (BASE, FINETUNED), texts)
-        times, got = [], []
+    for n, words in ((64, "few"), (256, "few"), (256, "more")):
+        texts = prompts(n, words=words)
+        tokens = sum(len(backend.lm.tokens.encode(t)) for t in texts)
+        wanted, _ = reference_js(backend, (BASE, FINETUNED), texts[: min(n, 64)])
+        ratios, shares, got = [], [], []
+        # In turns, so that a machine that slows down slows all three alike.
         for _ in range(3):
+            peak = matmul_flops(device, dtype)
+            _, slow = reference_js(backend, (BASE, FINETUNED), texts[:64])
             forget(backend)
             start = time.perf_counter()
             found = {i: c for i, _, c in backend.compare(BASE, [FINETUNED], texts)}
-            times.append(time.perf_counter() - start)
+            fast = time.perf_counter() - start
             got = [found[i].js for i in range(n)]
-        fast = statistics.median(times)
-        error = max(abs(a - b) for a, b in zip(got, wanted, strict=True))
-        tokens = sum(len(backend.lm.tokens.encode(t)) for t in texts)
-        share = 2 * forward_flops(backend.lm.model, tokens, n) / fast / peak
-        table.add(f"{n} prompts, 2 views: one by one / batched", f"{slow / fast:.1f} x", ">= 8 x")
-        table.add(f"{n} prompts: scoring FLOP/s over a plain product's", f"{share:.0%}", ">= 55 %")
-        table.add(f"{n} prompts: largest |JS - float64 reference|", f"{error:.1e}", "<= 1e-5")
-        top256(table, backend, texts[:64], wanted[:64])
+            ratios.append(slow / 64 * n / fast)
+            shares.append(2 * forward_flops(backend.lm.model, tokens, n) / fast / peak)
+        error = max(abs(a - b) for a, b in zip(got, wanted, strict=False))
+        label = f"{n} prompts of {tokens / n:.1f} tokens"
+        table.add(f"{label}: one by one / batched", spread(ratios, "{:.1f} x"), ">= 8 x" if words == "few" else "")
+        table.add(f"{label}: scoring FLOP/s over a plain product's", spread(shares, "{:.0%}"), ">= 55 %")
+        table.add(f"{label}: largest |JS - float64 reference|", f"{error:.1e}", "<= 1e-5")
+    top256(table, backend, texts[:64], wanted[:64])
+
+
+def spread(values: list[float], form: str) -> str:
+    """Median and range of a few repetitions."""
+    low, middle, high = (form.format(v) for v in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low} to {high})"
 
 
 def top256(table: Table, backend: Any, texts: list[str], wanted: list[float]) -> None:
