@@ -150,7 +150,14 @@ class Warned(_Event):
     type: Literal["warning"] = "warning"
     message: str
     causes: tuple[str, ...] = ()
+    """Likely causes, most likely first."""
     probe: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message with its causes, for places that have one line."""
+        ranked = "; ".join(f"({i}) {cause}" for i, cause in enumerate(self.causes, start=1))
+        return f"{self.message}. Most likely: {ranked}" if ranked else self.message
 
 
 class RunFinished(_Event):

@@ -120,7 +120,7 @@ class Fold:
             backend_stats=self.backend_stats,
             run_id=start.run_id,
             status=self.status,
-            warnings=tuple(w.message for w in self.warnings),
+            warnings=tuple(w.text for w in self.warnings),
             environment=self.environment,
         )
 

@@ -232,3 +232,9 @@ def test_a_probe_result_is_read_back_as_it_was(ci):
     row = ProbeResult("n", "k", Verdict.WARN, 0.5, raw=1.0, evidence={"a": [1]}, message="m", ci_95=ci)
     assert probe_from_dict(probe_to_dict(row)) == row
     assert probe_from_dict({**probe_to_dict(row), "from_the_future": 1}) == row
+
+
+def test_a_warning_reaches_the_result_with_its_causes_in_order() -> None:
+    warned = ev.Warned(message="base and tuned give identical logits", causes=("never trained", "scaled by 0"))
+    (text,) = fold([ev.RunStarted(), warned]).warnings
+    assert text == "base and tuned give identical logits. Most likely: (1) never trained; (2) scaled by 0"
