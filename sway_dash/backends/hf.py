@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sway_dash.backends.adapter_files import AdapterFiles, inspect_adapter
 from sway_dash.backends.instrumentation import BackendInstrumentation
-from sway_dash.backends.loading import load_base, require_packages, resolve_device, resolve_dtype
+from sway_dash.backends.loading import load_base, require_packages, resolve_device, resolve_dtype, tokenizer_identity
 from sway_dash.backends.lora import LoraViews
 from sway_dash.backends.torch_compare import TorchDifferential
 from sway_dash.backends.torch_lm import TorchLM
@@ -249,9 +249,13 @@ class HuggingFaceDifferentialBackend(TorchDifferential):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over base, adapter, dtype and kind of device."""
+        """SHA-256 over base, tokenizer, adapter, dtype and kind of device; empty when the base is not known exactly."""
+        if self.base_identity.endswith("@"):
+            # A hub id without a revision: whatever was measured before may have been another model.
+            return ""
         adapter = "" if self.files is None else self.files.sha256
-        text = "\0".join((self.base_identity, adapter, _short(self.dtype), self.device.type))
+        parts = (self.base_identity, tokenizer_identity(self.tokenizer), adapter, _short(self.dtype), self.device.type)
+        text = "\0".join(parts)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def cache_identity(self) -> str:

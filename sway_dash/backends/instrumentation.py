@@ -162,8 +162,7 @@ class TraceWriter:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and path.stat().st_size:
-                path.rename(_free_name(path))
+            set_aside(path)
             self._file = path.open("w", encoding="utf-8")
         except OSError as error:
             self._give_up(error)
@@ -205,11 +204,14 @@ class TraceWriter:
             self._file = None
 
 
-def _free_name(path: Path) -> Path:
+def set_aside(path: Path) -> None:
+    """Rename a file that holds something to ``name.1.jsonl`` (``.2`` …), so that it is not written over."""
+    if not path.exists() or not path.stat().st_size:
+        return
     n = 1
     while (other := path.with_name(f"{path.stem}.{n}{path.suffix}")).exists():
         n += 1
-    return other
+    path.rename(other)
 
 
 class BackendInstrumentation:

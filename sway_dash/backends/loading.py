@@ -202,10 +202,18 @@ def _reason(spec: ModelSpec, error: Exception) -> str:
     return f"the base {spec.base} cannot be loaded: {first}{hint}"
 
 
-def _content(source: Source) -> str:
-    """SHA-256 of a folder's configuration and weights; of large files only evenly spaced blocks are read.
+def tokenizer_identity(tokenizer: Any) -> str:
+    """SHA-256 of what turns text into token ids: with other ids the same prompt is another measurement."""
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    rules = fast.to_str() if fast is not None else repr(sorted(tokenizer.get_vocab().items()))
+    special = repr(sorted((k, str(v)) for k, v in tokenizer.special_tokens_map.items()))
+    return hashlib.sha256(f"{rules}\0{special}".encode()).hexdigest()
 
-    Content and not times: two copies of one model are the same base. Training changes every block.
+
+def _content(source: Source) -> str:
+    """SHA-256 of a folder's configuration and weights: two copies of one model are the same base.
+
+    Of a large file only evenly spaced blocks are read, which an edit may miss; its time of change counts, too.
     """
     folder = source.folder
     assert folder is not None
@@ -220,6 +228,7 @@ def _content(source: Source) -> str:
             if size <= _WHOLE:
                 digest.update(file.read())
                 continue
+            digest.update(f"{path.stat().st_mtime_ns}\0".encode())
             for k in range(_BLOCKS):
                 file.seek(k * (size - _BLOCK) // (_BLOCKS - 1))
                 digest.update(file.read(_BLOCK))

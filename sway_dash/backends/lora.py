@@ -268,7 +268,7 @@ class LoraViews:
     def _norm(self, adapter: str, lam: float) -> float | None:
         total = 0.0
         for layer in self._layers.values():
-            factors = [m.detach().double().cpu().flatten(1) for m in _factors(layer, adapter)]
+            factors = [m.detach().cpu().double().flatten(1) for m in _factors(layer, adapter)]
             if len(factors) != 2:
                 return None
             a, b = factors

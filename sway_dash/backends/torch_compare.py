@@ -111,9 +111,9 @@ class TorchDifferential:
         ``positions``
             ``next``: after the prompt. ``prompt``: after every token of the prompt (at least two).
             ``continuation``: after the prompt and after every token but the last of a greedy continuation, of the
-            reference's and of the view's own, both scored under both. Only both show both ways of differing: what
-            the reference would have said and the view would not, and the reverse. A text that ends at once leaves
-            the position after the prompt.
+            reference's and of the view's own, both scored under both; where they have read the same text, once.
+            Only both show both ways of differing: what the reference would have said and the view would not, and
+            the reverse. A text that ends at once leaves the position after the prompt.
 
         Prompts come in a seeded random order, in windows of 256; within a window they are batched by length, and the
         batches come in random order. No view is active while the caller has the floor.
@@ -339,9 +339,11 @@ class TorchDifferential:
             with self.activate(view) as lm:
                 own = self._say(lm, question, view, [batch[i] for i in asked])
                 rows = lm.rows(*_after([ids[i] for i in asked], [said[i] for i in asked]))
-                # A text both say need not be scored twice.
-                differs = [k for k, i in enumerate(asked) if own[k] != said[i]]
-                texts = _after([ids[asked[k]] for k in differs], [own[k] for k in differs])
+                # As far as both say the same, and at the first difference, they have read the same: those
+                # positions are scored already.
+                fresh = [_common(own[k], said[i]) + 1 for k, i in enumerate(asked)]
+                differs = [k for k in range(len(asked)) if fresh[k] < len(own[k])]
+                texts = _after([ids[asked[k]] for k in differs], [own[k] for k in differs], [fresh[k] for k in differs])
                 own_rows = lm.rows(*texts) if differs else None
             chosen = base_rows[[r for i in asked for r in range(at[i], at[i + 1])]]
             starts = np.cumsum([0, *[sizes[i] for i in asked]]).tolist()
@@ -351,7 +353,7 @@ class TorchDifferential:
                 with self.activate(question.reference) as lm:
                     parts.append(self._divergences(lm.rows(*texts), own_rows, []))
             both = RowDivergences.join(parts)
-            own_at = np.cumsum([starts[-1], *[len(own[k]) for k in differs]]).tolist()
+            own_at = np.cumsum([starts[-1], *[len(own[k]) - fresh[k] for k in differs]]).tolist()
             for k, i in enumerate(asked):
                 span = list(range(starts[k], starts[k + 1]))
                 if k in differs:
@@ -380,8 +382,16 @@ class TorchDifferential:
         )
 
 
-def _after(prompts: Sequence[list[int]], texts: Sequence[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Sequences whose last positions predict the tokens of ``texts``, and these positions."""
+def _after(
+    prompts: Sequence[list[int]], texts: Sequence[list[int]], first: Sequence[int] | None = None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Sequences whose last positions predict the tokens of ``texts`` from the ``first``-th on, and these positions."""
+    first = [0] * len(texts) if first is None else first
     sequences = [[*p, *t[:-1]] for p, t in zip(prompts, texts, strict=True)]
-    picks = [list(range(len(p) - 1, len(p) - 1 + len(t))) for p, t in zip(prompts, texts, strict=True)]
+    picks = [list(range(len(p) - 1 + k, len(p) - 1 + len(t))) for p, t, k in zip(prompts, texts, first, strict=True)]
     return sequences, picks
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two texts begin with together."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -75,22 +75,18 @@ def _resumable(name: str, suite: Path | None) -> RunFolder:
 
 def show_plan(suite: Path) -> int:
     """Print what a suite would do."""
-    from sway_dash.probes.base import RunContext
     from sway_dash.suite.loader import load_checked
+    from sway_dash.suite.runner import plan
 
     spec, built = load_checked(suite)
     typer.echo(f"{suite}: {len(built)} {'probe' if len(built) == 1 else 'probes'}, nothing is run")
     typer.echo(f"base: {spec.models.base.base}\nadapter: {spec.models.ft.adapter or '(none)'}")
-    total = 0
-    width = max(len(settings.name) for _, settings in built)
-    for index, (probe, settings) in enumerate(built):
-        later = tuple((p, s) for p, s in built[index + 1 :] if s.enabled)
-        ctx = RunContext(downstream=later, downstream_kinds=tuple(s.kind for _, s in later))
-        count = probe.planned(settings, ctx) if settings.enabled else 0
-        total += count
-        state = f"{count:,} measurements" if settings.enabled else "disabled"
-        typer.echo(f"  {index + 1:>2}. {settings.name:<{width}}  {settings.kind:<18} {probe.category:<12} {state}")
-    typer.echo(f"{total:,} measurements in all")
+    planned = plan(spec, built)
+    width = max(len(p.name) for p in planned)
+    for index, p in enumerate(planned):
+        state = f"{p.measurements:,} measurements" if p.enabled else "disabled"
+        typer.echo(f"  {index + 1:>2}. {p.name:<{width}}  {p.kind:<18} {p.category:<12} {state}")
+    typer.echo(f"{sum(p.measurements for p in planned):,} measurements in all")
     return OK
 
 

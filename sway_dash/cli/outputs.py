@@ -45,7 +45,7 @@ class Outputs:
             check_writable(path)
 
     def write(self, result: SuiteResult, score: SwayScore) -> bool:
-        """Write everything but the trace, which is written as it happens; False if something could not be."""
+        """Write everything but the trace, which the run folder has; False if something could not be."""
         from sway_dash.suite.report import to_json, to_junit, to_markdown
 
         renderers = {"JSON": to_json, "Markdown": to_markdown, "JUnit": to_junit}

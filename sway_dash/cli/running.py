@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sway_dash.cli.boundary import INTERRUPTED, OK, USAGE, complain, note, os_sentence, out_console, printable
@@ -43,7 +42,7 @@ def measure(
 
     used = weights or folder_spec(folder).defaults.score_weights
     with StopSwitch() as stop:
-        attempt = _attempt(folder, stop, trace=outputs.trace, device=device, resume=resume)
+        attempt = _attempt(folder, stop, device=device, resume=resume)
         result = attempt.state.result()
         score = compute(result, weights=used)
         if weights is not None and not folder.error:
@@ -68,7 +67,7 @@ def measure(
     return OK if written else USAGE
 
 
-def _attempt(folder: RunFolder, stop: StopSwitch, *, trace: Path | None, device: str | None, resume: bool) -> Attempt:
+def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume: bool) -> Attempt:
     """Execute the folder under a progress display."""
     from sway_dash.cli.progress import RunProgress
     from sway_dash.core.events import TERMINAL
@@ -84,9 +83,8 @@ def _attempt(folder: RunFolder, stop: StopSwitch, *, trace: Path | None, device:
             if isinstance(event, TERMINAL):
                 stop.settle()
 
-        path = None if trace is None else trace.expanduser()
         try:
-            execute(folder, on_event=listen, cancel=stop.requested, trace_path=path, device=device, resume=resume)
+            execute(folder, on_event=listen, cancel=stop.requested, device=device, resume=resume)
         except KeyboardInterrupt:
             stop.settle()
             attempt.interrupted = True
@@ -100,14 +98,14 @@ def _attempt(folder: RunFolder, stop: StopSwitch, *, trace: Path | None, device:
 
 
 def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, outputs: Outputs, *, banner: bool) -> None:
-    """Print what came out, if anything did, and keep the trace with it."""
+    """Print what came out, if anything did, and hand out the trace."""
     from sway_dash.suite.report import to_terminal
 
     if result.probes:
         if banner:
             print_headline(result)
         to_terminal(result, score, console=out_console())
-    _keep_trace(folder, outputs)
+    _copy_trace(folder, outputs)
 
 
 def _rescore(folder: RunFolder, result: SuiteResult, score: SwayScore) -> None:
@@ -120,18 +118,22 @@ def _rescore(folder: RunFolder, result: SuiteResult, score: SwayScore) -> None:
         folder.error = f"result.json: {os_sentence(error)}"
 
 
-def _keep_trace(folder: RunFolder, outputs: Outputs) -> None:
-    """A trace that was written elsewhere belongs to the run folder, too."""
+def _copy_trace(folder: RunFolder, outputs: Outputs) -> None:
+    """The run folder's trace, also where it was asked for; an older trace there is set aside, not written over."""
     import shutil
 
+    from sway_dash.backends.instrumentation import set_aside
     from sway_dash.suite.store import TRACE
 
-    if outputs.trace is None or not outputs.trace.expanduser().is_file():
+    if outputs.trace is None or not (folder.path / TRACE).is_file():
         return
+    target = outputs.trace.expanduser()
     try:
-        shutil.copyfile(outputs.trace.expanduser(), folder.path / TRACE)
+        set_aside(target)
+        shutil.copyfile(folder.path / TRACE, target)
     except OSError as error:
-        note(f"the run folder has no copy of the trace: {os_sentence(error)}")
+        complain(f"the trace could not be copied to {target}: {os_sentence(error)}; it is in {folder.path / TRACE}")
+        return
     note(f"wrote trace → {outputs.trace}")
 
 

@@ -16,8 +16,9 @@ import yaml
 
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.demo import demo_dir
-from sway_dash.probes.base import RunContext, dotted
+from sway_dash.probes.base import dotted
 from sway_dash.suite import loader
+from sway_dash.suite.runner import plan
 
 TEMPLATE = """\
 version: 1
@@ -127,14 +128,7 @@ class Draft(param.Parameterized):
             return [(tuple(w), m) for w, m in error.problems] or [((), str(error).removeprefix("yaml: "))], 0
         if not built:
             return [(("suite",), "there are no probes")], 0
-        on = [(p, s) for p, s in built if s.enabled]
-        planned = 0
-        for index, (probe, settings) in enumerate(on):
-            later = tuple(on[index + 1 :])
-            planned += probe.planned(
-                settings, RunContext(downstream=later, downstream_kinds=tuple(s.kind for _, s in later))
-            )
-        return [], planned
+        return [], sum(p.measurements for p in plan(spec, built))
 
 
 def dump(data: dict[str, Any]) -> str:

@@ -16,7 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import sway_dash
+from sway_dash.core.errors import SwayError
 from sway_dash.core.events import TERMINAL, RunCancelledEvent
+from sway_dash.suite.execute import folder_spec, save_result
 from sway_dash.suite.store import RunFolder
 
 WORKER = "sway_dash.suite.execute"
@@ -83,7 +85,16 @@ def kill(folder: RunFolder) -> bool:
         seq = events[-1].seq + 1 if events else 1
         folder.append(RunCancelledEvent(seq=seq, ts=time.time(), reason="the worker did not stop in time: killed"))
         folder.close()
+        save_result(folder, folder.result(), weights=_weights(folder))
+    folder.release()
     return True
+
+
+def _weights(folder: RunFolder) -> dict[str, float] | None:
+    try:
+        return folder_spec(folder).defaults.score_weights
+    except SwayError:
+        return None
 
 
 def log_tail(folder: RunFolder, limit: int = 4000) -> str:
@@ -101,13 +112,6 @@ def reap() -> None:
     """Collect workers that have ended, so that no zombies stay."""
     for process in _workers.values():
         process.poll()
-
-
-def exit_code(folder: RunFolder) -> int | None:
-    """Exit code of a worker this process has started; ``None`` while it runs or if somebody else started it."""
-    pid = folder.meta().get("pid")
-    process = _workers.get(pid) if isinstance(pid, int) else None
-    return None if process is None else process.poll()
 
 
 def _kill_after(folder: RunFolder, grace_s: float) -> None:

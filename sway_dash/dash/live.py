@@ -54,6 +54,9 @@ class LineTail(Generic[T]):
                 self.inode = stat.st_ino
                 file.seek(self.offset)
                 chunk = file.read(CHUNK)
+                # A line longer than a chunk (many long prompts in one record) is read to its end.
+                while b"\n" not in chunk and (more := file.read(CHUNK)):
+                    chunk += more
         except OSError:
             return [], False
         end = chunk.rfind(b"\n") + 1

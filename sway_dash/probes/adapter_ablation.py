@@ -211,6 +211,9 @@ def saturation_lambda(lambdas: Curve, means: Curve) -> tuple[float | None, str]:
 
     Reasons: ``found``; ``non_monotonic`` when the curve fell on the way; ``flat_curve``; ``below_floor``.
     """
+    # An adapter turned round (λ < 0) has an effect, too, but not one that is on its way to λ = 1.
+    pairs = [(lam, m) for lam, m in zip(lambdas, means, strict=True) if lam >= 0]
+    lambdas, means = [lam for lam, _ in pairs], [m for _, m in pairs]
     if not means or not np.isfinite(means).all() or max(means) <= 1e-12:
         return None, "flat_curve"
     at_1 = _at_1(lambdas, means)

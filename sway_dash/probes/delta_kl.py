@@ -20,7 +20,7 @@ from sway_dash.core.stats import (
     score_from_anchors,
 )
 from sway_dash.probes.base import SENTINEL_PROMPTS, Probe, ProbeSpec, Prompt, PromptField, RunContext
-from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
 from sway_dash.probes.null_adapter import Calibration, calibration
 
 SIGNIFICANCE = 0.05
@@ -72,17 +72,21 @@ class DeltaKLProbe(Probe):
         by_id: dict[str, list[Measurement]] = {}
         for m in measured:
             by_id.setdefault(m.view, []).append(m)
-        return {v: mean(divergence_values(by_id[v.id], spec.divergence)) for v in views if v.id in by_id}
+        return {v: mean(divergence_values(distinct(by_id[v.id]), spec.divergence)) for v in views if v.id in by_id}
 
     def judge(self, spec: DeltaKLSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
         """A change needs both: more than noise (against the null, if there is one) and large enough to matter."""
         values = divergence_values(measurements, spec.divergence)
+        texts = distinct(measurements)
+        once = divergence_values(texts, spec.divergence)
         if not values:
             return safe_finalize(
                 name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message="no prompt could be measured"
             )
-        raw = mean(values)
-        ci, ci_note = interval(values, seed=ctx.seed, bounds=divergence_bounds(spec.divergence))
+        raw = mean(once)
+        ci, ci_note = interval(once, seed=ctx.seed, bounds=divergence_bounds(spec.divergence))
+        if spec.divergence == "kl" and not all(m.exact for m in measurements):
+            ci, ci_note = None, "no interval: from the top tokens alone a KL divergence is not known within any bound"
         null = calibration(ctx, spec, raw)
         large = raw >= spec.assert_mean_gte
         real = null is None or (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE))
@@ -90,7 +94,7 @@ class DeltaKLProbe(Probe):
         unmeasured = len(spec.prompts) - len(measurements)
         if unmeasured and verdict is Verdict.PASS:
             verdict = Verdict.WARN
-        identical = sum(1 for m in measurements if m.js == 0.0)
+        identical = sum(1 for m in texts if m.exact and m.js == 0.0)
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
@@ -99,7 +103,7 @@ class DeltaKLProbe(Probe):
             raw=raw,
             z_score=null.z if null else None,
             ci_95=ci,
-            message=self._message(spec, raw, ci, null, large, identical, len(measurements), unmeasured),
+            message=self._message(spec, raw, ci, null, large, identical, len(measurements), len(once), unmeasured),
             evidence={
                 "divergence_kind": spec.divergence,
                 "gate": spec.assert_mean_gte,
@@ -111,6 +115,7 @@ class DeltaKLProbe(Probe):
                 "tags": [list(m.tags) for m in measurements],
                 "max": max(values),
                 "num_prompts": len(measurements),
+                "distinct_prompts": len(once),
                 "unmeasured_prompts": unmeasured,
                 "identical_prompts": identical,
                 "percentiles": percentiles(values),
@@ -158,13 +163,16 @@ class DeltaKLProbe(Probe):
         large: bool,
         identical: int,
         n: int,
+        n_distinct: int,
         unmeasured: int,
     ) -> str:
         name = "JS" if spec.divergence == "js" else "KL(tuned‖base)"
         band = f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else ""
-        parts = [f"mean {name} {raw:.3g}{band} nats over {n} prompts"]
+        parts = [f"mean {name} {raw:.3g}{band} nats over {n_distinct} prompts"]
+        if n_distinct < n:
+            parts.append(f"{n - n_distinct} of {n} are repeats and count once")
         if identical:
-            parts.append(f"base and tuned are identical on {identical} of {n}")
+            parts.append(f"base and tuned are identical on {identical} of {n_distinct}")
         if not large:
             parts.append(f"below the gate of {spec.assert_mean_gte:g}")
         if unmeasured:

@@ -92,6 +92,11 @@ def measure_prompts(
     return [found[i, v] for v in wanted for i in range(len(prompts)) if (i, v) in found]
 
 
+def distinct(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The first measurement of every text: a prompt that is listed twice is not twice the evidence."""
+    return list({m.prompt: m for m in reversed(measurements)}.values())[::-1]
+
+
 def divergence_values(measurements: Sequence[Measurement], kind: Divergence) -> list[float]:
     """The divergence of each measurement, nats; ``kl`` means KL(tuned ‖ base)."""
     return [m.js if kind == "js" else m.kl for m in measurements]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat
 
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.events import Measurement
+from sway_dash.core.events import Measurement, Warned
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, View
 from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
@@ -58,7 +58,7 @@ class Calibration:
         return {"n": self.n, "p_prediction": self.p, "p_rank": self.rank_p, "largest_draw": self.largest}
 
 
-def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) -> Calibration | None:
+def calibration(ctx: RunContext, spec: ProbeSpec, raw: float) -> Calibration | None:
     """Compare ``raw`` with the null of this entry, else of its kind; ``None`` when there is none to compare with."""
     stats = get_null_stats(ctx, spec.kind)
     by_rank = get_null_stats_by_rank(ctx, spec.kind)
@@ -72,14 +72,13 @@ def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) 
     z = z_score(raw, stats)
     if z is None:
         return None
-    p = prediction_p(raw, stats)
     return Calibration(
-        z=min(max(sign * z, -MAX_Z), MAX_Z),
-        p=p if p is None or sign > 0 else 1.0 - p,
-        rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws else None,
+        z=min(max(z, -MAX_Z), MAX_Z),
+        p=prediction_p(raw, stats),
+        rank_p=rank_p(raw, draws) if draws else None,
         n=int((stats or {}).get("n") or 0),
         largest=max(draws) if draws else None,
-        z_by_rank=z_scores_by_rank(raw, by_rank, sign=sign),
+        z_by_rank=z_scores_by_rank(raw, by_rank),
     )
 
 
@@ -133,6 +132,9 @@ class NullAdapterProbe(Probe):
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
 
         targets, skipped = self._targets(spec, ctx)
+        if not targets:
+            message = f"{spec.name} calibrates nothing: put it before the probes that are to be compared with noise"
+            ctx.emit(Warned(message=message, probe=spec.name))
         draws: dict[str, dict[str, list[float]]] = {}
         kinds: dict[str, str] = {}
         counted = {"measured": 0, "from_cache": 0}

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from sway_dash import backends
 from sway_dash.core.errors import RunCancelled, SpecValidationError, SwayError
-from sway_dash.core.events import RunFailed
+from sway_dash.core.events import CacheAccess, RunFailed
 from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.report.json_io import to_json
@@ -22,7 +22,7 @@ from sway_dash.suite.loader import check_entries, loads
 from sway_dash.suite.runner import OnEvent, run_opening
 from sway_dash.suite.score import compute
 from sway_dash.suite.spec import SwaySpec
-from sway_dash.suite.store import TRACE, RunFolder
+from sway_dash.suite.store import TRACE, RunFolder, RunFolderError
 
 
 def execute(
@@ -30,22 +30,25 @@ def execute(
     *,
     on_event: OnEvent | None = None,
     cancel: Callable[[], bool] | None = None,
-    trace_path: Path | None = None,
     device: str | None = None,
     resume: bool = False,
 ) -> tuple[SuiteResult, SwayScore]:
     """Run the suite of a folder and leave everything in it; the model is loaded and given back here.
 
     Raises what :func:`sway_dash.suite.runner.run` raises, and ``SwayError`` when the model cannot be loaded; the folder
-    holds the partial result then, too.
+    holds the partial result then, too. ``RunFolderError`` if another process is at work in the folder.
     """
     spec = folder_spec(folder, device=device)
-    recall = folder.measurements() if resume else {}
     folder.claim()
+    recall = folder.measurements() if resume else {}
+    # What earlier attempts left, then this one: the result does not depend on what the disk still takes.
+    state = folder.fold()
     opened: list[DifferentialBackend] = []
 
     def listen(event: Any) -> None:
         folder.append(event)
+        if not isinstance(event, CacheAccess):
+            state.add(event)
         if on_event is not None:
             on_event(event)
 
@@ -53,11 +56,11 @@ def execute(
         return folder.stop_requested() or (cancel is not None and cancel())
 
     try:
-        result = run_opening(
+        run_opening(
             spec,
             lambda: open_backend(spec),
             spec_path=str(folder.meta().get("spec_path") or ""),
-            trace_path=trace_path or folder.path / TRACE,
+            trace_path=folder.path / TRACE,
             on_event=listen,
             cancel=stop,
             recall=recall,
@@ -67,8 +70,13 @@ def execute(
     finally:
         with suppress(OSError):
             folder.close()
+        result = state.result()
+        if result.status == "running":
+            # Nobody said how it ended: interrupted before the runner could.
+            result = replace(result, status="interrupted")
         try:
-            _save_result(folder, spec)
+            save_result(folder, result, weights=spec.defaults.score_weights)
+            folder.release()
         finally:
             for backend in opened:
                 close = getattr(backend, "close", None)
@@ -104,13 +112,10 @@ def folder_spec(folder: RunFolder, *, device: str | None = None) -> SwaySpec:
     return spec.model_copy(update={"models": models})
 
 
-def _save_result(folder: RunFolder, spec: SwaySpec) -> None:
-    """Write ``result.json`` from what is on disk, so that a stopped or failed run has one, too."""
-    if folder.error:
-        return
-    result = folder.fold().result()
+def save_result(folder: RunFolder, result: SuiteResult, *, weights: Mapping[str, float] | None = None) -> None:
+    """Write ``result.json``, also of a stopped or failed run; a disk that refuses is noted in ``folder.error``."""
     try:
-        folder.write_result(to_json(result, compute(result, weights=spec.defaults.score_weights)))
+        folder.write_result(to_json(result, compute(result, weights=weights)))
     except OSError as error:
         folder.error = f"result.json could not be written: {error.strerror or error}"
 
@@ -123,6 +128,10 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: folder.request_stop())
     try:
         execute(folder, resume="--resume" in args)
+    except RunFolderError as error:
+        # Another process writes there: not a word into its events.
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     except (SwayError, RunCancelled) as error:
         if folder.fold().started is None:
             folder.append(RunFailed(message=str(error)))

@@ -31,7 +31,11 @@ PREFLIGHT = "__preflight__"
 
 
 class Fold:
-    """Takes events in order; gives the result so far at any time."""
+    """Takes events in order; gives the result so far at any time.
+
+    Another ``RunStarted`` begins another attempt at the same run: what is measured from there on counts, unless the
+    attempt resumes an earlier one and ends before it has measured anything.
+    """
 
     def __init__(self) -> None:
         self._clear()
@@ -50,6 +54,7 @@ class Fold:
         self.failed_items: list[ItemFailed] = []
         self.done = 0
         self._finished: dict[str, ProbeResult] = {}
+        self._before: tuple[dict[str, list[Measurement]], list[ItemFailed], dict[str, ProbeResult], int] | None = None
 
     @property
     def planned(self) -> tuple[PlannedProbe, ...]:
@@ -62,10 +67,13 @@ class Fold:
         return sum(p.measurements for p in self.planned if p.enabled)
 
     def add(self, event: Event) -> None:
-        """Take one event. Another ``RunStarted`` begins another attempt at the same run and clears the state."""
+        """Take one event."""
         if isinstance(event, RunStarted):
+            before = (self.measurements, self.failed_items, self._finished, self.done)
             self._clear()
             self.started, self.determinism = event, event.determinism
+            if event.resumed:
+                self._before = before
         elif isinstance(event, Measurement):
             self.measurements.setdefault(event.probe, []).append(event)
             self.done += 1
@@ -125,6 +133,9 @@ class Fold:
         )
 
     def _end(self, event: RunFinished | RunCancelledEvent | RunFailed) -> None:
+        if self._before is not None and not isinstance(event, RunFinished) and not self.done and not self._finished:
+            # A resumed attempt that ended before it measured anything: what the one before it had still stands.
+            self.measurements, self.failed_items, self._finished, self.done = self._before
         if isinstance(event, RunFinished):
             self.status = "finished"
         elif isinstance(event, RunCancelledEvent):

@@ -231,7 +231,7 @@ def _more_nulls(f: _Facts) -> str:
 def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
     e = probe.evidence
     null = e.get("null") or {}
-    n = int(e.get("num_prompts") or 0)
+    n = int(e.get("distinct_prompts") or e.get("num_prompts") or 0)
     bound = float(e.get("max_error_bound") or 0.0)
     ci = probe.ci_95
     partial = e.get("partial") or {}
@@ -244,7 +244,7 @@ def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
         lo=None if ci is None else max(ci[0] - bound, 0.0),
         hi=None if ci is None else ci[1] + bound,
         n=n,
-        planned=int(partial.get("planned") or n + int(e.get("unmeasured_prompts") or 0)),
+        planned=int(partial.get("planned") or int(e.get("num_prompts") or n) + int(e.get("unmeasured_prompts") or 0)),
         gate=float(gate) if isinstance(gate, int | float) else DEFAULT_GATE,
         nulls=int(null.get("n") or 0),
         p=null.get("p_prediction"),

@@ -107,6 +107,30 @@ def run_opening(
     )
 
 
+def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[PlannedProbe, ...]:
+    """What a run of these entries is going to measure; needs no model."""
+    planned = []
+    for index, (probe, settings) in enumerate(entries):
+        ctx = replace(RunContext(), **_later(entries, index))
+        planned.append(
+            PlannedProbe(
+                name=settings.name,
+                kind=settings.kind,
+                category=probe.category,
+                enabled=settings.enabled,
+                entry=jsonable(spec.suite[index]),
+                measurements=probe.planned(settings, ctx) if settings.enabled else 0,
+            )
+        )
+    return tuple(planned)
+
+
+def _later(entries: Sequence[tuple[Probe, ProbeSpec]], index: int) -> dict[str, Any]:
+    """Context fields that name the enabled entries after one."""
+    later = tuple((p, s) for p, s in entries[index + 1 :] if s.enabled)
+    return {"downstream": later, "downstream_kinds": tuple(s.kind for _, s in later)}
+
+
 class _Run:
     """One attempt at a suite: stamps events, folds them, passes them on."""
 
@@ -246,12 +270,7 @@ class _Run:
             self._stop_if_asked()
             self.emit(Phase(phase="probe", name=spec.name))
             label(spec.name, phase="calibration" if spec.kind == "null_adapter" else "probe")
-            own = replace(
-                ctx,
-                downstream_kinds=tuple(s.kind for _, s in self.entries[index + 1 :] if s.enabled),
-                downstream=tuple((p, s) for p, s in self.entries[index + 1 :] if s.enabled),
-            )
-            result = self._run_probe(probe, spec, own)
+            result = self._run_probe(probe, spec, replace(ctx, **_later(self.entries, index)))
             self._finish(result)
             if spec.kind == "null_adapter":
                 ctx = with_null(ctx, result)
@@ -304,20 +323,6 @@ class _Run:
         return str(self.spec.models.ft.adapter or "")
 
     def _started(self) -> RunStarted:
-        planned = []
-        for index, (probe, spec) in enumerate(self.entries):
-            later = tuple((p, s) for p, s in self.entries[index + 1 :] if s.enabled)
-            ctx = RunContext(downstream=later, downstream_kinds=tuple(s.kind for _, s in later))
-            planned.append(
-                PlannedProbe(
-                    name=spec.name,
-                    kind=spec.kind,
-                    category=probe.category,
-                    enabled=spec.enabled,
-                    entry=jsonable(self.spec.suite[index]),
-                    measurements=probe.planned(spec, ctx) if spec.enabled else 0,
-                )
-            )
         return RunStarted(
             run_id=self.run_id,
             spec_path=self.spec_path,
@@ -326,7 +331,7 @@ class _Run:
             sway_version=__version__,
             seed=self.spec.defaults.seed,
             determinism=_as_dict(self.determinism),
-            probes=tuple(planned),
+            probes=plan(self.spec, self.entries),
             resumed=bool(self.recall),
         )
 

@@ -74,7 +74,9 @@ class EventTail:
     """The file ends in the middle of a line."""
 
     def read(self) -> list[Event]:
-        """Return the events of all complete new lines."""
+        """Return the events of all complete new lines; none of what is no regular file (a device has no end)."""
+        if not self.path.is_file():
+            return []
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -123,16 +125,16 @@ class RunFolder:
         try:
             folder.path.mkdir(parents=True)
             (folder.path / SPEC).write_text(spec_text, encoding="utf-8")
+            folder.write_meta(
+                id=run_id,
+                name=name or run_id,
+                created_at=time.time(),
+                spec_path=spec_path,
+                base_dir=str(base_dir or Path.cwd()),
+            )
         except OSError as error:
             msg = f"cannot write to {root}: {error.strerror or error}; set SWAY_RUNS_DIR to a folder you can write to"
             raise RunFolderError(msg) from None
-        folder.write_meta(
-            id=run_id,
-            name=name or run_id,
-            created_at=time.time(),
-            spec_path=spec_path,
-            base_dir=str(base_dir or Path.cwd()),
-        )
         return folder
 
     @classmethod
@@ -167,9 +169,21 @@ class RunFolder:
         temporary.replace(self.path / META)
 
     def claim(self) -> None:
-        """Say which process runs it, so that others can see whether it still lives; clears an old stop request."""
+        """Say which process runs it, so that others can see whether it still lives; clears an old stop request.
+
+        ``RunFolderError`` while another process is at work in the folder: two writers would mix their events.
+        """
+        owner = self.meta().get("pid")
+        if owner != os.getpid() and self.is_alive():
+            msg = f"{self.path} is being run by process {owner}: stop it first, or wait for its end"
+            raise RunFolderError(msg)
         (self.path / STOP).unlink(missing_ok=True)
         self.write_meta(pid=os.getpid(), host=socket.gethostname(), claimed_at=time.time())
+
+    def release(self) -> None:
+        """Say that no process is at work here any more."""
+        with suppress(OSError):
+            self.write_meta(pid=None)
 
     def spec_text(self) -> str:
         """The suite as given."""

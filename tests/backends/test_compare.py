@@ -105,9 +105,11 @@ def test_continuations_of_both_views_are_scored_under_both(backend: Backend) -> 
                 if text[-1] == 1:
                     break
             said[speaker] = text[len(ids) :]
-            if speaker == FINETUNED and said[BASE] == said[FINETUNED]:
-                continue
-            lp, lq = (full_logits(backend, v, text)[len(ids) - 1 : -1] for v in (FINETUNED, BASE))
+            # Up to the first token on which they differ both have read the same: those positions count once.
+            pairs = zip(said[BASE], said[speaker], strict=False)
+            same = next((n for n, (a, b) in enumerate(pairs) if a != b), len(said[speaker]))
+            start = len(ids) - 1 + (same + 1 if speaker == FINETUNED else 0)
+            lp, lq = (full_logits(backend, v, text)[start:-1] for v in (FINETUNED, BASE))
             want += js_of(lp, lq).tolist()
         c = found[i, FINETUNED]
         assert c.per_position == pytest.approx(want, abs=1e-5)

@@ -234,12 +234,12 @@ def test_a_full_disk_costs_one_file_and_is_an_error_at_the_end(cli, suite, tmp_p
     assert load_result(only_run().path / RESULT)[0].status == "finished"
 
 
-def test_a_full_disk_while_tracing_is_a_warning(cli, suite):
+def test_a_trace_that_cannot_be_handed_out_is_said_and_stays_in_the_run_folder(cli, suite):
     suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.fakes_cli:Looked"))
     result = cli("run", suite, "--trace", "/dev/full")
     assert result.exit_code == 0
-    assert "warning: no more trace is written to /dev/full: No space left on device" in result.stderr
-    assert "no more trace is written" in result.stdout
+    assert "error: the trace could not be copied to /dev/full: No space left on device; it is in " in result.stderr
+    assert (only_run().path / "trace.jsonl").stat().st_size > 0
 
 
 def test_a_full_disk_for_the_run_folder_costs_the_folder_and_not_the_report(cli, suite, monkeypatch, tmp_path):

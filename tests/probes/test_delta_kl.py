@@ -16,6 +16,7 @@ from sway_dash.core.scoring import TokenDist
 from sway_dash.core.stats import null_stats
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
+from sway_dash.suite.runner import run
 from tests.fakes_cli import UNMEASURABLE, Exact, amplitude
 
 LN2 = math.log(2)
@@ -245,3 +246,13 @@ def test_judging_again_needs_no_backend_and_gives_the_same():
     first = cls.run(spec, RunContext(backend=Exact(), emit=seen.append))
     again = cls.judge(spec, RunContext(), seen)
     assert again == first
+
+
+def test_a_prompt_that_is_listed_twice_is_not_twice_the_evidence(dummy_spec):
+    once = dummy_spec({"name": "d", "kind": "delta_kl", "prompts": ["a", "b", "c", "d", "e"]})
+    often = dummy_spec({"name": "d", "kind": "delta_kl", "prompts": ["a", "b", "c", "d", "e", "e", "e", "e"]})
+    (want,), (got,) = (run(spec, Exact()).probes for spec in (once, often))
+    assert (got.raw, got.ci_95) == (want.raw, want.ci_95)
+    assert got.evidence["num_prompts"] == 8
+    assert got.evidence["distinct_prompts"] == 5
+    assert "3 of 8 are repeats" in got.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from sway_dash.core.errors import ModelLoadError, SpecValidationError
 from sway_dash.suite.execute import execute, folder_spec, main, open_backend
 from sway_dash.suite.loader import loads
 from sway_dash.suite.report import load_result
-from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder
+from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder, RunFolderError
 from sway_dash.suite.trace_analysis import load
 from tests.fakes_cli import Exact
 
@@ -154,18 +155,48 @@ def test_a_full_disk_costs_the_folder_and_not_the_result(folder, opened):
     result, _ = execute(folder)
     assert result.status == "finished"
     assert "No space left on device" in str(folder.error)
-    assert not (folder.path / RESULT).exists()
+    # The events are lost, the result is not: it does not depend on what the disk took before.
+    saved, _ = load_result(folder.path / RESULT)
+    assert (saved.status, saved.probes) == (result.status, result.probes)
 
 
-def test_a_trace_may_go_elsewhere_and_a_resumed_run_does_not_mix_with_it(folder, opened, tmp_path, monkeypatch):
+def test_the_traces_of_two_attempts_do_not_mix(folder, opened, monkeypatch):
     from sway_dash.backends.dummy import DummyDifferentialBackend
 
     monkeypatch.setattr(backends, "build", Opened(DummyDifferentialBackend), raising=False)
-    path = tmp_path / "deep" / "t.jsonl"
-    execute(folder, trace_path=path)
-    execute(folder, trace_path=path, resume=True)
-    assert len(load(path)) > 0
-    assert len(load(path.with_name("t.1.jsonl"))) > 0
+    execute(folder)
+    first = (folder.path / "trace.jsonl").read_bytes()
+    execute(folder, resume=True)
+    assert (folder.path / "trace.1.jsonl").read_bytes() == first
+    assert len(load(folder.path / "trace.jsonl")) > 0
+
+
+def test_a_resumed_attempt_that_cannot_even_load_keeps_what_was_measured(folder, opened, monkeypatch):
+    before, _ = execute(folder)
+
+    def refuse(*args: object, **kwargs: object) -> object:
+        raise ModelLoadError("the disk with the model is gone")
+
+    monkeypatch.setattr(backends, "build", refuse, raising=False)
+    with pytest.raises(ModelLoadError):
+        execute(folder, resume=True)
+    after, _ = load_result(folder.path / RESULT)
+    assert after.status == "failed"
+    assert [p.raw for p in after.probes] == [p.raw for p in before.probes]
+    assert folder.result().probes == after.probes
+
+
+def test_two_processes_do_not_run_one_folder(folder, opened):
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        folder.write_meta(pid=other.pid, host=socket.gethostname(), claimed_at=time.time())
+        with pytest.raises(RunFolderError, match=f"is being run by process {other.pid}"):
+            execute(folder)
+    finally:
+        other.kill()
+        other.wait()
+    assert execute(folder)[0].status == "finished"
+    assert not folder.is_alive()
 
 
 def test_a_suite_without_an_adapter_is_told_what_to_write():

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
+from sway_dash.core.scoring import TokenDist
 from sway_dash.suite.headline import headline
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
@@ -130,10 +132,18 @@ def test_a_real_run_of_the_dummy_backend_has_changed() -> None:
 
 
 def test_a_real_run_of_two_identical_sides_has_no_detectable_change() -> None:
-    from sway_dash.backends.dummy import _default_dist
-
-    same = {f"prompt {i}": _default_dist("base") for i in range(6)}
+    whole = TokenDist(np.arange(2), np.log([0.75, 0.25]).astype(np.float32), vocab_size=2)
+    same = {f"prompt {i}": whole for i in range(6)}
     backend = DummyDifferentialBackend(base=DummyResponses(token_dists=same), ft=DummyResponses(token_dists=same))
     result = _run([{"name": "moved", "kind": "delta_kl", "prompts": list(same)}], backend)
     assert headline(result).word == "no detectable change"
     assert "identical on all 6" in headline(result).sentence
+
+
+def test_equal_top_tokens_with_an_unknown_rest_are_not_called_identical() -> None:
+    half = TokenDist(np.arange(2), np.log([0.3, 0.2]).astype(np.float32), vocab_size=9, tail_logprob=float(np.log(0.5)))
+    same = {f"prompt {i}": half for i in range(6)}
+    backend = DummyDifferentialBackend(base=DummyResponses(token_dists=same), ft=DummyResponses(token_dists=same))
+    result = _run([{"name": "moved", "kind": "delta_kl", "prompts": list(same)}], backend)
+    assert result.probes[0].raw == 0.0
+    assert headline(result).word == "inconclusive"

@@ -188,7 +188,7 @@ def test_identical_views_are_a_warning_with_causes(dummy_spec, monkeypatch):
     result, seen = listening(dummy_spec(DELTA), backend)
     (warning,) = [e for e in seen if isinstance(e, ev.Warned)]
     assert warning.causes == ("lora_B is all zero",)
-    assert result.warnings == (warning.message,)
+    assert result.warnings == (f"{warning.message}. Most likely: (1) lora_B is all zero",)
 
 
 # -- nulls ----------------------------------------------------------------------------------------
