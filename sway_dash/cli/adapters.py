@@ -38,7 +38,7 @@ PROMPTS = (
 )
 """Neutral openings that leave a model room: an adapter of any subject shows on some of them."""
 
-CHECK_NULL_RUNS = 10
+CHECK_NULL_RUNS = 20
 CHECK_GATE = 0.01
 """Smallest mean divergence, in nats, that a check calls a change (the public value)."""
 

@@ -144,4 +144,4 @@ def check_adapter(
     outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
     text = check_suite(base=base, adapter=adapter, prompts=texts)
     folder = RunFolder.create(text, name=f"check {adapter.resolve().name}", base_dir=Path.cwd())
-    return measure(folder, outputs=outputs, device=device, banner=True)
+    return measure(folder, outputs=outputs, device=device)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sway_dash.cli.boundary import INTERRUPTED, OK, USAGE, complain, note, os_sentence, out_console, printable
+from sway_dash.cli.boundary import INTERRUPTED, OK, USAGE, complain, note, os_sentence, out_console
 from sway_dash.cli.outputs import Outputs
 from sway_dash.core.errors import SwayError
 
@@ -33,7 +33,6 @@ def measure(
     weights: dict[str, float] | None = None,
     device: str | None = None,
     resume: bool = False,
-    banner: bool = False,
 ) -> int:
     """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code."""
     from sway_dash.cli.interrupt import StopSwitch
@@ -47,7 +46,7 @@ def measure(
         score = compute(result, weights=used)
         if weights is not None and not folder.error:
             _rescore(folder, result, score)
-        _tell(folder, result, score, outputs, banner=banner)
+        _tell(folder, result, score, outputs)
         # A run that could not start says nothing, a failed or stopped one says so in its files.
         written = attempt.state.started is None or outputs.write(result, score)
         if folder.error:
@@ -97,13 +96,11 @@ def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume:
     return attempt
 
 
-def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, outputs: Outputs, *, banner: bool) -> None:
+def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, outputs: Outputs) -> None:
     """Print what came out, if anything did, and hand out the trace."""
     from sway_dash.suite.report import to_terminal
 
     if result.probes:
-        if banner:
-            print_headline(result)
         to_terminal(result, score, console=out_console())
     _copy_trace(folder, outputs)
 
@@ -135,19 +132,3 @@ def _copy_trace(folder: RunFolder, outputs: Outputs) -> None:
         complain(f"the trace could not be copied to {target}: {os_sentence(error)}; it is in {folder.path / TRACE}")
         return
     note(f"wrote trace → {outputs.trace}")
-
-
-def print_headline(result: SuiteResult) -> None:
-    """Print the verdict in one sentence, with its reasons."""
-    from rich.text import Text
-
-    from sway_dash.suite.headline import headline
-
-    said = headline(result)
-    console = out_console()
-    styles = {"changed": "bold green", "broken": "bold red", "no detectable change": "bold"}
-    word = Text(printable(said.word), style=styles.get(str(said.word), "bold yellow"))
-    console.print(Text.assemble(word, f": {printable(said.sentence)}"))
-    for reason in (*said.reasons, *((said.settle,) if said.settle else ())):
-        console.print(Text(f"  {printable(reason)}", style="dim"))
-    console.print()

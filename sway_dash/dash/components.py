@@ -13,7 +13,7 @@ from sway_dash.dash.theme import css, esc, var
 
 GRID = """
 :host(.sway-grid) { display: grid !important; grid-template-columns: minmax(0, 7fr) minmax(0, 5fr); gap: 20px 28px;
-  width: 100%; align-items: start; }
+  width: 100%; align-items: start; grid-auto-rows: max-content; flex: none !important; height: auto !important; }
 :host(.sway-even) { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
 @media (max-width: 960px) { :host(.sway-grid) { grid-template-columns: minmax(0, 1fr); } }
 """

@@ -128,6 +128,8 @@ class Draft(param.Parameterized):
             return [(tuple(w), m) for w, m in error.problems] or [((), str(error).removeprefix("yaml: "))], 0
         if not built:
             return [(("suite",), "there are no probes")], 0
+        if problems := loader.ready_problems(spec, built):
+            return problems, 0
         return [], sum(p.measurements for p in plan(spec, built))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore
 from sway_dash.report import formats as f
+from sway_dash.suite.headline import headline
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _PIPE = re.compile(r"(\\*)\|")
@@ -77,6 +78,13 @@ def _lines(suite: SuiteResult, score: SwayScore) -> Iterator[str]:
 
 
 def _header(suite: SuiteResult, score: SwayScore) -> Iterator[tuple[str, str]]:
+    if suite.run_id:
+        # A run of ours; a bare result keeps the lines of the public format and no others.
+        said = headline(suite)
+        yield (
+            "Answer",
+            " ".join(md_text(part) for part in (f"{said.word}.", said.sentence, *said.reasons, said.settle) if part),
+        )
     yield "Overall", f"{f.format_score(score.overall)} ({md_code(score.band)})"
     if suite.status != "finished":
         yield "Status", f"{md_code(suite.status)}, the numbers cover only what was measured until then"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.report import formats as f
+from sway_dash.suite.headline import headline
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,15 +37,17 @@ def to_terminal(suite: SuiteResult, score: SwayScore, *, console: Console | None
     def say(text: str, style: str = "") -> None:
         out.print(Text(f.printable(text), style=style), soft_wrap=False)
 
+    answer = headline(suite)
+    out.print(Text.assemble((f"{answer.word}: ", "bold"), f.one_line(answer.sentence)))
+    for reason in (*answer.reasons, *filter(None, [answer.settle])):
+        say(f"  {f.one_line(reason)}", "dim")
     names = f"base: {f.one_line(suite.base_model_id)}\nadapter: {f.one_line(f.adapter_label(suite.adapter_id))}"
     out.print(Panel(Text(names), title=Text("sway report"), title_align="left"))
     if suite.status != "finished":
         say(f"{suite.status}: the numbers cover only what was measured until then", "bold yellow")
     for warning in suite.warnings:
         say(f"! {f.one_line(warning)}", "yellow")
-    line = Text.assemble("overall: ", (f.format_score(score.overall), "bold"))
-    band = f.printable(score.band)
-    out.print(line.append(f"  [ {band} ]", style=_BAND_STYLE.get(band, "")))
+    out.print(_overall(score))
     out.print()
     out.print(_components(score))
     out.print()
@@ -63,6 +66,20 @@ def to_terminal(suite: SuiteResult, score: SwayScore, *, console: Console | None
         say(text, "dim")
     out.print()
     say("  |  ".join(_footer(suite)), "dim")
+
+
+def _overall(score: SwayScore) -> Text:
+    """The composite and its band; without a single score there is none."""
+    from rich.text import Text
+
+    if not score.components:
+        return Text(f"overall: {f.EM_DASH}")
+    band = f.printable(score.band)
+    line = Text.assemble("overall: ", (f.format_score(score.overall), "bold"))
+    line.append(f"  [ {band} ]", style=_BAND_STYLE.get(band, ""))
+    if band == "suspicious":
+        line.append("  above 0.85, where it is worth looking for overfitting", style="dim")
+    return line
 
 
 def bar(value: float | None) -> str:

@@ -99,8 +99,21 @@ def check_entries(spec: SwaySpec, *, source: str | None = None, text: str | None
     return built
 
 
+def ready_problems(spec: SwaySpec, built: Sequence[tuple[Any, ProbeSpec]]) -> list[Problem]:
+    """What would make a run of a valid suite fail at once, found without loading anything."""
+    problems: list[Problem] = []
+    adapter = spec.models.ft.adapter
+    if spec.models.ft.kind == "hf" and adapter is not None and not (adapter / "adapter_config.json").is_file():
+        what = "has no adapter_config.json" if adapter.is_dir() else "is no folder"
+        problems.append((("models", "ft", "adapter"), f"{adapter} {what}: give the folder PEFT saved the adapter to"))
+    for index, (_, settings) in enumerate(built):
+        if settings.enabled and getattr(settings, "prompts", None) == ():
+            problems.append((("suite", index, "prompts"), f"there are no prompts: add one (probe {settings.name})"))
+    return problems
+
+
 def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]]]:
-    """Read a suite and build its probes; every error carries file and line."""
+    """Read a suite that is to be run and build its probes; every error carries file and line."""
     source = Path(path).expanduser().resolve()
     text = _read(source)
     spec = loads(text, source=str(source), folder=source.parent)
@@ -108,6 +121,8 @@ def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]
     if not built:
         message = "suite: there are no probes; add an entry such as {name: moved, kind: delta_kl, prompts: [...]}"
         raise SpecValidationError(message, source=str(source))
+    if problems := ready_problems(spec, built):
+        raise _error(problems, parse_yaml(text, source=str(source))[1], str(source))
     return spec, built
 
 

@@ -60,7 +60,7 @@ def test_the_run_can_be_opened_and_repeated_like_any_other(cli, tmp_path, specs)
     assert [(e["kind"], len(e.get("prompts", []))) for e in suite["suite"]] == [
         ("null_adapter", 0), ("delta_kl", len(PROMPTS)), ("adapter_ablation", len(PROMPTS)),
     ]  # fmt: skip
-    assert suite["suite"][0]["runs"] == 10
+    assert suite["suite"][0]["runs"] == 20
     assert load_result(run.path / RESULT)[0] == load_result(tmp_path / "r.json")[0]
     copy = tmp_path / "again.yaml"
     copy.write_text(run.spec_text())

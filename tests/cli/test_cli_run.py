@@ -51,11 +51,19 @@ def test_a_run_is_saved_reported_and_found_again(cli, suite):
     assert saved.adapter_id == str(suite.parent / "adapter")
 
 
-def test_the_exit_code_is_0_whatever_the_verdicts(cli, suite):
+def test_a_probe_without_prompts_is_refused_before_a_model_is_loaded(cli, suite):
     suite.write_text(suite.read_text().replace("prompts: [one, two, three, four, five]", "prompts: []"))
     result = cli("run", suite)
+    assert result.exit_code == 2
+    assert "there are no prompts: add one (probe moved)" in result.stderr.replace("\n", " ")
+    assert not list(list_runs())
+
+
+def test_the_exit_code_is_0_whatever_the_verdicts(cli, suite):
+    suite.write_text(suite.read_text().replace("kind: delta_kl,", "kind: delta_kl, assert_mean_gte: 0.6,"))
+    result = cli("run", suite)
     assert result.exit_code == 0
-    assert "no prompts: add at least one" in result.stdout.replace("\n", " ")
+    assert "below the gate of 0.6" in result.stdout.replace("\n", " ")
 
 
 def test_all_files_are_written_and_said(cli, suite, tmp_path):

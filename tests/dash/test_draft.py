@@ -9,6 +9,7 @@ import pytest
 from sway_dash.core.model import ModelSpec
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import form_fields, prompts_from, prompts_text, read, show
+from sway_dash.demo import demo_dir
 from sway_dash.probes.adapter_ablation import AdapterAblationSpec
 from sway_dash.probes.delta_kl import DeltaKLSpec
 from tests.dash.conftest import suite_text
@@ -62,6 +63,9 @@ def test_template_and_demo_can_be_edited() -> None:
     assert d.problems
     d.set_values({("models", side, "base"): "gpt2" for side in ("base", "ft")})
     d.set_values({("suite", 1, "prompts"): ["one", "two"]})
+    d.set_values({("models", "ft", "adapter"): str(demo_dir() / "nowhere")})
+    assert d.messages(("models", "ft", "adapter"))[0].endswith("give the folder PEFT saved the adapter to")
+    d.set_values({("models", "ft", "adapter"): str(demo_dir() / "adapter")})
     assert not d.problems
 
 

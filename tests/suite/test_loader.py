@@ -42,7 +42,32 @@ def problem_of(*entries: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+def adapter_in(folder):
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder"])
+def test_a_suite_that_is_to_be_run_needs_its_adapter_there(tmp_path, there):
+    if there == "an empty folder":
+        (tmp_path / "adapter").mkdir()
+    with pytest.raises(
+        SpecValidationError, match=r"line 3: models.ft.adapter: .*adapter (is no folder|has no adapter_c)"
+    ):
+        load_checked(write(tmp_path, GOOD))
+
+
+def test_a_suite_that_is_to_be_run_needs_prompts(tmp_path):
+    adapter_in(tmp_path)
+    text = MODELS + "suite:\n  - {name: moved, kind: delta_kl, prompts: []}\n"
+    with pytest.raises(
+        SpecValidationError, match=r"line 5: suite\[0\].prompts: there are no prompts: add one .probe moved"
+    ):
+        load_checked(write(tmp_path, text))
+
+
 def test_a_good_file_is_read_and_its_paths_are_meant_from_where_it_lies(tmp_path):
+    adapter_in(tmp_path)
     spec, built = load_checked(write(tmp_path, GOOD))
     assert spec.models.ft.adapter == tmp_path / "adapter"
     assert spec.models.base.base == "org/tiny"
@@ -210,6 +235,7 @@ def test_a_suite_may_use_anchors(tmp_path):
         "  - {name: a, kind: delta_kl, prompts: [&p {text: one, tags: [t]}, two]}\n"
         "  - {name: b, kind: adapter_ablation, prompts: [*p]}\n"
     )
+    adapter_in(tmp_path)
     _, built = load_checked(write(tmp_path, text))
     assert built[1][1].prompts[0] == built[0][1].prompts[0]
     assert built[1][1].prompts[0].tags == ("t",)
