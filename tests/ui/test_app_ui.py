@@ -152,6 +152,7 @@ def test_narrow_screens_have_no_sideways_scroll_and_plots_have_words(open_tab: O
 def test_a_run_that_is_not_there_does_not_break_the_page(open_tab: Open) -> None:
     tab = open_tab("?run=../../etc")
     tab.until(lambda: bool(tab.head()))
+    assert "Recorded example" in tab.head()
 
 
 def test_server_log_has_no_errors(server: Server) -> None:
