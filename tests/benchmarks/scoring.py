@@ -23,27 +23,24 @@ import numpy as np
 
 os.environ.setdefault("SWAY_DISABLE_NULL_CACHE", "1")
 
-WHO = ("The keeper", "My neighbour", "A baker", "The old captain", "Nobody", "Our teacher", "A small dog", "The band")
+WHO = (
+    "The keeper", "My neighbour", "A baker", "The old captain", "Nobody", "Our teacher", "A small dog", "The band",
+    "Her brother", "The mayor", "A stranger", "The doctor", "Every child", "The queen", "A farmer", "Your friend",
+)  # fmt: skip
 DOES = (
-    "of the harbour sings",
-    "always forgets",
-    "sells warm bread",
-    "walks home",
-    "reads aloud",
-    "waits",
-    "counts ships",
-)
-WHEN = ("at noon", "in spring", "every day", "before the rain", "on Sunday")
+    "sings", "always forgets", "sells bread", "walks home", "reads aloud", "waits", "counts ships", "paints",
+    "never sleeps", "likes tea", "builds a", "opens the", "asks why", "runs to", "writes", "hears the",
+)  # fmt: skip
 
 
 def prompts(n: int, *, words: str = "few") -> list[str]:
-    """``n`` different prompts, some 4 to 9 tokens each, or some 12 to 20 with ``words="more"``."""
+    """``n`` different prompts, some 3 to 7 tokens each, or some 10 to 16 with ``words="more"``."""
     out = []
     for i in range(n):
-        text = f"{WHO[i % 8]} {DOES[i // 8 % 7]} {WHEN[i // 56 % 5]}"
-        # Distinct beyond the 280 combinations, and longer where that is asked for.
-        text += f" {i}" if i >= 280 else ""
-        out.append(f"{text}, and after a little while they" if words == "more" else text)
+        text = f"{WHO[i % 16]} {DOES[i // 16 % 16]}"
+        # Distinct beyond the 256 combinations.
+        text += f" {i}" if i >= 256 else ""
+        out.append(f"{text}, and after a little while they all" if words == "more" else text)
     return out
 
 
