@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import param
 
+from sway_dash.core.events import Measurement
 from sway_dash.dash import live
-from sway_dash.dash.derive import Metric, ProbeSeries, RunData
+from sway_dash.dash.derive import Metric, ProbeSeries, RunData, value_of
 from sway_dash.dash.live import Feed
 from sway_dash.dash.theme import interval, number
 from sway_dash.suite.headline import headline
@@ -127,7 +130,10 @@ class RunState(param.Parameterized):
 
 
 class Selection(param.Parameterized):
-    """This session's choices. Views read it; widgets, clicks and the URL write it."""
+    """This session's choices in a run: the filter, the brushed set, the open prompt, the open token.
+
+    Every view reads it; widgets, clicks, keys and the address write it.
+    """
 
     probe = param.String(default="", doc="Probe whose prompts are shown.")
     metric: str = param.Selector(  # type: ignore[assignment]
@@ -137,7 +143,19 @@ class Selection(param.Parameterized):
         default="auto", objects=["auto", "suite", "value"], doc="Order of prompts; auto: by value once the run is over."
     )
     tags = param.List(default=[], item_type=str, doc="Show only prompts with one of these tags; all when empty.")
+    query = param.String(default="", doc="Show only prompts whose text, tags or likeliest tokens hold this.")
+    regex = param.Boolean(default=False, doc="The query is a regular expression.")
+    status: str = param.Selector(  # type: ignore[assignment]
+        default="", objects=["", "above", "inside"], doc="Show only prompts above, or inside, their null range."
+    )
+    least = param.Number(default=0.0, bounds=(0, None), doc="Show only prompts of at least this divergence, nats.")
+    picked = param.List(
+        default=[], item_type=int, doc="Brushed prompts, as indices in the suite entry."
+    )
     item = param.Integer(default=None, allow_None=True, doc="The open prompt, as its index in the suite entry.")
+    token = param.Integer(default=None, allow_None=True, doc="The open token of the open prompt.")
+
+    FILTER = ("tags", "query", "regex", "status", "least", "picked")
 
     def series(self, data: RunData) -> ProbeSeries | None:
         """The chosen probe's prompts, or the first probe's."""
@@ -154,6 +172,45 @@ class Selection(param.Parameterized):
         if self.sort != "auto":
             return str(self.sort)
         return "suite" if run.live else "value"
+
+    @property
+    def filtered(self) -> bool:
+        """Whether some prompts may be hidden."""
+        return bool(self.tags or self.query or self.status or self.least or self.picked)
+
+    def pattern(self) -> re.Pattern[str]:
+        """What is searched for; ``re.error`` for a regular expression that is none."""
+        return re.compile(self.query if self.regex else re.escape(self.query), re.IGNORECASE)
+
+    def admit(self, series: ProbeSeries, rows: Sequence[Measurement], metric: Metric) -> list[Measurement]:
+        """Those of ``rows`` that the filter lets through, in the same order; a broken pattern lets nothing through."""
+        try:
+            pattern = self.pattern()
+        except re.error:
+            return []
+        tags, picked = set(self.tags), set(self.picked)
+        return [
+            m
+            for m in rows
+            if (not tags or tags & set(m.tags))
+            and (not picked or m.item in picked)
+            and (not self.least or value_of(m, metric) >= self.least)
+            and (not self.status or series.status(m, metric) == self.status)
+            and (not self.query or any(pattern.search(text) for text in _texts(m)))
+        ]
+
+    def clear(self) -> None:
+        """Show all prompts."""
+        self.param.update(**{name: self.param[name].default for name in self.FILTER})
+
+
+def _texts(m: Measurement) -> Iterator[str]:
+    """What a search looks through."""
+    yield m.prompt
+    yield from m.tags
+    yield m.continuation
+    for top in (m.base_top[:1], m.tuned_top[:1]):
+        yield from (text for text, _, _ in top)
 
 
 _NOTHING = RunData()

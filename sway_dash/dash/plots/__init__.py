@@ -1,0 +1,24 @@
+"""Figures: empty frames with named sources, made once; a run only streams into them or replaces their columns.
+
+Pure functions of their arguments; no Panel, no state. One file a figure, with what fills it.
+"""
+
+from sway_dash.dash.plots.base import Plot
+from sway_dash.dash.plots.cache import hit_rate
+from sway_dash.dash.plots.mean import running_mean
+from sway_dash.dash.plots.prompts import prompt_dots, set_rows
+from sway_dash.dash.plots.strength import ablation
+from sway_dash.dash.plots.strip import null_strip
+from sway_dash.dash.plots.tokens import next_tokens, set_tokens
+
+__all__ = [
+    "Plot",
+    "ablation",
+    "hit_rate",
+    "next_tokens",
+    "null_strip",
+    "prompt_dots",
+    "running_mean",
+    "set_rows",
+    "set_tokens",
+]

@@ -1,0 +1,105 @@
+"""What every figure shares: a frame, named sources, and colours that are set by meaning.
+
+Colours come from ``theme`` and are set again by :meth:`Plot.recolor` when a session changes its theme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bokeh.models import (
+    ColumnDataSource,
+    Range1d,
+)
+from bokeh.plotting import figure
+
+from sway_dash.dash.theme import Tokens, tokens
+
+Paint = Callable[[Tokens], None]
+
+
+@dataclass
+class Plot:
+    """A figure with its sources, and how to paint it."""
+
+    figure: Any
+    sources: dict[str, ColumnDataSource] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+    paints: list[Paint] = field(default_factory=list)
+    _end: dict[str, float] = field(default_factory=dict)
+
+    def recolor(self, dark: bool) -> None:
+        """Give every glyph its colour of the theme."""
+        for paint in self.paints:
+            paint(tokens(dark))
+
+    def describe(self, text: str) -> None:
+        """What a screen reader says of the picture."""
+        if self.figure.html_attributes.get("aria-label") != text:
+            self.figure.html_attributes = {"role": "img", "aria-label": text}
+
+    def reach(self, axis: str, largest: float, *, bound: float | None = None, anew: bool = False) -> None:
+        """Make an axis that starts at 0 hold ``largest``; it grows and never shrinks while a run goes on.
+
+        An axis the reader has zoomed is left alone.
+        """
+        span: Range1d = self.figure.x_range if axis == "x" else self.figure.y_range
+        shown = self._end.get(axis)
+        if anew:
+            shown = None
+        elif shown is not None and not math.isclose(span.end, shown):
+            return
+        wanted = 1.08 * largest
+        if bound is not None and wanted > 0.8 * bound:
+            wanted = 1.04 * bound
+        if wanted > 0 and (shown is None or wanted > shown):
+            self._end[axis] = wanted
+            span.update(start=-0.02 * wanted, end=wanted)
+
+
+def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> Any:
+    """An empty figure; ``label`` is its text alternative until :meth:`Plot.describe` gives a better one."""
+    fig = figure(
+        height=height,
+        sizing_mode="stretch_width",
+        min_width=200,
+        tools="xbox_zoom,reset,save",
+        toolbar_location="above",
+        x_axis_label=x,
+        y_axis_label=y or None,
+        x_range=Range1d(0, 1),
+        y_range=Range1d(0, 1),
+        html_attributes={"role": "img", "aria-label": label},
+        output_backend="canvas",
+        min_border_left=8,
+        min_border_right=12,
+    )
+    fig.toolbar.autohide = True
+    fig.toolbar_inner = True
+    fig.toolbar.logo = None
+    fig.outline_line_color = None
+    if grid == "x":
+        fig.ygrid.grid_line_color = None
+    else:
+        fig.xgrid.grid_line_color = None
+    for axis in fig.axis:
+        axis.axis_label_text_font_style = "normal"
+        axis.minor_tick_line_color = None
+    return fig
+
+
+def painted(plot: Plot, model: Any, **properties: str) -> None:
+    """Paint properties of a model with tokens: ``painted(plot, glyph, line_color="tuned")``."""
+
+    def paint(t: Tokens) -> None:
+        model.update(**{name: getattr(t, token) for name, token in properties.items()})
+
+    plot.paints.append(paint)
+
+
+def source_of(*names: str) -> ColumnDataSource:
+    """An empty source with these columns."""
+    return ColumnDataSource({name: [] for name in names})
