@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import param
@@ -129,6 +129,10 @@ class RunState(param.Parameterized):
         return self._verdict
 
 
+SORTABLE = ("js", "kl", "rank", "null", "prompt", "tags", "top", "same", "positions")
+"""Columns prompts can be ordered by; with a minus in front, largest first."""
+
+
 class Selection(param.Parameterized):
     """This session's choices in a run: the filter, the brushed set, the open prompt, the open token.
 
@@ -140,7 +144,9 @@ class Selection(param.Parameterized):
         default="js", objects=["js", "kl"], doc="Divergence that is drawn."
     )
     sort: str = param.Selector(  # type: ignore[assignment]
-        default="auto", objects=["auto", "suite", "value"], doc="Order of prompts; auto: by value once the run is over."
+        default="auto",
+        objects=["auto", "suite", "value", *SORTABLE, *(f"-{name}" for name in SORTABLE)],
+        doc="Order of prompts; auto: by value once the run is over.",
     )
     tags = param.List(default=[], item_type=str, doc="Show only prompts with one of these tags; all when empty.")
     query = param.String(default="", doc="Show only prompts whose text, tags or likeliest tokens hold this.")
@@ -168,7 +174,7 @@ class Selection(param.Parameterized):
         return "kl" if self.metric == "kl" else "js"
 
     def order(self, run: RunState) -> str:
-        """``suite`` or ``value``."""
+        """``suite``, ``value`` or a column."""
         if self.sort != "auto":
             return str(self.sort)
         return "suite" if run.live else "value"
@@ -182,20 +188,27 @@ class Selection(param.Parameterized):
         """What is searched for; ``re.error`` for a regular expression that is none."""
         return re.compile(self.query if self.regex else re.escape(self.query), re.IGNORECASE)
 
-    def admit(self, series: ProbeSeries, rows: Sequence[Measurement], metric: Metric) -> list[Measurement]:
-        """Those of ``rows`` that the filter lets through, in the same order; a broken pattern lets nothing through."""
+    def admit(
+        self, series: ProbeSeries, rows: Sequence[Measurement], metric: Metric, *, without: Container[str] = ()
+    ) -> list[Measurement]:
+        """Those of ``rows`` that the filter lets through, in the same order; a broken pattern lets nothing through.
+
+        ``without`` names fields of the filter that do not count: what a control offers ignores its own choice.
+        """
         try:
             pattern = self.pattern()
         except re.error:
             return []
-        tags, picked = set(self.tags), set(self.picked)
+        tags = set() if "tags" in without else set(self.tags)
+        picked = set() if "picked" in without else set(self.picked)
+        status = "" if "status" in without else self.status
         return [
             m
             for m in rows
             if (not tags or tags & set(m.tags))
             and (not picked or m.item in picked)
             and (not self.least or value_of(m, metric) >= self.least)
-            and (not self.status or series.status(m, metric) == self.status)
+            and (not status or series.status(m, metric) == status)
             and (not self.query or any(pattern.search(text) for text in _texts(m)))
         ]
 

@@ -35,6 +35,8 @@ class Tokens:
     good: str
     warn: str
     bad: str
+    heat: str
+    """How much a token differs: one hue, from none to full."""
 
 
 LIGHT: Final = Tokens(
@@ -51,6 +53,7 @@ LIGHT: Final = Tokens(
     good="#1E6B4F",
     warn="#8A5A00",
     bad="#A6273B",
+    heat="#6A3D9A",
 )
 DARK: Final = Tokens(
     base="#56B4E9",
@@ -66,6 +69,7 @@ DARK: Final = Tokens(
     good="#7CC9A6",
     warn="#E0B35A",
     bad="#F08A9A",
+    heat="#B48CE6",
 )
 
 GLYPH: Final = {"changed": "▲", "no detectable change": "○", "inconclusive": "◇", "broken": "✕", "measuring": "…"}
