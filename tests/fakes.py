@@ -10,19 +10,23 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sway_dash.backends.dummy import DummyDifferentialBackend
+from sway_dash.core.detail import Choice, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.divergence import js, kl
 from sway_dash.core.errors import ModelLoadError
-from sway_dash.core.scoring import Comparison, TopToken, View
+from sway_dash.core.scoring import BASE, FINETUNED, Comparison, TopToken, View
 
 WORDS = (" keeper", " light", " sea", " hill", " the", "\n", " <b>bold</b>", " Anna", " blue", " nine", " tea", " end")
+END = len(WORDS) - 1
 
 Probs = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -54,6 +58,56 @@ def comparison(prompt: str, reference: View, view: View) -> Comparison:
 
     same = float(int(base.argmax()) == int(tuned.argmax()))
     return Comparison(js(tuned, base), kl(tuned, base), kl(base, tuned), same, base_top=top(base), tuned_top=top(tuned))
+
+
+def words(prompt: str) -> list[str]:
+    """A prompt's tokens: words with the white space before them."""
+    return re.findall(r"\s*\S+|\s+$", prompt)
+
+
+def word_id(word: str) -> int:
+    """Number of a word in the vocabulary of twelve; words outside it take the number of one that is in it."""
+    return (
+        WORDS.index(word) if word in WORDS else hashlib.blake2b(word.encode("utf-8", "surrogatepass")).digest()[0] % 12
+    )
+
+
+def says(prompt: str, view: View, new: int) -> list[int]:
+    """Greedy continuation; `` end`` ends it and belongs to it."""
+    found: list[int] = []
+    while len(found) < new and END not in found:
+        found.append(int(probs(prompt + "".join(WORDS[i] for i in found), view).argmax()))
+    return found
+
+
+def detail(prompt: str, reference: View, view: View, *, top: int = 10, new_tokens: int = 32) -> PromptDetail:
+    """What the fake shows of a prompt; the position after the prompt is that of :func:`comparison`."""
+    said = says(prompt, view, new_tokens)
+    # The start token is numbered after the words: it is never predicted.
+    tokens = [TokenDetail("<s>", len(WORDS), special=True)]
+    before = ""
+    for n, word in enumerate([*words(prompt), *(WORDS[i] for i in said)]):
+        later = n >= len(words(prompt))
+        number = said[n - len(words(prompt))] if later else word_id(word)
+        p, q = probs(before, view), probs(before, reference)
+        likely = {int(i) for side in (p, q) for i in np.argsort(-side)[:top]}
+        order = sorted(likely, key=lambda i: -max(p[i], q[i]))
+        tokens.append(
+            TokenDetail(
+                word,
+                number,
+                "continuation" if later else "prompt",
+                later and number == END,
+                Prediction(
+                    js(p, q), kl(p, q), kl(q, p), tuple(Choice(WORDS[i], i, float(q[i]), float(p[i])) for i in order)
+                ),
+                math.log(q[number]),
+                math.log(p[number]),
+            )
+        )
+        before += word
+    base_says = tuple(WORDS[i] for i in says(prompt, reference, new_tokens))
+    return PromptDetail(prompt, reference.id, view.id, tuple(tokens), base_says, tuple(WORDS[i] for i in said))
 
 
 class FakeBackend(DummyDifferentialBackend):
@@ -103,3 +157,20 @@ class FakeBackend(DummyDifferentialBackend):
                         "next_token_dist", side.id, prompts[index], 0, lambda: time.sleep(self.delay) or math.e
                     )
                 yield index, view, comparison(prompts[index], reference, own)
+
+    def details(
+        self,
+        prompts: Sequence[str],
+        *,
+        view: View = FINETUNED,
+        reference: View = BASE,
+        top: int = 10,
+        new_tokens: int = 32,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[int, PromptDetail]]:
+        own = reference if "identical" in self.how and view.kind != "null" else view
+        for index, prompt in enumerate(prompts):
+            if "deaf" not in self.how:
+                checkpoint()
+            time.sleep(self.delay)
+            yield index, replace(detail(prompt, reference, own, top=top, new_tokens=new_tokens), view=view.id)

@@ -81,7 +81,8 @@ class PromptDetail:
         return None if len(self.base_says) == len(self.tuned_says) else shorter
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, lists instead of names where there are many; probabilities to six significant digits."""
+        """JSON-ready, lists instead of names where there are many; numbers to six significant digits, the many
+        probabilities to four."""
         return {
             "schema": DETAIL_SCHEMA,
             "prompt": self.prompt,
@@ -136,7 +137,7 @@ def _token_to_list(t: TokenDetail) -> list[Any]:
     p = t.prediction
     prediction = None
     if p is not None:
-        choices = [[c.text, c.id, _short(c.base), _short(c.tuned)] for c in p.choices]
+        choices = [[c.text, c.id, _short(c.base, 4), _short(c.tuned, 4)] for c in p.choices]
         prediction = [_short(p.js), _short(p.kl), _short(p.kl_reverse), choices]
     return [t.text, t.id, t.part, t.special, _short(t.base_logprob), _short(t.tuned_logprob), prediction]
 
@@ -162,6 +163,6 @@ def _token_from_list(data: Sequence[Any]) -> TokenDetail:
     )
 
 
-def _short(value: float | None) -> float | None:
-    """Six significant digits: what a screen shows of thousands of numbers per prompt."""
-    return None if value is None else float(f"{value:.6g}")
+def _short(value: float | None, digits: int = 6) -> float | None:
+    """Few significant digits: a screen shows three of thousands of numbers per prompt."""
+    return None if value is None else float(f"{value:.{digits}g}")

@@ -7,6 +7,7 @@
         spec.yaml      the suite as given, byte for byte
         events.jsonl   core.events, one a line
         trace.jsonl    scoring calls in the public trace format
+        tokens.jsonl   prompts token by token, one a line; suite.details
         result.json    the finished result in the public format
         stop           its presence asks the run to stop
 """
@@ -31,13 +32,15 @@ from pydantic import ValidationError
 from sway_dash.core.errors import SpecValidationError, SwayError
 from sway_dash.core.events import EVENT, TERMINAL, CacheAccess, Event, Measurement
 from sway_dash.core.result import SuiteResult
+from sway_dash.suite.details import DetailFile
 from sway_dash.suite.fold import Fold
 
-META, SPEC, EVENTS, TRACE, RESULT, STOP = (
+META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP = (
     "run.json",
     "spec.yaml",
     "events.jsonl",
     "trace.jsonl",
+    "tokens.jsonl",
     "result.json",
     "stop",
 )
@@ -286,6 +289,10 @@ class RunFolder:
         if result.status == "running" and not self.is_alive():
             return replace(result, status="interrupted")
         return result
+
+    def details(self) -> DetailFile:
+        """A reader of this run's prompts token by token; empty when none were recorded."""
+        return DetailFile(self.path / TOKENS)
 
     def measurements(self) -> dict[str, Measurement]:
         """Measurements of all attempts by content key, for a resumed run."""
