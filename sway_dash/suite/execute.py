@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from sway_dash import backends
 from sway_dash.core.errors import RunCancelled, SpecValidationError, SwayError
-from sway_dash.core.events import CacheAccess, RunFailed
+from sway_dash.core.events import TERMINAL, CacheAccess, RunCancelledEvent, RunFailed
 from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.report.json_io import to_json
@@ -22,7 +22,7 @@ from sway_dash.suite.loader import check_entries, loads
 from sway_dash.suite.runner import OnEvent, run_opening
 from sway_dash.suite.score import compute
 from sway_dash.suite.spec import SwaySpec
-from sway_dash.suite.store import TRACE, RunFolder, RunFolderError
+from sway_dash.suite.store import TRACE, RunFolder, RunFolderError, settled
 
 
 def execute(
@@ -70,10 +70,8 @@ def execute(
     finally:
         with suppress(OSError):
             folder.close()
-        result = state.result()
-        if result.status == "running":
-            # Nobody said how it ended: interrupted before the runner could.
-            result = replace(result, status="interrupted")
+        # The process is here, but it will not go on: nobody said how it ended before the runner could.
+        result = settled(state.result(), alive=False)
         try:
             save_result(folder, result, weights=spec.defaults.score_weights)
             folder.release()
@@ -120,22 +118,47 @@ def save_result(folder: RunFolder, result: SuiteResult, *, weights: Mapping[str,
         folder.error = f"result.json could not be written: {error.strerror or error}"
 
 
+def end(folder: RunFolder, event: RunFailed | RunCancelledEvent) -> None:
+    """Note the end of an attempt whose process could not do so itself; an attempt that has ended keeps its end."""
+    events = folder.tail().read()
+    if not (events and isinstance(events[-1], TERMINAL)):
+        seq = events[-1].seq + 1 if events else 1
+        folder.append(event.model_copy(update={"seq": seq, "ts": time.time()}))
+        folder.close()
+        save_result(folder, folder.result(), weights=_weights(folder))
+    folder.release()
+
+
+def _weights(folder: RunFolder) -> dict[str, float] | None:
+    try:
+        return folder_spec(folder).defaults.score_weights
+    except SwayError:
+        return None
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the folder named on the command line; the exit code is 0 unless the run failed."""
+    """Run the folder named on the command line when its device is free; the exit code is 0 unless the run failed."""
+    from sway_dash.suite import queue
+
     args = sys.argv[1:] if argv is None else argv
     folder = RunFolder.open(args[0])
     # A stop signal from the system ends the run like the stop file: after the current batch, with a result.
     signal.signal(signal.SIGTERM, lambda *_: folder.request_stop())
     try:
-        execute(folder, resume="--resume" in args)
+        folder.claim()
+        devices = queue.devices(folder_spec(folder))
+        name = str(folder.meta().get("name") or folder.id)
+        with queue.turn(devices, run=folder.id, name=name, cancelled=folder.stop_requested) as ours:
+            if not ours:
+                end(folder, RunCancelledEvent(reason="stopped while it waited for its device"))
+                return 0
+            execute(folder, resume="--resume" in args)
     except RunFolderError as error:
         # Another process writes there: not a word into its events.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except (SwayError, RunCancelled) as error:
-        if folder.fold().started is None:
-            folder.append(RunFailed(message=str(error)))
-            folder.close()
+        end(folder, RunFailed(message=str(error)))
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:

@@ -17,16 +17,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-import psutil
 from pydantic import ValidationError
 
 from sway_dash.core.errors import SpecValidationError, SwayError
@@ -34,6 +33,8 @@ from sway_dash.core.events import EVENT, TERMINAL, CacheAccess, Event, Measureme
 from sway_dash.core.result import SuiteResult
 from sway_dash.suite.details import DetailFile
 from sway_dash.suite.fold import Fold
+from sway_dash.suite.processes import is_alive, this_host
+from sway_dash.suite.tail import LineTail
 
 META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP = (
     "run.json",
@@ -44,10 +45,6 @@ META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP = (
     "result.json",
     "stop",
 )
-
-
-CLOCK_SLACK_S = 5.0
-"""Start times of processes are rounded, and clocks are set."""
 
 
 class RunFolderError(SwayError):
@@ -65,39 +62,17 @@ def new_run_id() -> str:
     return f"r-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
-@dataclass
-class EventTail:
-    """Reads what has been appended to an event file since the last look; never splits a line."""
+def parse_event(line: bytes) -> Event | None:
+    """The event of a line; ``None`` if there is none this program knows."""
+    try:
+        return EVENT.validate_json(line)
+    except ValidationError:
+        return None
 
-    path: Path
-    offset: int = 0
-    skipped: int = 0
-    """Complete lines that were not readable."""
-    torn: bool = field(default=False)
-    """The file ends in the middle of a line."""
 
-    def read(self) -> list[Event]:
-        """Return the events of all complete new lines; none of what is no regular file (a device has no end)."""
-        if not self.path.is_file():
-            return []
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.offset)
-                chunk = file.read()
-        except FileNotFoundError:
-            return []
-        end = chunk.rfind(b"\n") + 1
-        self.torn = end < len(chunk)
-        self.offset += end
-        events: list[Event] = []
-        for line in chunk[:end].splitlines():
-            if not line.strip():
-                continue
-            try:
-                events.append(EVENT.validate_json(line))
-            except ValidationError:
-                self.skipped += 1
-        return events
+def settled(result: SuiteResult, *, alive: bool) -> SuiteResult:
+    """The one rule for runs that ended without saying so (crash, kill): without a process they were interrupted."""
+    return replace(result, status="interrupted") if result.status == "running" and not alive else result
 
 
 class RunFolder:
@@ -108,6 +83,7 @@ class RunFolder:
         self.error: str | None = None
         self._file: TextIO | None = None
         self._flushed = 0.0
+        self._claimed = False
 
     # -- making and finding ---------------------------------------------------------------------
 
@@ -167,24 +143,29 @@ class RunFolder:
     def write_meta(self, **changes: Any) -> None:
         """Update ``run.json`` in one step: a reader sees the old file or the new one."""
         data = {**self.meta(), **changes}
-        temporary = self.path / f"{META}.{os.getpid()}.tmp"
+        temporary = self.path / f"{META}.{os.getpid()}-{threading.get_ident()}.tmp"
         temporary.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(self.path / META)
 
     def claim(self) -> None:
         """Say which process runs it, so that others can see whether it still lives; clears an old stop request.
 
-        ``RunFolderError`` while another process is at work in the folder: two writers would mix their events.
+        ``RunFolderError`` while another process is at work in the folder: two writers would mix their events. Nothing
+        happens when this object has claimed it already: a stop request that came since is not an old one.
         """
+        if self._claimed:
+            return
         owner = self.meta().get("pid")
         if owner != os.getpid() and self.is_alive():
             msg = f"{self.path} is being run by process {owner}: stop it first, or wait for its end"
             raise RunFolderError(msg)
         (self.path / STOP).unlink(missing_ok=True)
-        self.write_meta(pid=os.getpid(), host=socket.gethostname(), claimed_at=time.time())
+        self.write_meta(pid=os.getpid(), host=this_host(), claimed_at=time.time())
+        self._claimed = True
 
     def release(self) -> None:
         """Say that no process is at work here any more."""
+        self._claimed = False
         with suppress(OSError):
             self.write_meta(pid=None)
 
@@ -203,18 +184,7 @@ class RunFolder:
     def is_alive(self) -> bool:
         """Whether the process that claimed the run still exists (only known on its own host)."""
         meta = self.meta()
-        pid, claimed = meta.get("pid"), meta.get("claimed_at")
-        if not isinstance(pid, int) or meta.get("host") != socket.gethostname():
-            return False
-        try:
-            process = psutil.Process(pid)
-            # A process that began after the claim has only inherited the number.
-            reused = isinstance(claimed, int | float) and process.create_time() > claimed + CLOCK_SLACK_S
-            return not reused and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-        except psutil.AccessDenied:
-            return True
+        return is_alive(meta.get("pid"), since=meta.get("claimed_at"), host=meta.get("host"))
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -273,9 +243,9 @@ class RunFolder:
 
     # -- reading --------------------------------------------------------------------------------
 
-    def tail(self) -> EventTail:
+    def tail(self) -> LineTail[Event]:
         """A reader of this run's events from the beginning."""
-        return EventTail(self.path / EVENTS)
+        return LineTail(self.path / EVENTS, parse_event)
 
     def fold(self) -> Fold:
         """State of the run as its events tell it."""
@@ -283,12 +253,7 @@ class RunFolder:
 
     def result(self) -> SuiteResult:
         """Result so far. A run that ended without saying so (crash, kill) has the status ``interrupted``."""
-        from dataclasses import replace
-
-        result = self.fold().result()
-        if result.status == "running" and not self.is_alive():
-            return replace(result, status="interrupted")
-        return result
+        return settled(self.fold().result(), alive=self.is_alive())
 
     def details(self) -> DetailFile:
         """A reader of this run's prompts token by token; empty when none were recorded."""
