@@ -19,6 +19,7 @@ from sway_dash.backends.torch_view import TorchView
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import BASE, FINETUNED, View
+from sway_dash.core.steps import step
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,8 @@ class HuggingFaceDifferentialBackend(TorchDifferential):
         )
         self.tokenizer = base.tokenizer
         self.base_identity, self.base_revision = base.identity, base.revision
+        if self.files is not None:
+            step("adapter")
         self._lora = None if self.files is None else LoraViews(base.model, self.files, base=base_spec.base)
         self._lm: TorchLM | None = TorchLM(base.model, base.tokenizer)
         self._active: View | None = None

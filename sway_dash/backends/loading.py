@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sway_dash.core.errors import BackendNotAvailableError, ModelLoadError
 from sway_dash.core.model import ModelSpec
+from sway_dash.core.steps import step
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,7 @@ def require_packages() -> None:
     # Read when torch is first imported: OpenMP threads that wait by spinning make everything five times slower as soon
     # as another process wants the same cores, and gain little where they are alone.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    step("packages")
     for package in ("torch", "transformers", "peft"):
         try:
             importlib.import_module(package)
@@ -135,6 +137,7 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
         raise BackendNotAvailableError("hf", extra="gguf", hint="transformers reads GGUF files through this package")
     options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     gguf = {"gguf_file": source.gguf} if source.gguf else {}
+    step(f"weights{_size(source)}")
     try:
         with _quiet_logs():
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -145,6 +148,7 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
                 **gguf,
                 **options,
             )
+            step("tokenizer")
             if tokenizer_from is not None and (tokenizer_from / "tokenizer_config.json").is_file():
                 tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_from), **options)
             else:
@@ -163,11 +167,23 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
     revision = str(getattr(model.config, "_commit_hash", None) or "")
+    if device.type != "cpu":
+        step(f"onto {device}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = model.to(device).eval()
     identity = _content(source) if source.folder else f"{source.name}@{revision}"
     return LoadedBase(model, tokenizer, identity, revision)
+
+
+def _size(source: Source) -> str:
+    """How much there is to read, when that is known beforehand."""
+    folder = source.folder
+    if folder is None:
+        return ""
+    files = [folder / source.gguf] if source.gguf else folder.glob("*.safetensors")
+    size = sum(f.stat().st_size for f in files if f.is_file())
+    return f" ({size / 1e9:.1f} GB)" if size >= 1e8 else f" ({size / 1e6:.1f} MB)"
 
 
 @contextmanager

@@ -61,6 +61,8 @@ class Phase(_Event):
     phase: Literal["loading", "preflight", "probe"]
     name: str = ""
     detail: str = ""
+    step: str = ""
+    """Named part of loading: packages, weights, tokenizer, adapter."""
 
 
 class ModelReady(_Event):

@@ -271,6 +271,8 @@ def _log_line(event: Event) -> LogLine | None:
         again = " again" if event.resumed else ""
         return LogLine(event.ts, "info", f"run {event.run_id} started{again}, seed {event.seed}")
     if isinstance(event, Phase):
+        if event.step:
+            return LogLine(event.ts, "info", f"{event.phase}: {event.step}")
         detail = f" with adapter {event.detail}" if event.phase == "loading" and event.detail else ""
         return LogLine(event.ts, "info", f"{event.phase} {event.name}{detail}".strip())
     if isinstance(event, ModelReady):

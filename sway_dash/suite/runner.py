@@ -7,6 +7,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from sway_dash.core.events import (
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict, jsonable
 from sway_dash.core.scoring import Describable, DifferentialBackend, IdentityCheckable, PreflightCheckable
 from sway_dash.core.sections import Section
+from sway_dash.core.steps import listening
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
 from sway_dash.probes.null_adapter import get_null_stats as get_null_stats
 from sway_dash.suite.fold import PREFLIGHT, Fold, probe_to_dict, with_null
@@ -194,9 +196,9 @@ class _Run:
         self.emit(self._started())
         try:
             if not opened:
-                self.emit(Phase(phase="loading", name=self.spec.models.ft.base, detail=self._adapter()))
-                self._stop_if_asked()
-            backend = open_backend() if needing or opened else None
+                self._loading()
+            with listening(self._loading) if not opened else nullcontext():
+                backend = open_backend() if needing or opened else None
             if backend is None and needing:
                 hint = f"the suite has probes that need a model: {', '.join(needing)}"
                 raise BackendNotAvailableError("none", extra="hf", hint=hint)
@@ -314,6 +316,11 @@ class _Run:
 
     def _finish(self, result: ProbeResult) -> None:
         self.emit(ProbeFinished(result=probe_to_dict(result)))
+
+    def _loading(self, step: str = "") -> None:
+        """A part of loading begins; the moment between two parts is one to stop in."""
+        self.emit(Phase(phase="loading", name=self.spec.models.ft.base, detail=self._adapter(), step=step))
+        self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
         if self.cancel():
