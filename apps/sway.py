@@ -4,6 +4,6 @@ import panel as pn
 
 from sway_dash.dash import create_app
 
-pn.extension("tabulator", "codeeditor", notifications=True)
+pn.extension("tabulator", "codeeditor", notifications=True, reconnect=True)
 
 create_app().servable()

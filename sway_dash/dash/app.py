@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import panel as pn
 import panel_material_ui as pmui
 import param
+from markupsafe import Markup
 from panel.util import edit_readonly
 
-from sway_dash.dash import runs
-from sway_dash.dash.components import BODY, body, column, grid, html
+from sway_dash.dash import first, runs
+from sway_dash.dash.browser import COOKIE, Browser
+from sway_dash.dash.components import BODY
 from sway_dash.dash.draft import Draft
-from sway_dash.dash.pages.detail import DetailView
+from sway_dash.dash.links import Links
+from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav
+from sway_dash.dash.pages.help import Help
 from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.pages.new_run import NewRunView
-from sway_dash.dash.pages.probes import ProbesView
-from sway_dash.dash.pages.prompts import PromptsView
+from sway_dash.dash.pages.overview import OverviewPage
+from sway_dash.dash.pages.palette import Palette
 from sway_dash.dash.pages.run_bar import RunBar
 from sway_dash.dash.pages.runs import RunsView
 from sway_dash.dash.pages.trace import TraceView
-from sway_dash.dash.pages.trend import AblationView, MeanView
-from sway_dash.dash.pages.verdict import VerdictView
 from sway_dash.dash.session import Session
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import assets, css, esc, theme_config
-from sway_dash.suite.store import RunFolder, runs_root
-
-OVERVIEW, TRACE, LOG, NEW, RUNS = range(5)
-PAGES = ("Overview", "Trace", "Log", "New run", "Runs")
+from sway_dash.dash.theme import assets, css, theme_config
+from sway_dash.suite.store import RunFolder
 
 BAR_SX = {
     ".MuiAppBar-root": {
@@ -44,76 +44,124 @@ BAR_SX = {
 
 
 class App(param.Parameterized):
-    """One session: what it looks at and the pages that show it."""
+    """One session: where it is, what it looks at and the pages that show it."""
 
-    def __init__(self, **params: Any) -> None:
+    def __init__(self, *, dark: bool = False, **params: Any) -> None:
         super().__init__(**params)
+        self.nav = Nav()
         self.run = RunState()
         self.choice = Selection()
         self.draft = Draft()
-        both = {"run": self.run, "choice": self.choice}
+        self.browser = Browser()
         self.bar = RunBar(run=self.run)
-        self.verdict = VerdictView(**both)
-        self.prompts = PromptsView(**both)
-        self.mean = MeanView(**both)
-        self.detail = DetailView(**both)
-        self.ablation = AblationView(run=self.run)
-        self.probes = ProbesView(run=self.run)
-        self.trace = TraceView(run=self.run)
-        self.log = LogView(run=self.run)
-        self.new = NewRunView(draft=self.draft)
-        self.list = RunsView()
-        self.page = self._page()
+        self.help = Help()
+        self.palette = Palette(self.go, run=self.run, choice=self.choice)
+        self.views: dict[str, Any] = {}
+        self.makers = self._pages()
+        self.page = self._page(dark)
         self.session = Session(self)
         self._wire()
 
-    @property
-    def plots(self) -> list[Any]:
-        """Every plot of the session."""
-        views = (self.verdict, self.prompts, self.mean, self.detail, self.ablation, self.trace)
-        return [view.plot for view in views]
+    # -- pages ----------------------------------------------------------------------------------
+
+    def _pages(self) -> dict[str, Callable[[], Any]]:
+        """How each page is made; it is made on the first visit."""
+        both = {"run": self.run, "choice": self.choice}
+        return {
+            "overview": lambda: OverviewPage(**both),
+            "trace": lambda: TraceView(run=self.run),
+            "log": lambda: LogView(run=self.run),
+            "new": self._new_run,
+            "runs": self._list,
+        }
+
+    def view(self, page: str) -> Any:
+        """The view of a page; made when first asked for."""
+        if page not in self.views:
+            view = self.views[page] = self.makers[page]()
+            self._recolor(view)
+            # Pages are Bokeh columns that stay and are hidden: Bokeh measures plots that have no layout yet.
+            holder = pn.Column(view, sizing_mode="stretch_width", margin=0, visible=False)
+            self._holders[page] = holder
+            self._main.append(holder)
+        return self.views[page]
+
+    def _new_run(self) -> NewRunView:
+        view = NewRunView(draft=self.draft)
+        view.param.watch(lambda e: self.go("run", e.new) if e.new else None, "started")
+        return view
+
+    def _list(self) -> RunsView:
+        view = RunsView()
+        view.param.watch(lambda e: self.go("run", e.new) if e.new else None, "opened")
+        return view
+
+    # -- going somewhere ------------------------------------------------------------------------
+
+    def go(self, kind: str, value: Any) -> None:
+        """Go to a page, to a run's overview, or to a prompt of the open run."""
+        if kind == "run":
+            if (folder := runs.find(value)) is not None:
+                self.show(folder)
+                self.nav.page = "overview"
+        elif kind == "prompt":
+            self.choice.item = value
+            self.nav.page = "prompts" if "prompts" in self.makers else "overview"
+        elif value in self.makers:
+            self.nav.page = value
 
     def show(self, folder: RunFolder | None) -> None:
         """Look at a run, with no choices left over from the one before."""
         if folder is None:
             return
         with param.parameterized.batch_call_watchers(self.choice):
-            self.choice.param.update(item=None, tags=[], probe="", metric="js", sort="auto")
-        self.bar.demo = runs.address_of(folder) == runs.DEMO
+            self.choice.clear()
+            self.choice.param.update(item=None, token=None, probe="", metric="js", sort="auto")
+        address = runs.address_of(folder)
+        self.bar.demo = address == runs.DEMO
         self.run.open(folder)
-        self._empty.visible = False
-        self._overview.visible = True
+        self.nav.run = address
 
-    def _page(self) -> pmui.Page:
-        self._empty = html(_nothing_yet())
-        side = column(self.mean, self.detail, gap=22)
-        shape = grid(self.probes, self.ablation)
-        self._charts = grid(self.prompts.chart, side)
-        self._rows = column(self.prompts)
-        self._overview = column(self.verdict, self._charts, shape, self._rows, gap=26, visible=False)
-        self.tabs = pmui.Tabs(
-            *((name, pn.Spacer(height=0, margin=0)) for name in PAGES), sizing_mode="stretch_width", margin=0
+    # -- frame ----------------------------------------------------------------------------------
+
+    def _page(self, dark: bool) -> pmui.Page:
+        self._holders: dict[str, pn.Column] = {}
+        self._top = Links(
+            lambda page: self.go("page", self._run_page if page == "overview" else page),
+            items={page: "Run" if page == "overview" else TITLES[page] for page in self._shown(TOP)},
+            label="Main",
+            styles={"margin-left": "20px"},
         )
-        # The tabs are only a switch. Pages are Bokeh columns that are filled on the first visit and hidden afterwards:
-        # the tabs' own content is mounted late by React, and Bokeh measures plots that have no layout yet.
-        self._pages = [
-            pn.Column(sizing_mode="stretch_width", margin=0, visible=i == OVERVIEW) for i in range(len(PAGES))
-        ]
-        self._pages[OVERVIEW].append(body(self._empty, self._overview))
-        head = pn.Column(
-            self.bar, sizing_mode="stretch_width", margin=0, css_classes=["sway-body"], stylesheets=[BODY, _HEAD]
+        self._tabs = Links(
+            lambda page: self.go("page", page),
+            items={page: TITLES[page] for page in self._shown(RUN_PAGES)},
+            label="Pages of the run",
         )
+        self._head = pn.Column(
+            self.bar,
+            self._tabs,
+            sizing_mode="stretch_width",
+            margin=0,
+            css_classes=["sway-body"],
+            stylesheets=[BODY, _HEAD],
+        )
+        self._main = pn.Column(sizing_mode="stretch_width", margin=0)
         logo = assets() / "logo.svg"
+        help_button = pmui.IconButton(icon="help_outline", description="Help and keys", margin=0, size="small")
+        help_button.on_click(lambda _: setattr(self.help, "open", True))
         page = pmui.Page(
             title="sway_dash",
-            main=[head, self.tabs, *self._pages],
+            header=[self._top, pn.HSpacer(), help_button],
+            main=[self._head, self._main, self.help, self.palette, self.browser],
             theme_config=theme_config(),
+            dark_theme=dark,
             logo=logo if logo.is_file() else None,
             favicon=logo if logo.is_file() else None,
             meta_description="Did the LoRA adapter change the model?",
             raw_css=[css()],
             sx=BAR_SX,
             busy_indicator=None,
+            template=first.TEMPLATE,
         )
         # The page follows Panel's busy state, which changes twice a tick, and every change walks all models of the
         # document: two thirds of the server's time. We show no busy sign, so nothing is lost.
@@ -121,67 +169,73 @@ class App(param.Parameterized):
             page.busy = False
         return page
 
+    def _shown(self, pages: tuple[str, ...]) -> list[str]:
+        return [page for page in pages if page in self.makers]
+
+    def origin(self) -> str:
+        """Address of the app without its query."""
+        here = pn.state.location
+        return f"{here.protocol}//{here.hostname}:{here.port}{here.pathname}" if here is not None else ""
+
+    # -- the graph ------------------------------------------------------------------------------
+
     def _wire(self) -> None:
-        self.page.param.watch(self._theme, "dark_theme")
-        self.run.param.watch(self._measured, "version")
-        self._theme()
-        self.tabs.param.watch(self._tab, "active")
-        self.new.param.watch(lambda e: self._opened(e.new, OVERVIEW), "started")
-        self.list.param.watch(lambda e: self._opened(e.new, OVERVIEW), "opened")
+        self._run_page = "overview"
+        self.page.param.watch(lambda _: self._theme(), "dark_theme")
+        self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self._duplicate(), "duplicate")
+        self.help.param.watch(lambda e: setattr(self.browser, "letters", e.new), "letters")
+        self.browser.param.watch(lambda e: setattr(self.help, "letters", e.new), "letters")
 
-    def _theme(self, *_: Any) -> None:
-        dark = bool(self.page.dark_theme)
+    def turn(self) -> None:
+        """Show the page of the address."""
+        page = self.nav.page
+        self.view(page)
+        if page in RUN_PAGES:
+            self._run_page = page
+        if page == "runs":
+            self.views["runs"].reread()
+        self._head.visible = page in RUN_PAGES
+        self._top.active = "overview" if page in RUN_PAGES else page
+        self._tabs.active = page
+        for name, holder in self._holders.items():
+            holder.visible = name == page
+
+    def _theme(self) -> None:
         with pn.io.hold():
-            for plot in self.plots:
-                plot.recolor(dark)
-            self.new.dark = dark
+            for view in self.views.values():
+                self._recolor(view)
 
-    def _measured(self, *_: Any) -> None:
-        """No empty charts for a run that ended before it measured anything."""
-        shown = self.run.live or any(s.rows or s.nulls for s in self.run.data.series.values())
-        self._charts.visible = self._rows.visible = shown
-
-    def _tab(self, event: Any) -> None:
-        page = self._pages[event.new]
-        if not len(page):
-            page.append([self._overview, self.trace, self.log, self.new, self.list][event.new])
-        if event.new == RUNS:
-            self.list.reread()
-        for i, other in enumerate(self._pages):
-            other.visible = i == event.new
-
-    def _opened(self, address: str, tab: int) -> None:
-        if not address:
-            return
-        folder = runs.find(address)
-        if folder is None:
-            return
-        self.show(folder)
-        self.tabs.active = tab
+    def _recolor(self, view: Any) -> None:
+        dark = bool(self.page.dark_theme)
+        plots = getattr(view, "plots", None) or ([view.plot] if hasattr(view, "plot") else [])
+        for plot in plots:
+            plot.recolor(dark)
+        if "dark" in view.param:
+            view.dark = dark
 
     def _duplicate(self) -> None:
         folder = self.run.folder
         if folder is not None:
             name = "Example, run here" if self.bar.demo else f"{self.run.title}, again"
             self.draft.load(folder.spec_text(), base_dir=folder.base_dir(), title=name)
-            self.tabs.active = NEW
+            self.nav.page = "new"
+
+
+TOP = ("overview", "runs", "new", "compare", "probe")
+"""The row of the head; the overview stands for whatever page of the run was last looked at."""
 
 
 def create_app(address: str = "") -> pmui.Page:
     """The page of one session, showing the run of an address, else the recorded example."""
-    app = App()
+    dark = (pn.state.cookies or {}).get(COOKIE) == "dark"
+    app = App(dark=dark)
     app.session.start(address)
+    if pn.state.curdoc is not None:
+        pn.state.curdoc.template_variables.update(
+            sway_style=Markup(first.style(dark)), sway_first=Markup(first.first(app.run, app.choice))
+        )
     return app.page
 
 
-_HEAD = ":host(.sway-body) { padding-bottom: 4px; }"
-
-
-def _nothing_yet() -> str:
-    where = esc(runs_root())
-    return (
-        '<h2 class="sway-h2">No run to show</h2><p class="sway-empty">The recorded example is not installed and'
-        f" there is no run in {where} yet. Open <b>New run</b>, name a base model and its adapter, write a few prompts"
-        " and press Run: the worker measures in its own process and this page follows it.</p>"
-    )
+_HEAD = ":host(.sway-body) { padding-bottom: 0; gap: 6px; }"

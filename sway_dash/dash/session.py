@@ -1,13 +1,16 @@
-"""The one place that meets Panel's runtime: the tick, the address, the end of a session."""
+"""The one place that meets Panel's runtime: the tick, the address, what the browser says, the end of a session."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
+import param
 
-from sway_dash.dash import jobs, runs
+from sway_dash.dash import jobs, keys, runs
+from sway_dash.dash.nav import SHARED, read_query, to_query
 
 if TYPE_CHECKING:
     from sway_dash.dash.app import App
@@ -26,19 +29,25 @@ class Session:
         self.app = app
         self._timer: Any = None
         self._ticks = 0
+        self._reading = False
+        self._step: tuple[str, ...] = ()
 
     def start(self, address: str = "") -> None:
-        """Open the run of the address and follow it once the browser has attached."""
-        wanted = address or _asked()
-        folder = runs.find(wanted) if wanted else None
-        missing = bool(wanted) and folder is None
-        self.app.show(folder or runs.demo_folder() or _newest())
+        """Go where the address says and follow it once the browser has attached."""
+        asked = read_query(_query())
+        if address:
+            asked["nav"]["run"] = address
+        missing = self._apply(asked)
         pn.state.onload(self._attached)
         if missing:
-            pn.state.onload(lambda: _tell(f"There is no run {wanted!r} here."))
+            pn.state.onload(lambda: tell(f"There is no run {missing!r} here."))
         if pn.state.curdoc is not None:
             pn.state.on_session_destroyed(self._destroyed)
-        self.app.run.param.watch(self._address, "run_id")
+        app = self.app
+        app.browser.listen(self.hear)
+        app.nav.param.watch(lambda *_: self._address(), ["page", "run", "compare", "baseline", "draft"])
+        app.choice.param.watch(lambda *_: self._address(), list(SHARED))
+        self._address()
 
     def tick(self) -> None:
         """Take what is new; one message to the browser."""
@@ -49,15 +58,53 @@ class Session:
         with pn.io.hold():
             self.app.run.pull()
 
+    def hear(self, message: Mapping[str, Any]) -> None:
+        """What the browser says: a key, another address (Back, Forward), the system's theme."""
+        kind = message.get("type")
+        if kind == "theme":
+            self.app.page.dark_theme = bool(message.get("dark"))
+        elif kind == "address":
+            self._apply(read_query(str(message.get("query", ""))))
+        elif kind == "key":
+            keys.press(self.app, str(message.get("what", "")))
+
+    # -- the address ----------------------------------------------------------------------------
+
+    def _apply(self, asked: dict[str, Any]) -> str:
+        """Go where an address says; returns a run that was asked for and is not there."""
+        app, nav, missing = self.app, dict(asked["nav"]), ""
+        wanted = nav.pop("run", "")
+        self._reading = True
+        try:
+            folder = runs.find(wanted) if wanted else None
+            if wanted and folder is None:
+                missing = wanted
+            if folder is None and not app.run.run_id:
+                folder = runs.demo_folder() or _newest()
+            if folder is not None and runs.address_of(folder) != app.nav.run:
+                app.show(folder)
+            with param.parameterized.batch_call_watchers(app.choice):
+                app.choice.param.update(**asked["choice"])
+            page = nav.pop("page", "overview")
+            app.nav.param.update(**nav)
+            app.nav.page = page if page in app.makers else "overview"
+            app.turn()
+        finally:
+            self._reading = False
+        return missing
+
+    def _address(self) -> None:
+        """Write the address of what is on the screen; another page or run is a step one can go back from."""
+        if self._reading:
+            return
+        app = self.app
+        step = (app.nav.page, app.nav.run)
+        app.browser.param.update(push=bool(self._step) and step != self._step, address=to_query(app.nav, app.choice))
+        self._step = step
+
     def _attached(self) -> None:
         # Not before: what is streamed before the browser has attached never reaches it.
-        self._address()
         self._timer = pn.state.add_periodic_callback(self.tick, period=PERIOD_MS)
-
-    def _address(self, *_: Any) -> None:
-        folder = self.app.run.folder
-        if pn.state.location is not None and folder is not None:
-            pn.state.location.update_query(run=runs.address_of(folder))
 
     def _destroyed(self, session_context: Any) -> None:
         if self._timer is not None:
@@ -65,18 +112,18 @@ class Session:
         self.app.run.close()
 
 
-def _asked() -> str:
-    """The run named in the address of the page."""
-    found = (pn.state.session_args or {}).get("run") or []
-    return found[0].decode("utf-8", "replace").strip("\"'") if found else ""
+def tell(text: str, *, tone: str = "warning") -> None:
+    """A word at the edge of the page; errors stay until they are dismissed."""
+    if pn.state.notifications:
+        pn.state.notifications.send(text, duration=0 if tone == "error" else 6000, type=tone)
+
+
+def _query() -> str:
+    """The query of the page's address."""
+    return str(pn.state.location.search) if pn.state.location is not None else ""
 
 
 def _newest() -> Any:
     for info in runs.recent(limit=1):
         return runs.find(info.id)
     return None
-
-
-def _tell(text: str) -> None:
-    if pn.state.notifications:
-        pn.state.notifications.warning(text, duration=6000)

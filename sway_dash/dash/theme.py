@@ -120,6 +120,10 @@ def var(token: str) -> str:
     return f"var(--mui-palette-sway_{token}-main)"
 
 
+STATIC: Final = Path(__file__).resolve().parent / "static"
+"""Scripts and styles of our own components."""
+
+
 def assets() -> Path:
     """Folder of the stylesheet and the logo: in the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent

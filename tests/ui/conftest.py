@@ -122,8 +122,8 @@ class Tab:
         )
 
     def open_tab(self, name: str) -> None:
-        """Click a page's tab."""
-        self.page.get_by_role("tab", name=name, exact=True).click()
+        """Click the link of a page."""
+        self.page.get_by_role("link", name=name, exact=True).first.click()
 
 
 @pytest.fixture

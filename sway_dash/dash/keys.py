@@ -1,0 +1,53 @@
+"""What the keys do: names of actions (see ``browser.KEYS``) to what happens in a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sway_dash.dash.nav import to_query
+
+if TYPE_CHECKING:
+    from sway_dash.dash.app import App
+
+
+def press(app: App, what: str) -> None:
+    """Do what a key stands for; a key that means nothing on this page does nothing."""
+    kind, _, value = what.partition(":")
+    if kind == "page":
+        app.go("page", value)
+    elif kind == "help":
+        app.help.open = not app.help.open
+    elif kind == "palette":
+        app.palette.open = True
+    elif kind == "theme":
+        app.browser.theme = "light" if app.page.dark_theme else "dark"
+    elif kind == "copy":
+        app.browser.copied = ""
+        app.browser.copied = f"{app.origin()}?{to_query(app.nav, app.choice)}"
+    elif kind == "metric":
+        app.choice.metric = "kl" if app.choice.metric == "js" else "js"
+    elif kind == "back":
+        _back(app)
+    else:
+        _page_key(app, kind)
+
+
+def _back(app: App) -> None:
+    """Close what is open, the innermost first."""
+    if app.help.open or app.palette.open:
+        app.help.open = app.palette.open = False
+    elif app.choice.item is not None:
+        app.choice.param.update(item=None, token=None)
+    elif app.choice.picked:
+        app.choice.picked = []
+    else:
+        app.choice.clear()
+
+
+def _page_key(app: App, what: str) -> None:
+    """Keys that a page answers with a method of the same name."""
+    if what in ("next", "previous", "next_token", "previous_token", "search", "open") and app.nav.page == "overview":
+        app.go("page", "prompts")
+    answer = getattr(app.views.get(app.nav.page), what, None)
+    if callable(answer):
+        answer()

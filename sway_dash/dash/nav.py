@@ -1,0 +1,131 @@
+"""Where a session is: the page, the run, what is compared, which draft; and all of that as an address. No Panel.
+
+The address holds the whole state, defaults left out where they cannot drift: page, run, and the choices in the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import param
+
+from sway_dash.dash.state import Selection
+
+RUN_PAGES = ("overview", "prompts", "ablation", "null", "trace", "log")
+"""Pages about the open run, in the order of their tabs."""
+
+PAGES = ("runs", "new", *RUN_PAGES, "compare", "probe")
+
+TITLES = {
+    "overview": "Overview",
+    "prompts": "Prompts",
+    "ablation": "Ablation",
+    "null": "Null",
+    "trace": "Trace",
+    "log": "Log",
+    "runs": "Runs",
+    "new": "New run",
+    "compare": "Compare",
+    "probe": "Probe",
+}
+
+VERSION = "1"
+
+
+class Nav(param.Parameterized):
+    """Where a session is."""
+
+    page: str = param.Selector(default="overview", objects=list(PAGES))  # type: ignore[assignment]
+    run = param.String(default="", doc="Address of the open run.")
+    compare = param.List(default=[], item_type=str, doc="Addresses of the runs being compared.")
+    baseline = param.String(default="", doc="Address of the run the others are compared with.")
+    draft = param.String(default="", doc="Id of the draft on the New run page.")
+
+
+def to_query(nav: Nav, choice: Selection) -> str:
+    """The address of what is on the screen, as the query of a URL without its question mark."""
+    found: dict[str, str] = {"v": VERSION, "page": nav.page}
+    if nav.run:
+        found["run"] = nav.run
+    if nav.page in ("compare",):
+        found |= {"runs": ",".join(nav.compare), "base": nav.baseline}
+    if nav.page == "new" and nav.draft:
+        found["draft"] = nav.draft
+    if nav.page in RUN_PAGES:
+        found |= _choices(choice)
+    return urlencode({k: v for k, v in found.items() if v}, safe=",:/")
+
+
+def read_query(query: str) -> dict[str, Any]:
+    """What an address asks for: parameters of :class:`Nav` under ``nav`` and of ``Selection`` under ``choice``.
+
+    What is not understood is left out: an address comes from outside.
+    """
+    # A run was once named alone, and quoted as JSON.
+    given = {k: v[0].strip("\"'") for k, v in parse_qs(query.lstrip("?"), keep_blank_values=True).items()}
+    nav: dict[str, Any] = {}
+    if given.get("page") in PAGES:
+        nav["page"] = given["page"]
+    for name in ("run", "draft"):
+        if given.get(name):
+            nav[name] = given[name]
+    if "runs" in given:
+        nav["compare"] = [r for r in given["runs"].split(",") if r][:8]
+        nav["baseline"] = given.get("base", "")
+    return {"nav": nav, "choice": _read_choices(given)}
+
+
+def _choices(choice: Selection) -> dict[str, str]:
+    found = {
+        "probe": choice.probe,
+        "x": choice.metric,
+        "sort": choice.sort if choice.sort != "auto" else "",
+        "tags": ",".join(choice.tags),
+        "q": choice.query,
+        "re": "1" if choice.regex else "",
+        "status": choice.status,
+        "least": repr(float(choice.least)) if choice.least else "",
+        # A long brushed set would not fit into an address.
+        "sel": ",".join(map(str, choice.picked)) if len(choice.picked) <= MAX_PICKED else "",
+        "p": str(choice.item + 1) if choice.item is not None else "",
+        "t": str(choice.token) if choice.token is not None else "",
+    }
+    return {k: v for k, v in found.items() if v}
+
+
+MAX_PICKED = 50
+
+
+def _read_choices(given: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {name: Selection.param[name].default for name in SHARED}
+    found["probe"] = given.get("probe", "")
+    found["query"] = given.get("q", "")
+    found["regex"] = given.get("re") == "1"
+    found["tags"] = [t for t in given.get("tags", "").split(",") if t]
+    for name, key, allowed in (
+        ("metric", "x", ("js", "kl")),
+        ("sort", "sort", ("auto", "suite", "value")),
+        ("status", "status", ("above", "inside")),
+    ):
+        if given.get(key) in allowed:
+            found[name] = given[key]
+    found["least"] = max(0.0, _number(given.get("least")) or 0.0)
+    found["picked"] = [int(n) for n in given.get("sel", "").split(",") if n.isdecimal()]
+    item, token = _number(given.get("p")), _number(given.get("t"))
+    found["item"] = int(item) - 1 if item and item >= 1 else None
+    found["token"] = int(token) if token is not None and token >= 0 else None
+    return found
+
+
+SHARED = ("probe", "metric", "sort", "tags", "query", "regex", "status", "least", "picked", "item", "token")
+"""Choices that an address carries."""
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if abs(value) < 1e9 else None

@@ -1,0 +1,63 @@
+"""The answer on one screen: verdict and noise, every prompt, the running mean, the probes, and what is worth a look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import param
+
+from sway_dash.dash.components import body, column, grid, html
+from sway_dash.dash.pages.probes import ProbesView
+from sway_dash.dash.pages.prompts import PromptsView
+from sway_dash.dash.pages.trend import AblationView, MeanView
+from sway_dash.dash.pages.verdict import VerdictView
+from sway_dash.dash.plots import Plot
+from sway_dash.dash.state import RunState, Selection
+from sway_dash.dash.theme import esc
+from sway_dash.suite.store import runs_root
+
+
+class OverviewPage(pn.viewable.Viewer):
+    """Follows the open run, live or over."""
+
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        both = {"run": self.run, "choice": self.choice}
+        self._verdict = VerdictView(**both)
+        self._prompts = PromptsView(**both)
+        self._mean = MeanView(**both)
+        self._ablation = AblationView(run=self.run)
+        self._probes = ProbesView(run=self.run)
+        self._empty = html(_nothing_yet())
+        self._charts = grid(self._prompts.chart, column(self._mean, self._ablation, gap=22))
+        self._all = column(self._verdict, self._charts, self._probes, gap=26)
+        self._root = body(self._empty, self._all)
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Figures of the page."""
+        return [view.plot for view in (self._verdict, self._prompts, self._mean, self._ablation)]
+
+    @param.depends("run.version", watch=True)
+    def _refresh(self) -> None:
+        """No empty charts for a run that ended before it measured anything."""
+        opened = bool(self.run.run_id)
+        self._empty.visible, self._all.visible = not opened, opened
+        self._charts.visible = self.run.live or any(s.rows or s.nulls for s in self.run.data.series.values())
+
+
+def _nothing_yet() -> str:
+    where = esc(runs_root())
+    return (
+        '<h2 class="sway-h2">No run to show</h2><p class="sway-empty">The recorded example is not installed and'
+        f" there is no run in {where} yet. Open <b>New run</b>, name a base model and its adapter, write a few prompts"
+        " and press Run: the worker measures in its own process and this page follows it.</p>"
+    )

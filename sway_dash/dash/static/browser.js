@@ -1,0 +1,88 @@
+export function render({ model }) {
+  const media = window.matchMedia("(prefers-color-scheme: dark)")
+  const send = (data) => model.send_msg(data)
+  const store = (name, value) => { try { localStorage.setItem(name, value) } catch { /* private window */ } }
+  const recall = (name) => { try { return localStorage.getItem(name) } catch { return null } }
+
+  const chosen = () => { const t = recall("sway-theme"); return t === "dark" || t === "light" ? t : "" }
+  const dark = () => chosen() ? chosen() === "dark" : media.matches
+  const tell = () => {
+    document.cookie = `sway_theme=${dark() ? "dark" : "light"}; path=/; max-age=31536000; samesite=lax`
+    send({ type: "theme", dark: dark() })
+  }
+  const follow = () => { if (!chosen()) tell() }
+  media.addEventListener("change", follow)
+  model.on("theme", () => { store("sway-theme", model.theme); tell() })
+
+  const go = () => {
+    const wanted = "?" + model.address
+    if (!model.address || wanted === location.search) return
+    history[model.push ? "pushState" : "replaceState"](null, "", location.pathname + wanted)
+  }
+  model.on("address", go)
+  const back = () => send({ type: "address", query: location.search })
+  window.addEventListener("popstate", back)
+
+  const typing = (event) => {
+    const t = event.composedPath()[0]
+    if (!(t instanceof Element)) return false
+    return t.matches("input:not([type=checkbox]):not([type=radio]):not([type=button]), textarea, select")
+      || t.isContentEditable || t.closest("[role=combobox], [role=listbox], [role=menu], .ace_editor") !== null
+  }
+  const key = (event) => {
+    if (event.defaultPrevented || event.altKey || event.isComposing) return
+    const mod = event.ctrlKey || event.metaKey
+    const letter = event.key.length === 1
+    const name = mod ? "Mod+" + (letter ? event.key.toUpperCase() : event.key) : event.key
+    const what = model.bound[name] ?? model.bound[letter ? name.toLowerCase() : name]
+    if (what === undefined) return
+    if (!mod && event.key !== "Escape" && typing(event)) return
+    if (!mod && letter && event.key !== "?" && !model.letters) return
+    const path = event.composedPath()
+    const inside = (selector) => path.some((n) => n instanceof Element && n.matches(selector))
+    if (event.key === "Enter" && !mod && inside("button, a, [role=tab], [role=button], summary")) return
+    if (event.key.startsWith("Arrow") && inside("[role=tablist], [role=slider], [role=toolbar], [role=listbox], .tabulator, .sway-tokens")) return
+    if (mod || event.key === "/" || event.key === "?") event.preventDefault()
+    send({ type: "key", what })
+  }
+  document.addEventListener("keydown", key)
+  model.letters = recall("sway-letters") !== "off"
+  model.on("letters", () => store("sway-letters", model.letters ? "on" : "off"))
+
+  model.on("copied", () => { if (model.copied) navigator.clipboard?.writeText(model.copied).catch(() => {}) })
+
+  // A server that was started anew knows nothing of this session; the address knows all of it.
+  let lost = null
+  const doc = Bokeh.documents[0]
+  const again = async () => {
+    try {
+      const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" })
+      if (answer.ok) {
+        await new Promise((r) => setTimeout(r, 4000))
+        if (lost !== null) location.reload()
+      }
+    } catch { /* not yet */ }
+    if (lost !== null) lost = setTimeout(again, 2000)
+  }
+  const gone = () => {
+    document.documentElement.classList.add("sway-offline")
+    if (lost === null) lost = setTimeout(again, 2000)
+  }
+  const here = () => {
+    document.documentElement.classList.remove("sway-offline")
+    clearTimeout(lost)
+    lost = null
+  }
+  doc?.on_event?.("connection_lost", gone)
+  doc?.on_event?.("client_reconnected", here)
+
+  go()
+  tell()
+  // What stood here before the scripts ran has done its work.
+  requestAnimationFrame(() => document.getElementById("sway-first")?.remove())
+  model.on("remove", () => {
+    document.removeEventListener("keydown", key)
+    window.removeEventListener("popstate", back)
+    media.removeEventListener("change", follow)
+  })
+}
