@@ -59,6 +59,6 @@ def _strip(run: RunState, choice: Selection) -> str:
         "<text x='0' y='26'>random</text><text x='0' y='50'>tuned</text>"
         f"<line x1='{lo}' x2='{hi}' y1='46' y2='46' class='tuned'/>{dots}{mark}"
         f"<line x1='{LEFT}' x2='{WIDTH - 20}' y1='62' y2='62' class='axis'/>"
-        f"<text x='{LEFT}' y='78'>0</text><text x='{WIDTH - 20}' y='78' text-anchor='end'>{esc(number(end, 'nats'))}</text>"
-        "</svg>"
+        f"<text x='{LEFT}' y='78'>0</text><text x='{WIDTH - 20}' y='78' text-anchor='end'>"
+        f"{esc(number(end, 'nats'))}</text></svg>"
     )

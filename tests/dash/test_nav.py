@@ -1,0 +1,59 @@
+"""Addresses: what is on the screen goes into one and comes back out of it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sway_dash.dash.nav import MAX_PICKED, PAGES, RUN_PAGES, SHARED, Nav, read_query, to_query
+from sway_dash.dash.state import Selection
+
+words = st.text(alphabet="abcÄ &=?#+%/-_ <>\"'", min_size=1, max_size=12).map(str.strip).filter(bool)
+
+
+@given(
+    page=st.sampled_from(RUN_PAGES),
+    probe=words,
+    metric=st.sampled_from(["js", "kl"]),
+    query=words,
+    regex=st.booleans(),
+    status=st.sampled_from(["", "above", "inside"]),
+    least=st.floats(0, 10),
+    picked=st.lists(st.integers(0, 10_000), max_size=MAX_PICKED),
+    item=st.none() | st.integers(0, 10_000),
+    token=st.none() | st.integers(0, 10_000),
+)
+def test_every_choice_survives_its_address(page: str, **choices: object) -> None:
+    nav, choice = Nav(page=page, run="r-1"), Selection(**choices)
+    asked = read_query("?" + to_query(nav, choice))
+    assert asked["nav"] == {"page": page, "run": "r-1"}
+    again = Selection(**asked["choice"])
+    # Quotes at the ends of a value are those of an old form of the address.
+    assert {n: getattr(again, n) for n in SHARED if n not in ("query", "probe")} == {
+        n: getattr(choice, n) for n in SHARED if n not in ("query", "probe")
+    }
+    assert (again.query, again.probe) == (choice.query.strip("\"'"), choice.probe.strip("\"'"))
+
+
+def test_an_address_of_runs_to_compare() -> None:
+    nav = Nav(page="compare", run="r-1", compare=["r-1", "demo"], baseline="demo")
+    assert read_query(to_query(nav, Selection()))["nav"] == {
+        "page": "compare",
+        "run": "r-1",
+        "compare": ["r-1", "demo"],
+        "baseline": "demo",
+    }
+
+
+@given(st.text(max_size=60))
+def test_nonsense_in_an_address_asks_for_nothing_wrong(text: str) -> None:
+    for key in ("page", "x", "sort", "status", "least", "sel", "p", "t", "runs"):
+        asked = read_query(f"?{key}={text}")
+        assert asked["nav"].get("page", "overview") in PAGES
+        Selection(**asked["choice"])
+
+
+def test_an_address_says_defaults_too() -> None:
+    """A default that changes later must not change what a link shows."""
+    assert "x=js" in to_query(Nav(), Selection())
+    assert to_query(Nav(), Selection()).startswith("v=1&page=overview")
