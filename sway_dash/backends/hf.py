@@ -13,7 +13,7 @@ from sway_dash.backends.adapter_files import AdapterFiles, inspect_adapter
 from sway_dash.backends.instrumentation import BackendInstrumentation
 from sway_dash.backends.loading import load_base, require_packages, resolve_device, resolve_dtype, tokenizer_identity
 from sway_dash.backends.lora import LoraViews
-from sway_dash.backends.torch_compare import TorchDifferential
+from sway_dash.backends.torch_detail import TorchInspectable
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.backends.torch_view import TorchView
 from sway_dash.core.errors import ProbeError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PREFLIGHT = ("hello", "The quick brown fox", "1 + 1 =", "Question: what is this about?\nAnswer:")
 
 
-class HuggingFaceDifferentialBackend(TorchDifferential):
+class HuggingFaceDifferentialBackend(TorchInspectable):
     """A causal language model and its LoRA adapter.
 
     Without an adapter both views are the model itself, which is one side of a comparison of two full models.

@@ -12,6 +12,8 @@ from typing import Any
 from sway_dash.core.errors import ProbeError
 
 _NO_LIMIT = 8192
+_LONGEST_CHARACTER = 8
+"""Tokens after which a character counts as broken: four bytes at most, and a token may end one and begin the next."""
 
 
 class Tokens:
@@ -24,6 +26,7 @@ class Tokens:
         self._texts: dict[int, str] = {}
         self._anchor: int | None = None
         self._eos_appended: bool | None = None
+        self._special: frozenset[int] | None = None
 
     @property
     def bos(self) -> int | None:
@@ -118,6 +121,51 @@ class Tokens:
         """Text of newly generated tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def is_special(self, token: int) -> bool:
+        """Whether a token stands for no text: start, end, turns of a chat, padding of the vocabulary."""
+        if self._special is None:
+            added = getattr(self.tokenizer, "added_tokens_decoder", {})
+            named = {int(i) for i, token in added.items() if token.special}
+            self._special = frozenset({int(i) for i in self.tokenizer.all_special_ids} | named)
+        return token in self._special or token >= len(self.tokenizer)
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Text of every token in its place; joined they are the text, special tokens by their names.
+
+        Decoded alone a token may read otherwise: a sentencepiece decoder drops the space before a first word, and a
+        byte-level token may hold part of a character. So each token gets what it adds to the text before it, as the
+        tokenizer decodes both. Of a character spread over several tokens the last one gets it whole and those before
+        it are empty; a text that ends within a character ends with a replacement character.
+        """
+        out = [""] * len(ids)
+        # The text of ``ids[start:read]`` has been given out; it stays as context for what follows.
+        start = read = 0
+        before = text = ""
+        for i, token in enumerate(ids):
+            if self.is_special(token):
+                if read < i:
+                    out[i - 1] = text[len(before) :]
+                out[i] = f"<{token}>" if token >= len(self.tokenizer) else self._name(token)
+                start = read = i + 1
+                before = text = ""
+                continue
+            text = self._decoded(ids[start : i + 1])
+            if text.endswith("\ufffd") and i + 1 - read < _LONGEST_CHARACTER:
+                continue
+            out[i] = text[len(before) :]
+            start, read = read, i + 1
+            before = text = self._decoded(ids[start:read])
+        if read < len(ids):
+            out[-1] = text[len(before) :]
+        return out
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        found = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(found)
+
+    def _name(self, token: int) -> str:
+        return str(self.tokenizer.convert_ids_to_tokens(token))
+
     def token_text(self, token: int) -> str:
         """Text of one token as it stands inside a sentence, its leading space included."""
         if token not in self._texts:
@@ -130,13 +178,10 @@ class Tokens:
         if self._anchor is None:
             self._anchor = (self.encode("a") or [0])[-1]
         # Alone, sentencepiece decoders swallow the space; after another token they do not.
-        lead, both = (
-            self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-            for ids in ([self._anchor], [self._anchor, token])
-        )
+        lead, both = self._decoded([self._anchor]), self._decoded([self._anchor, token])
         text = both[len(lead) :] if both.startswith(lead) else self.tokenizer.decode([token])
         # Part of a multi-byte character has no text of its own.
-        return str(self.tokenizer.convert_ids_to_tokens(token) if "\ufffd" in text or not text else text)
+        return self._name(token) if "\ufffd" in text or not text else str(text)
 
 
 def max_context(model: Any, tokenizer: Any) -> int:

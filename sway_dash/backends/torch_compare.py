@@ -310,16 +310,20 @@ class TorchDifferential:
 
     def _divergences(self, reference: torch.Tensor, rows: torch.Tensor, tops: Sequence[int]) -> RowDivergences:
         """Compare row by row; the most likely tokens of the rows ``tops`` come along as text."""
-        n = min(reference.shape[1], rows.shape[1], len(self.lm.tokens.tokenizer))
-        if reference.shape[1] != rows.shape[1]:
-            # Two separately loaded models may pad the same vocabulary differently.
-            reference, rows = reference[:, :n], rows[:, :n]
-        rows = rows.to(reference.device)
+        reference, rows = self._alike(reference, rows)
         found = row_divergences(reference, rows)
         text = self.lm.tokens.token_text
         found.base_top = dict(zip(tops, top_tokens(reference, tops, text), strict=True))
         found.tuned_top = dict(zip(tops, top_tokens(rows, tops, text), strict=True))
         return found
+
+    def _alike(self, reference: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both blocks over the same vocabulary, on the same device."""
+        if reference.shape[1] != rows.shape[1]:
+            # Two separately loaded models may pad the same vocabulary differently.
+            n = min(reference.shape[1], rows.shape[1], len(self.lm.tokens.tokenizer))
+            reference, rows = reference[:, :n], rows[:, :n]
+        return reference, rows.to(reference.device)
 
     # --- along what both views would say ----------------------------------------------------------------------------
 
@@ -328,9 +332,10 @@ class TorchDifferential:
     ) -> list[tuple[_Todo, View, Answer]]:
         out: list[tuple[_Todo, View, Answer]] = []
         ids = [t.ids for t in batch]
+        prompted, new = [(t.prompt, t.ids) for t in batch], question.continuation_tokens
         since = time.perf_counter()
         with self.activate(question.reference) as lm:
-            said = self._say(lm, question, question.reference, batch)
+            said = self._say(lm, question.reference, prompted, new)
             base_rows = lm.rows(*_after(ids, said))
         ledger.add(question.reference, [t.prompt for t in batch], hit=False, since=since)
         sizes = [len(s) for s in said]
@@ -339,7 +344,7 @@ class TorchDifferential:
             asked = [i for i, t in enumerate(batch) if view in t.views]
             since = time.perf_counter()
             with self.activate(view) as lm:
-                own = self._say(lm, question, view, [batch[i] for i in asked])
+                own = self._say(lm, view, [prompted[i] for i in asked], new)
                 rows = lm.rows(*_after([ids[i] for i in asked], [said[i] for i in asked]))
                 # As far as both say the same, and at the first difference, they have read the same: those
                 # positions are scored already.
@@ -366,17 +371,19 @@ class TorchDifferential:
             ledger.add(view, [batch[i].prompt for i in asked], hit=False, since=since)
         return out
 
-    def _say(self, lm: TorchLM, question: _Question, view: View, batch: Sequence[_Todo]) -> list[list[int]]:
-        """Greedy continuations, remembered: every further view needs the reference's again."""
-        cache, new = self.instrumentation.cache, question.continuation_tokens
-        found = {t.prompt: cache.get(("say", view.id, new, t.prompt)) for t in batch}
-        missing = [t for t in batch if found[t.prompt] is MISS]
+    def _say(self, lm: TorchLM, view: View, texts: Sequence[tuple[str, list[int]]], new_tokens: int) -> list[list[int]]:
+        """Greedy continuations of ``(prompt, its ids)``, remembered: every further view needs the reference's again."""
+        cache = self.instrumentation.cache
+        keys = {prompt: ("say", view.id, new_tokens, prompt) for prompt, _ in texts}
+        found = {prompt: cache.get(key) for prompt, key in keys.items()}
+        missing = [(prompt, ids) for prompt, ids in texts if found[prompt] is MISS]
         if missing:
-            texts = lm.generate([t.ids for t in missing], max_new_tokens=max(1, min(new, lm.tokens.max_context // 2)))
-            for item, ids in zip(missing, texts, strict=True):
-                found[item.prompt] = tuple(ids)
-                cache.put(("say", view.id, new, item.prompt), tuple(ids))
-        return [list(found[t.prompt]) for t in batch]
+            room = max(1, min(new_tokens, lm.tokens.max_context // 2))
+            said = lm.generate([ids for _, ids in missing], max_new_tokens=room)
+            for (prompt, _), new in zip(missing, said, strict=True):
+                found[prompt] = tuple(new)
+                cache.put(keys[prompt], tuple(new))
+        return [list(found[prompt]) for prompt, _ in texts]
 
     def _record(self, view: View, prompt: str, *, hit: bool, wall_s: float = 0.0, batch: int = 1) -> None:
         self.instrumentation.record(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 TOP = 10
 _CHUNK = {"cpu": 2**19, "mps": 2**22, "cuda": 2**25}
-_IMPOSSIBLE = -87.0
+IMPOSSIBLE = -87.0
 """Log-probability (about the smallest a float32 holds) that stands for a masked token the other view allows: the true
 KL divergence is infinite there, and no stored number may be."""
 
@@ -113,8 +113,8 @@ def _chunk(base: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
     apart = lp - lq
     kl, kl_reverse = (p * apart).sum(1), -(q * apart).sum(1)
     if not bool(torch.isfinite(kl + kl_reverse).all()):
-        kl = (p * (lp.nan_to_num(neginf=0.0) - lq.nan_to_num(neginf=_IMPOSSIBLE))).sum(1)
-        kl_reverse = (q * (lq.nan_to_num(neginf=0.0) - lp.nan_to_num(neginf=_IMPOSSIBLE))).sum(1)
+        kl = (p * (lp.nan_to_num(neginf=0.0) - lq.nan_to_num(neginf=IMPOSSIBLE))).sum(1)
+        kl_reverse = (q * (lq.nan_to_num(neginf=0.0) - lp.nan_to_num(neginf=IMPOSSIBLE))).sum(1)
     same = base.argmax(1) == tuned.argmax(1)
     return torch.stack([js, kl, kl_reverse, same.to(js.dtype), bad_q.to(js.dtype), bad_p.to(js.dtype)])
 
@@ -135,6 +135,51 @@ def _log_softmax(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torc
     if bool(broken.any()):
         bad[broken] = (~torch.isfinite(x[broken])).sum(1)
     return logp, p, bad
+
+
+@dataclass(frozen=True, slots=True)
+class RowTokens:
+    """A few tokens of n pairs of rows, ``(n, 1 + 2k)``: the one asked for, the base's likeliest, the tuned view's.
+
+    ``base`` and ``tuned`` are natural log-probabilities over the full softmax, float64; −∞ for masked tokens, NaN for
+    a token outside the vocabulary compared.
+    """
+
+    ids: npt.NDArray[np.int64]
+    base: Floats
+    tuned: Floats
+
+    @staticmethod
+    def join(parts: Sequence[RowTokens]) -> RowTokens:
+        """Put the rows of all parts behind each other."""
+        return RowTokens(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("ids", "base", "tuned")))
+
+
+def row_tokens(base: torch.Tensor, tuned: torch.Tensor, asked: Sequence[int], *, k: int = TOP) -> RowTokens:
+    """Log-probabilities, under both, of one token a row and of the ``k`` likeliest of either, on the rows' device."""
+    import torch
+
+    k = min(k, base.shape[1])
+    step = max(1, _CHUNK.get(base.device.type, 2**19) // base.shape[1])
+    parts: list[RowTokens] = []
+    with torch.inference_mode():
+        first = torch.tensor(list(asked), device=base.device)[:, None]
+        for start in range(0, len(base), step):
+            rows = slice(start, start + step)
+            ids = torch.cat([first[rows], *(side[rows].topk(k, dim=1).indices for side in (base, tuned))], dim=1)
+            sides = (_logprobs_at(side[rows], ids) for side in (base, tuned))
+            parts.append(RowTokens(ids.cpu().numpy(), *sides))
+    return RowTokens.join(parts)
+
+
+def _logprobs_at(logits: torch.Tensor, ids: torch.Tensor) -> Floats:
+    import torch
+
+    x = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    known = ids < x.shape[1]
+    logp = x.gather(1, ids.where(known, 0)) - x.logsumexp(1, keepdim=True)
+    found: Floats = logp.where(known, torch.nan).cpu().double().numpy()
+    return found
 
 
 def top_tokens(

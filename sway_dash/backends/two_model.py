@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from sway_dash.backends.instrumentation import BackendInstrumentation
 from sway_dash.backends.torch_compare import TorchDifferential
+from sway_dash.backends.torch_detail import TorchInspectable
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.errors import ModelLoadError, ProbeError
 from sway_dash.core.model import ModelSpec
@@ -79,7 +80,7 @@ class TwoModelDifferential:
     """
 
     def __new__(cls, base: DifferentialBackend, ft: DifferentialBackend) -> TwoModelDifferential:
-        """Give a pair of torch backends the exact comparison too."""
+        """Give a pair of torch backends the exact comparison and the token details too."""
         exact = (
             cls is TwoModelDifferential and isinstance(base, TorchDifferential) and isinstance(ft, TorchDifferential)
         )
@@ -161,8 +162,8 @@ class TwoModelDifferential:
                     stack.callback(close)
 
 
-class _TorchPair(TwoModelDifferential, TorchDifferential):
-    """A pair whose sides are torch models, compared over the whole vocabulary."""
+class _TorchPair(TwoModelDifferential, TorchInspectable):
+    """A pair whose sides are torch models, compared over the whole vocabulary and shown token by token."""
 
     base: TorchDifferential  # type: ignore[assignment]
     ft: TorchDifferential  # type: ignore[assignment]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -139,3 +140,104 @@ def test_token_texts_keep_their_leading_space(llama_tokens: Tokens) -> None:
     half = llama_tokens.encode("ž")[1]
     assert "\ufffd" not in llama_tokens.token_text(half)
     assert llama_tokens.token_text(half)
+
+
+# --- text of every token in its place ---------------------------------------------------------------------------------
+
+TEXTS = (
+    "hello the dog",
+    "  two  spaces\n\n\ttab ",
+    "číslo žluť naïve",
+    "a🙂b 👩‍👩‍👧 end",
+    "日本語のテキスト",
+    "\ufffd replaced \ufffd\ufffd",
+    "<s>hello</s> there<s>",
+    "",
+)
+
+
+def sentencepiece_tokens() -> Tokens:
+    """Like Llama 2's: spaces as ``▁``, one before the first word, unknown characters as bytes."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    raw.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    specials = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=specials, show_progress=False)
+    raw.train_from_iterator(["▁the▁quick▁brown▁fox▁hello▁the▁dog▁a▁b"], trainer)
+    data = json.loads(raw.to_str())
+    # The trainer takes the bytes for special tokens; in a real file they are ordinary ones.
+    data["added_tokens"] = [t for t in data["added_tokens"] if not t["content"].startswith("<0x")]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(data)), bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    return Tokens(tokenizer, 32, len(tokenizer))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("which", ["llama_tokens", "gpt2_tokens"])
+def test_the_pieces_of_a_text_are_the_text(which: str, text: str, request: pytest.FixtureRequest) -> None:
+    tokens: Tokens = request.getfixturevalue(which)
+    ids = tokens.encode(text)
+    pieces = tokens.pieces(ids)
+    assert len(pieces) == len(ids)
+    start = "<s>" if which == "llama_tokens" and not text.startswith("<s>") else ""
+    assert "".join(pieces) == start + text
+
+
+@pytest.mark.parametrize("text", ["the quick brown fox", "the číslo 🙂 dog", " a  b", "日本"])
+def test_sentencepiece_pieces_keep_spaces_and_characters(text: str) -> None:
+    tokens = sentencepiece_tokens()
+    ids = tokens.encode(text)
+    assert "".join(tokens.pieces(ids)) == text
+    assert "".join(tokens.pieces([1, *ids, 2])) == f"<s>{text}</s>"
+
+
+def test_a_character_of_several_tokens_belongs_to_the_last_of_them(llama_tokens: Tokens) -> None:
+    ids = llama_tokens.encode("a🙂b")
+    assert llama_tokens.pieces(ids) == ["<s>", "a", "", "", "", "🙂", "b"]
+    assert llama_tokens.pieces(ids[:4]) == ["<s>", "a", "", "\ufffd"]
+    # Between text and the rest of a character a special token may come in.
+    assert llama_tokens.pieces([*ids[:3], 1, ids[-1]]) == ["<s>", "a", "\ufffd", "</s>", "b"]
+
+
+def test_what_a_token_adds_does_not_depend_on_what_comes_later(llama_tokens: Tokens) -> None:
+    ids = llama_tokens.encode("the žluť fox 🙂 ran")
+    whole = llama_tokens.pieces(ids)
+    for n in range(1, len(ids)):
+        part = llama_tokens.pieces(ids[:n])
+        assert part[:-1] == whole[: n - 1]
+        assert part[-1] in (whole[n - 1], "\ufffd")
+
+
+def test_broken_bytes_do_not_swallow_the_text_after_them(llama_tokens: Tokens) -> None:
+    half = llama_tokens.encode("🙂")[1]
+    after = llama_tokens.encode("hello the dog")[1:]
+    pieces = llama_tokens.pieces([half] * 20 + after)
+    assert "".join(pieces).endswith("hello the dog")
+    assert sum(1 for p in pieces if p) > 1 + len(after)
+
+
+def test_special_tokens_are_told_from_text(llama_tokens: Tokens) -> None:
+    assert [llama_tokens.is_special(i) for i in llama_tokens.encode("<s>hello</s> a")] == [
+        i in (0, 1) for i in llama_tokens.encode("<s>hello</s> a")
+    ]
+    assert llama_tokens.is_special(410)
+    assert llama_tokens.pieces([410]) == ["<410>"]
+
+
+def test_added_tokens_are_special_if_their_tokenizer_says_so() -> None:
+    from tokenizers import AddedToken
+
+    raw = make_tokenizer()
+    raw.add_tokens([AddedToken("<|turn|>", special=True), AddedToken("<tool>", special=False)])
+    tokens = Tokens(raw, 32, len(raw))
+    ids = tokens.encode("hello<|turn|>the <tool> dog")
+    marked = {p: tokens.is_special(i) for p, i in zip(tokens.pieces(ids), ids, strict=True)}
+    assert marked["<|turn|>"]
+    assert not marked["<tool>"]
+    assert "".join(tokens.pieces(ids)) == "<s>hello<|turn|>the <tool> dog"
