@@ -161,6 +161,20 @@ def prediction_p(raw: float | None, stats: Mapping[str, float] | None) -> float 
     return float(stdtr(n - 1.0, -t))
 
 
+def prediction_interval(stats: Mapping[str, float] | None, *, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Where the next draw of a normal null would fall: ``mean ± t · s · √(1 + 1/n)``, two-sided.
+
+    The same reading of the draws as :func:`prediction_p`, and ``None`` where that is. Not clamped: the draws alone say
+    nothing about a bound.
+    """
+    n = float((stats or {}).get("n") or 0.0)
+    if stats is None or n < 2 or z_score(0.0, stats) is None:
+        return None
+    s = float(stats["std"]) * math.sqrt(n / (n - 1.0))
+    half = _student_quantile(int(n) - 1, 0.5 + confidence / 2.0) * s * math.sqrt(1.0 + 1.0 / n)
+    return (float(stats["mean"]) - half, float(stats["mean"]) + half)
+
+
 def rank_p(raw: float, draws: Sequence[float]) -> float:
     """Exact one-sided randomisation p-value, ``(1 + #{null ≥ raw}) / (n + 1)`` (Phipson and Smyth 2010)."""
     return (1 + sum(1 for v in draws if v >= raw)) / (len(draws) + 1)
@@ -221,6 +235,27 @@ def percentiles(samples: Samples) -> dict[str, float]:
     x = np.asarray(samples, dtype=np.float64)
     p50, p90, p95, p99 = (float(v) for v in np.percentile(x, [50, 90, 95, 99]))
     return {"median": p50, "p90": p90, "p95": p95, "p99": p99, "max": float(x.max())}
+
+
+def ratio_ci(
+    above: Samples, below: Samples, *, n_bootstrap: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of ``mean(above) / mean(below)`` over paired items.
+
+    Items are resampled, so both means are over the same ones and what they share cancels. ``None`` below
+    :data:`MIN_ITEMS` items, for non-finite values, and where a resampled denominator is not positive.
+    """
+    x, y = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    if x.size < MIN_ITEMS or x.size != y.size or not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, x.size, size=(n_bootstrap, x.size))
+    denominator = y[drawn].mean(axis=1)
+    if (denominator <= 0).any():
+        return None
+    tail = (1.0 - confidence) / 2.0
+    lo, hi = np.quantile(x[drawn].mean(axis=1) / denominator, [tail, 1.0 - tail])
+    return (float(lo), float(hi))
 
 
 def block_interval(

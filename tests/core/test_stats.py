@@ -210,6 +210,43 @@ def test_rank_p_without_draws_says_nothing():
     assert stats.rank_p(5.0, []) == 1.0
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 30])
+def test_the_prediction_interval_is_where_the_next_draw_falls(n):
+    draws = np.random.default_rng(n).normal(2.0, 0.5, size=n).tolist()
+    found = stats.null_stats(draws)
+    lo, hi = stats.prediction_interval(found)
+    s = np.std(draws, ddof=1)
+    half = scipy.stats.t.ppf(0.975, n - 1) * s * math.sqrt(1 + 1 / n)
+    assert (lo, hi) == pytest.approx((np.mean(draws) - half, np.mean(draws) + half), abs=1e-12)
+    # A value on its upper edge is as unlikely as the interval says.
+    assert stats.prediction_p(hi, found) == pytest.approx(0.025, abs=1e-9)
+
+
+def test_draws_that_say_nothing_have_no_prediction_interval():
+    assert stats.prediction_interval(None) is None
+    assert stats.prediction_interval(stats.null_stats([1.0])) is None
+    assert stats.prediction_interval(stats.null_stats([1.0, 1.0, 1.0])) is None
+
+
+def test_a_ratio_of_paired_means_is_as_sure_as_the_pairs_agree():
+    rng = np.random.default_rng(0)
+    below = rng.gamma(2.0, 1.0, size=24)
+    lo, hi = stats.ratio_ci(2 * below, below)
+    assert (lo, hi) == pytest.approx((2.0, 2.0))
+    noisy = 2 * below * rng.uniform(0.5, 1.5, size=24)
+    lo, hi = stats.ratio_ci(noisy, below)
+    assert lo < noisy.mean() / below.mean() < hi
+    unpaired = stats.ratio_ci(noisy, rng.permutation(below))
+    assert unpaired[1] - unpaired[0] > hi - lo
+
+
+def test_a_ratio_needs_items_and_a_positive_denominator():
+    assert stats.ratio_ci([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]) is None
+    assert stats.ratio_ci([1.0] * 5, [0.0] * 5) is None
+    assert stats.ratio_ci([1.0] * 5, [1.0] * 4) is None
+    assert stats.ratio_ci([1.0, float("nan"), 1.0, 1.0], [1.0] * 4) is None
+
+
 # --- scores and words ---------------------------------------------------------------------------------------------
 
 
