@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sway_dash.backends.instrumentation import BackendInstrumentation
+from sway_dash.core.detail import Choice, Part, Prediction, PromptDetail, TokenDetail
+from sway_dash.core.divergence import compare_dists
+from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import BASE, FINETUNED, FloatArray, RollingLogprob, TokenDist, View
 
+_WORD = re.compile(r"\s*\S+|\s+$")
 _DEFAULT_K = 8
 _VOCAB = 1000
 
@@ -39,6 +44,16 @@ def _default_dist(side: str) -> TokenDist:
         # A slight tilt: an exactly uniform distribution is what a broken model gives.
         logprobs = -math.log(_DEFAULT_K) - np.linspace(-1e-4, 1e-4, _DEFAULT_K)
     return TokenDist(np.arange(_DEFAULT_K, dtype=np.int64), logprobs.astype(np.float32), _VOCAB, _tail(logprobs))
+
+
+def _prediction(base: TokenDist, tuned: TokenDist, top: int) -> Prediction:
+    c = compare_dists(base, tuned)
+    p, q = (
+        {int(i): math.exp(lp) for i, lp in zip(d.token_ids[:top], d.logprobs[:top], strict=True)} for d in (base, tuned)
+    )
+    likely = sorted(p | q, key=lambda i: (-max(p.get(i, 0.0), q.get(i, 0.0)), i))
+    choices = tuple(Choice(f"<{i}>", i, p.get(i, 0.0), q.get(i, 0.0)) for i in likely)
+    return Prediction(c.js, c.kl, c.kl_reverse, choices)
 
 
 def _tail(logprobs: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> float | None:
@@ -183,6 +198,59 @@ class DummyDifferentialBackend:
         """The base side with noise of std ``init_scale · √rank_scale`` on the next-token log-probabilities."""
         with self.activate(View.null(seed, init_scale=init_scale, rank_scale=rank_scale)) as view:
             yield view
+
+    def details(
+        self,
+        prompts: Sequence[str],
+        *,
+        view: View = FINETUNED,
+        reference: View = BASE,
+        top: int = 10,
+        new_tokens: int = 32,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[int, PromptDetail | ProbeError]]:
+        """Prompts word by word: what the views answer after every word, and their canned generations if they have any.
+
+        Divergences are as good as the distributions: those of the top k. A token that one side does not list has
+        probability 0 there.
+        """
+        for index, prompt in enumerate(prompts):
+            checkpoint()
+            try:
+                yield index, self._detail(prompt, view, reference, top, new_tokens)
+            except ProbeError as error:
+                yield index, error
+
+    def _detail(self, prompt: str, view: View, reference: View, top: int, new_tokens: int) -> PromptDetail:
+        base_says, says = (self._says(prompt, side, new_tokens) for side in (reference, view))
+        asked = _WORD.findall(prompt)
+        tokens: list[TokenDetail] = []
+        before = ""
+        for i, word in enumerate([*asked, *says]):
+            part: Part = "prompt" if i < len(asked) else "continuation"
+            number = int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass")).digest()[:2], "big") % _VOCAB
+            if not i:
+                tokens.append(TokenDetail(word, number, part))
+            else:
+                dists, logprobs = [], []
+                for side in (reference, view):
+                    with self.activate(side) as scorer:
+                        dists.append(scorer.next_token_dist(before, top_k=top))
+                        logprobs.append(scorer.logprob_of(before, word))
+                tokens.append(
+                    TokenDetail(
+                        word, number, part, False, _prediction(dists[0], dists[1], top), logprobs[0], logprobs[1]
+                    )
+                )
+            before += word
+        return PromptDetail(prompt, reference.id, view.id, tuple(tokens), tuple(base_says), tuple(says))
+
+    def _says(self, prompt: str, view: View, new_tokens: int) -> list[str]:
+        with self.activate(view) as scorer:
+            try:
+                return list(_WORD.findall(scorer.generate(prompt, max_new_tokens=new_tokens)))[:new_tokens]
+            except KeyError:
+                return [f"<{int(scorer.next_token_dist(prompt).token_ids[0])}>"]
 
     def preflight_finite_check(self) -> tuple[bool, str]:
         """Ask both sides for one distribution and look for NaN and infinity."""

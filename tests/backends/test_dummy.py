@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
+from sway_dash.core.detail import Inspectable
 from sway_dash.core.scoring import (
     DifferentialBackend,
     NullCalibratedBackend,
@@ -17,6 +18,7 @@ from sway_dash.core.scoring import (
     ScalableDifferentialBackend,
     ScoringModel,
     TokenDist,
+    View,
 )
 
 
@@ -157,3 +159,43 @@ def test_preflight_names_the_broken_view() -> None:
     ok, reason = backend.preflight_finite_check()
     assert not ok
     assert "base view raised ZeroDivisionError" in reason
+
+
+# --- prompts word by word ---------------------------------------------------------------------------------------------
+
+
+def test_words_are_shown_with_what_both_sides_answer() -> None:
+    canned = {"the sea": TokenDist(np.arange(2), np.log(np.array([0.75, 0.25])).astype(np.float32), 1000)}
+    tuned = {"the sea": TokenDist(np.arange(2), np.log(np.array([0.25, 0.75])).astype(np.float32), 1000)}
+    backend = DummyDifferentialBackend(
+        base=DummyResponses(generations={"the sea": " is blue"}, token_dists=canned),
+        ft=DummyResponses(generations={"the sea": " is wide"}, token_dists=tuned, logprobs={("the sea", " is"): -0.5}),
+    )
+    assert isinstance(backend, Inspectable)
+    ((_, detail),) = backend.details(["the sea"])
+    assert [(t.text, t.part) for t in detail.tokens] == [
+        ("the", "prompt"), (" sea", "prompt"), (" is", "continuation"), (" wide", "continuation"),
+    ]  # fmt: skip
+    assert detail.tokens[0].prediction is None
+    after = detail.tokens[2]
+    assert after.prediction.kl == pytest.approx(0.5 * np.log(3), abs=1e-6)
+    assert [(c.id, c.base, c.tuned) for c in after.prediction.choices] == [
+        (0, pytest.approx(0.75), pytest.approx(0.25)),
+        (1, pytest.approx(0.25), pytest.approx(0.75)),
+    ]
+    assert (after.base_logprob, after.tuned_logprob) == (-10.0, -0.5)
+    assert (detail.base_says, detail.tuned_says, detail.first_difference) == ((" is", " blue"), (" is", " wide"), 1)
+
+
+def test_without_a_canned_text_the_likeliest_token_is_said() -> None:
+    ((_, detail),) = DummyDifferentialBackend().details(["one two three"], view=View.scaled(0.0))
+    assert detail.tuned_says == detail.base_says == ("<0>",)
+    assert {t.prediction.js for t in detail.tokens[1:]} == {0.0}
+
+
+def test_a_side_that_answers_nonsense_is_an_error_of_that_prompt() -> None:
+    nan = TokenDist(np.arange(2), np.array([np.nan, 0.0], dtype=np.float32), 1000)
+    backend = DummyDifferentialBackend(ft=DummyResponses(token_dists={"bad one": nan}))
+    found = dict(backend.details(["bad one", "good one"]))
+    assert "non-finite" in str(found[0])
+    assert found[1].prompt == "good one"
