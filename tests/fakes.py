@@ -2,7 +2,8 @@
 
 Named in a suite as ``{kind: custom, entry_point: "tests.fakes:FakeBackend", base: <how>}``; ``base`` says how it
 behaves, in words separated by ``-``: ``slow`` waits a little before every prompt, ``identical`` ignores the adapter,
-``nan`` fails the preflight, ``noload`` cannot be loaded, ``deaf`` never looks whether it is to stop.
+``nan`` fails the preflight, ``noload`` cannot be loaded, ``deaf`` never looks whether it is to stop, ``strong3`` has an
+adapter that moves every prompt three times as far.
 """
 
 from __future__ import annotations
@@ -37,21 +38,21 @@ def noise(*parts: object) -> Probs:
     return np.random.default_rng(int.from_bytes(digest, "big")).normal(size=len(WORDS))
 
 
-def probs(prompt: str, view: View) -> Probs:
+def probs(prompt: str, view: View, strong: float = 1.0) -> Probs:
     """Next-word probabilities of a prompt in a view; prompts that speak of the light are moved most."""
     logits = 1.5 * noise("base", prompt)
     strength = 1.6 if "light" in prompt.lower() else 0.15
     if view.kind in ("ft", "scaled"):
-        logits = logits + (1.0 if view.kind == "ft" else view.lam) * strength * noise("tuned", prompt)
+        logits = logits + strong * (1.0 if view.kind == "ft" else view.lam) * strength * noise("tuned", prompt)
     elif view.kind == "null":
         logits = logits + 0.2 * noise("null", view.seed, prompt)
     p = np.exp(logits - logits.max())
     return np.asarray(p / p.sum())
 
 
-def comparison(prompt: str, reference: View, view: View) -> Comparison:
+def comparison(prompt: str, reference: View, view: View, strong: float = 1.0) -> Comparison:
     """What the fake measures; tests compute their expected numbers with it."""
-    base, tuned = probs(prompt, reference), probs(prompt, view)
+    base, tuned = probs(prompt, reference, strong), probs(prompt, view, strong)
 
     def top(p: Probs) -> tuple[TopToken, ...]:
         return tuple(TopToken(WORDS[i], int(i), float(p[i])) for i in np.argsort(-p)[:10])
@@ -119,6 +120,7 @@ class FakeBackend(DummyDifferentialBackend):
         if "noload" in self.how:
             msg = "the weights <img src=x onerror=alert(1)> cannot be read"
             raise ModelLoadError(msg)
+        self.strong = next((float(word[6:]) for word in self.how if word.startswith("strong")), 1.0)
         self.delay = float(os.environ.get("FAKE_DELAY_S", "0.02")) if "slow" in self.how or "deaf" in self.how else 0.0
 
     def describe(self) -> dict[str, Any]:
@@ -156,7 +158,7 @@ class FakeBackend(DummyDifferentialBackend):
                     self.instrumentation.cached(
                         "next_token_dist", side.id, prompts[index], 0, lambda: time.sleep(self.delay) or math.e
                     )
-                yield index, view, comparison(prompts[index], reference, own)
+                yield index, view, comparison(prompts[index], reference, own, self.strong)
 
     def details(
         self,

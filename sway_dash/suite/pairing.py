@@ -1,0 +1,241 @@
+"""One run's values of one probe as columns, and which of them belong together across runs.
+
+Items are paired by content: the same prompt text under the same probe (name, kind, settings that change what is
+measured), a repeated prompt by its occurrence. Their order and their indices may differ from run to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sway_dash.core.divergence import Divergence
+from sway_dash.core.events import Measurement
+from sway_dash.core.paired import null_spread
+from sway_dash.core.result import ProbeResult
+from sway_dash.suite.fold import Fold
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.intp]
+ItemKey = tuple[str, int]
+"""Prompt text and which occurrence of it, counted from 0."""
+
+METRICS: tuple[Divergence, ...] = ("js", "kl")
+
+MEASURED_BY = ("positions", "continuation_tokens")
+"""Settings of a probe that change what a value is; without the same ones two values are not of one quantity."""
+
+_DEFAULTS: dict[str, Any] = {"positions": "next", "continuation_tokens": 32}
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a run measured for one probe, one row a prompt, in the order of its suite."""
+
+    probe: str
+    kind: str
+    settings: tuple[tuple[str, Any], ...]
+    keys: tuple[ItemKey, ...] = ()
+    items: tuple[int, ...] = ()
+    """Index of each prompt in the suite entry."""
+    tags: tuple[tuple[str, ...], ...] = ()
+    values: Mapping[Divergence, Array] = field(default_factory=dict)
+    """Divergence → ``(n,)`` values, nats."""
+    spread: Mapping[Divergence, Array] = field(default_factory=dict)
+    """Divergence → ``(n,)`` how far two null draws of the prompt lie apart; 0 without draws."""
+    bound: Array = field(default_factory=lambda: np.zeros(0))
+    """How far off each value may be, when a backend sees only the top tokens; 0 when exact."""
+    nulls: Mapping[Divergence, Array] = field(default_factory=dict)
+    """Divergence → ``(n, m)`` draws of the prompts, NaN where a draw is missing."""
+    planned: frozenset[str] = frozenset()
+    """Prompts of the suite entry, measured or not."""
+    failed: frozenset[str] = frozenset()
+    """Prompts that could not be measured."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """Prompts with a value."""
+        return frozenset(text for text, _ in self.keys)
+
+    @property
+    def same_quantity(self) -> tuple[Any, ...]:
+        """Equal for series whose values may be compared."""
+        return (self.probe, self.kind, self.settings)
+
+
+class SeriesReader:
+    """Builds the :class:`Series` of a probe from a fold that grows; looks at every measurement once."""
+
+    def __init__(self, fold: Fold, probe: str) -> None:
+        self.fold, self.probe = fold, probe
+        self._source: list[Measurement] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._cursor = 0
+        self._rows: dict[int, Measurement] = {}
+        self._draws: dict[int, dict[str, Measurement]] = {}
+        self._series: Series | None = None
+
+    def read(self) -> Series:
+        """The series so far; the same object as long as there is nothing new."""
+        source = self.fold.measurements.get(self.probe, [])
+        if source is not self._source:
+            self._source = source
+            self._clear()
+        if self._series is None or self._cursor != len(source):
+            rank = _trained_rank(self.fold)
+            for m in source[self._cursor :]:
+                if m.role == "probe":
+                    self._rows[m.item] = m
+                elif m.role == "null" and m.view.partition("_rank")[2] == rank:
+                    # Draws at another rank answer another question.
+                    self._draws.setdefault(m.item, {})[m.view] = m
+            self._cursor = len(source)
+            self._series = self._build()
+        return self._series
+
+    def _build(self) -> Series:
+        rows = [self._rows[i] for i in sorted(self._rows)]
+        planned = next((p for p in self.fold.planned if p.name == self.probe), None)
+        entry: Mapping[str, Any] = planned.entry if planned else {}
+        draws = [self._draws.get(m.item, {}) for m in rows]
+        views = list(dict.fromkeys(view for found in draws for view in found))
+        nulls = {metric: _draw_table(draws, views, metric) for metric in METRICS}
+        return Series(
+            probe=self.probe,
+            kind=planned.kind if planned else "delta_kl",
+            settings=settings_of(entry),
+            keys=_keys([m.prompt for m in rows]),
+            items=tuple(m.item for m in rows),
+            tags=tuple(m.tags for m in rows),
+            values={"js": np.array([m.js for m in rows]), "kl": np.array([m.kl for m in rows])},
+            spread={metric: _spread(table) for metric, table in nulls.items()},
+            bound=np.array([0.0 if m.exact else m.error_bound for m in rows]),
+            nulls=nulls,
+            planned=frozenset(map(prompt_text, entry.get("prompts") or ())),
+            failed=frozenset(f.prompt for f in self.fold.failed_items if f.probe == self.probe and f.view == "ft"),
+        )
+
+
+def series_of_result(result: ProbeResult) -> Series | None:
+    """What a result file kept of a probe's prompts: values without null draws; ``None`` when it kept none."""
+    evidence = result.evidence
+    prompts, values = evidence.get("prompts"), evidence.get("per_prompt")
+    metric = evidence.get("divergence_kind")
+    if metric not in METRICS or not isinstance(prompts, list) or not isinstance(values, list):
+        return None
+    if len(prompts) != len(values) or not all(isinstance(v, int | float) for v in values):
+        return None
+    tags = evidence.get("tags")
+    n = len(values)
+    known = tags if isinstance(tags, list) and len(tags) == n else [()] * n
+    return Series(
+        probe=result.name,
+        kind=result.kind,
+        settings=settings_of(evidence),
+        keys=_keys([str(p) for p in prompts]),
+        items=tuple(range(n)),
+        tags=tuple(tuple(map(str, t)) for t in known),
+        values={metric: np.array(values, dtype=np.float64)},
+        spread={metric: np.zeros(n)},
+        bound=np.full(n, float(evidence.get("max_error_bound") or 0.0)),
+        nulls={metric: np.empty((n, 0))},
+        planned=frozenset(map(str, prompts)),
+    )
+
+
+def settings_of(entry: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The settings of a suite entry that change what a value is, with their defaults."""
+    found = {name: entry.get(name, _DEFAULTS[name]) for name in MEASURED_BY}
+    if found["positions"] != "continuation":
+        found.pop("continuation_tokens")
+    return tuple(found.items())
+
+
+def prompt_text(prompt: Any) -> str:
+    """Text of a prompt as a suite entry writes it: a string, or a mapping with ``text``."""
+    return str(prompt.get("text", "")) if isinstance(prompt, Mapping) else str(prompt)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The items of several runs under each other."""
+
+    keys: tuple[ItemKey, ...]
+    tags: tuple[tuple[str, ...], ...]
+    rows: Index
+    """``(n, k)`` row of each item in each run's series, -1 where the run has no such item."""
+
+    def column(self, run: int, values: Array) -> Array:
+        """``(n,)`` values of a run's series by item, NaN where it has none."""
+        if not values.size:
+            return np.full(len(self.keys), np.nan)
+        rows = self.rows[:, run]
+        return np.where(rows >= 0, values[rows], np.nan)
+
+
+def align(series: Sequence[Series | None]) -> Alignment:
+    """Pair the items of runs by content; items of the first run first, then those only later runs have.
+
+    A prompt that two runs measured with other settings is two items: their values are not of one quantity.
+    """
+    places: dict[tuple[Any, ...], dict[ItemKey, int]] = {}
+    keys: list[ItemKey] = []
+    tags: list[tuple[str, ...]] = []
+    columns: list[list[int]] = []
+    for s in series:
+        at: list[int] = []
+        if s is not None:
+            place = places.setdefault(s.same_quantity, {})
+            for key, own in zip(s.keys, s.tags, strict=True):
+                found = place.setdefault(key, len(keys))
+                if found == len(keys):
+                    keys.append(key)
+                    tags.append(own)
+                at.append(found)
+        columns.append(at)
+    rows = np.full((len(keys), len(series)), -1, dtype=np.intp)
+    for run, at in enumerate(columns):
+        rows[at, run] = np.arange(len(at))
+    return Alignment(tuple(keys), tuple(tags), rows)
+
+
+def _keys(prompts: Sequence[str]) -> tuple[ItemKey, ...]:
+    seen: dict[str, int] = {}
+    keys = []
+    for text in prompts:
+        keys.append((text, seen.get(text, 0)))
+        seen[text] = seen.get(text, 0) + 1
+    return tuple(keys)
+
+
+def _draw_table(draws: Sequence[Mapping[str, Measurement]], views: Sequence[str], metric: Divergence) -> Array:
+    nan = float("nan")
+    rows = [[getattr(found[v], metric) if v in found else nan for v in views] for found in draws]
+    return np.array(rows, dtype=np.float64).reshape(len(draws), len(views))
+
+
+def _spread(table: Array) -> Array:
+    """Spread of the draws of each row; rows with missing draws one by one."""
+    whole = ~np.isnan(table).any(axis=1)
+    out = np.zeros(len(table))
+    out[whole] = null_spread(table[whole])
+    for i in np.flatnonzero(~whole):
+        out[i] = null_spread(table[i : i + 1, ~np.isnan(table[i])])[0]
+    return out
+
+
+def _trained_rank(fold: Fold) -> str:
+    """End of the view names of the nulls that count: those of the trained rank, else of the first multiplier."""
+    entry = next((p.entry for p in fold.planned if p.kind == "null_adapter"), {})
+    ranks = entry.get("rank_multipliers") or [1.0]
+    return "" if 1.0 in ranks else repr(float(ranks[0]))
