@@ -72,19 +72,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """System Chromium; a missing one skips, or fails where the environment asks for it."""
+def play() -> Iterator[Any]:
+    """Playwright; a missing Chromium skips, or fails where the environment asks for it."""
     if CHROMIUM is None:
         _no_browser("no Chromium on PATH (set SWAY_CHROMIUM)")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         _no_browser("playwright is not installed")
+    with sync_playwright() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def browser(play: Any) -> Iterator[Any]:
+    """System Chromium that finds nothing but this machine."""
     rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rules])
-        yield browser
-        browser.close()
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rules])
+    yield browser
+    browser.close()
 
 
 @dataclass
