@@ -51,8 +51,7 @@ KEYS: tuple[tuple[str, str, str], ...] = (
 class Browser(JSComponent):
     """Bridge to the page. ``say`` is called with every message of the browser: ``{"type": ...}``."""
 
-    address = param.String(default="", doc="Query of the address bar, without the question mark.")
-    push = param.Boolean(default=False, doc="The next address is a step one can go back from.")
+    address = param.Dict(default={}, doc="query: that of the address bar, without ?; push: one can go back from here.")
     theme = param.String(default="", doc="Theme the reader has chosen here; empty: the system's.")
     copied = param.String(default="", doc="Text to put on the clipboard.")
     letters = param.Boolean(default=True, doc="Single letters are keys.")

@@ -99,7 +99,8 @@ class Session:
             return
         app = self.app
         step = (app.nav.page, app.nav.run)
-        app.browser.param.update(push=bool(self._step) and step != self._step, address=to_query(app.nav, app.choice))
+        push = bool(self._step) and step != self._step
+        app.browser.address = {"query": to_query(app.nav, app.choice), "push": push}
         self._step = step
 
     def _attached(self) -> None:

@@ -15,9 +15,9 @@ export function render({ model }) {
   model.on("theme", () => { store("sway-theme", model.theme); tell() })
 
   const go = () => {
-    const wanted = "?" + model.address
-    if (!model.address || wanted === location.search) return
-    history[model.push ? "pushState" : "replaceState"](null, "", location.pathname + wanted)
+    const { query, push } = model.address
+    if (!query || "?" + query === location.search) return
+    history[push ? "pushState" : "replaceState"](null, "", location.pathname + "?" + query)
   }
   model.on("address", go)
   const back = () => send({ type: "address", query: location.search })
