@@ -37,6 +37,12 @@ class Tokens:
     bad: str
     heat: str
     """How much a token differs: one hue, from none to full."""
+    forward: str
+    """A pass for next-token distributions."""
+    score: str
+    """A pass for log-probabilities of a text."""
+    generate: str
+    """A pass that writes text."""
 
 
 LIGHT: Final = Tokens(
@@ -54,6 +60,9 @@ LIGHT: Final = Tokens(
     warn="#8A5A00",
     bad="#A6273B",
     heat="#6A3D9A",
+    forward="#00796B",
+    score="#6A3D9A",
+    generate="#B0376F",
 )
 DARK: Final = Tokens(
     base="#56B4E9",
@@ -70,6 +79,9 @@ DARK: Final = Tokens(
     warn="#E0B35A",
     bad="#F08A9A",
     heat="#B48CE6",
+    forward="#4DB6A4",
+    score="#B48CE6",
+    generate="#E884B4",
 )
 
 GLYPH: Final = {"changed": "▲", "no detectable change": "○", "inconclusive": "◇", "broken": "✕", "measuring": "…"}
