@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal
 
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import percentiles
 from sway_dash.dash.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
-from sway_dash.dash.theme import canvas_text, number, token_text, visible
+from sway_dash.dash.theme import DASH, canvas_text, number, token_text, visible
 
 Columns = dict[str, list[Any]]
 Sort = Literal["suite", "value"]
 
 MARKERS = {"above": "triangle", "inside": "circle", "no null": "diamond"}
-MARKS = {"above": "▲", "inside": "○", "no null": "◇"}
-WORDS = {"above": "above all random adapters", "inside": "inside their range", "no null": "no random adapters yet"}
+MARKS = {"above": "▲", "inside": "○", "no null": "◇", "failed": "✕", "pending": "…"}
+WORDS = {
+    "above": "above all random adapters",
+    "inside": "inside their range",
+    "no null": "no random adapters yet",
+    "failed": "could not be measured",
+    "pending": "not measured yet",
+}
 
 MAX_LABELLED = 60
 """More rows than this have no room for their names; the table carries them."""
@@ -29,23 +35,35 @@ def ordered(rows: Sequence[Measurement], metric: Metric, sort: Sort, tags: Seque
     return sorted(chosen, key=lambda m: m.item)
 
 
-def dots(series: ProbeSeries, rows: Sequence[Measurement], metric: Metric, places: Sequence[int]) -> Columns:
-    """One row a prompt for the dot plot; ``places`` are the rows' heights from the top, counted from 0."""
+def dots(
+    series: ProbeSeries,
+    rows: Sequence[Measurement],
+    metric: Metric,
+    places: Sequence[int],
+    *,
+    to: Callable[[float], float] = float,
+    faint: Container[int] = (),
+) -> Columns:
+    """One row a prompt for the dot plot; ``places`` are the rows' heights from the top, counted from 0.
+
+    ``to`` turns a value into a position; prompts in ``faint`` stand back.
+    """
     out: Columns = {name: [] for name in DOT_COLUMNS}
     for m, place in zip(rows, places, strict=True):
         null = series.null_range(m.item, metric)
         status = series.status(m, metric)
         value = value_of(m, metric)
         out["item"].append(m.item)
-        out["x"].append(value)
+        out["x"].append(to(value))
         out["y"].append(-float(place))
         out["status"].append(status)
         out["marker"].append(MARKERS[status])
-        out["prompt"].append(visible(m.prompt))
+        out["alpha"].append(FAINT if m.item in faint else 1.0)
+        out["prompt"].append(shortened(m.prompt, HOVER_CHARS))
         out["value_text"].append(number(value, "nats"))
         out["null_text"].append(f"{number(null.lo)} to {number(null.hi)}, n = {null.n}" if null else "none yet")
         out["top_text"].append(top_change(m))
-        out["tags"].append(", ".join(visible(t) for t in m.tags))
+        out["tags"].append(shortened(", ".join(visible(t) for t in m.tags), HOVER_CHARS))
     return out
 
 
@@ -55,6 +73,7 @@ DOT_COLUMNS = (
     "y",
     "status",
     "marker",
+    "alpha",
     "prompt",
     "value_text",
     "null_text",
@@ -62,27 +81,80 @@ DOT_COLUMNS = (
     "tags",
 )
 
+FAINT = 0.22
+HOVER_CHARS = 300
 
-def null_bars(series: ProbeSeries, metric: Metric, places: Sequence[tuple[int, int]]) -> Columns:
+
+def failed_dots(rows: Sequence[tuple[int, str, str]], places: Sequence[int]) -> Columns:
+    """Prompts that could not be measured, as crosses at zero: item, prompt and what went wrong."""
+    n = len(rows)
+    return {
+        "item": [item for item, _, _ in rows],
+        "x": [0.0] * n,
+        "y": [-float(place) for place in places],
+        "status": ["failed"] * n,
+        "marker": ["x"] * n,
+        "alpha": [1.0] * n,
+        "prompt": [shortened(prompt, HOVER_CHARS) for _, prompt, _ in rows],
+        "value_text": [f"not measured: {shortened(error, HOVER_CHARS)}" for _, _, error in rows],
+        "null_text": [DASH] * n,
+        "top_text": [DASH] * n,
+        "tags": [""] * n,
+    }
+
+
+def null_bars(
+    series: ProbeSeries, metric: Metric, places: Sequence[tuple[int, int]], *, to: Callable[[float], float] = float
+) -> Columns:
     """Range of the random adapters on every prompt that has draws, for (prompt index, height from the top)."""
     found = [(place, series.null_range(item, metric)) for item, place in places]
     known = [(place, null) for place, null in found if null is not None]
     return {
         "y": [-float(place) for place, _ in known],
-        "lo": [null.lo for _, null in known],
-        "hi": [null.hi for _, null in known],
+        "lo": [to(null.lo) for _, null in known],
+        "hi": [to(null.hi) for _, null in known],
     }
 
 
-def labels(rows: Sequence[Measurement], places: Sequence[int], limit: int) -> dict[float, str]:
-    """Axis labels by height; none when there are too many to read."""
-    if len(rows) > MAX_LABELLED:
-        return {}
-    return {-float(place): canvas_text(m.prompt, limit) for m, place in zip(rows, places, strict=True)}
+def labels(prompts: Sequence[str], limit: int) -> dict[float, str]:
+    """Axis labels by height, from the top."""
+    return {-float(place): canvas_text(prompt, limit) for place, prompt in enumerate(prompts)}
+
+
+def ecdf(values: Sequence[float], *, to: Callable[[float], float] = float, limit: int = 400) -> Columns:
+    """Share of values up to each, at no more than ``limit`` of them, evenly over the ranks."""
+    ranked = sorted(values)
+    n = len(ranked)
+    at = sorted({round(k * (n - 1) / max(min(n, limit) - 1, 1)) for k in range(min(n, limit))})
+    return {
+        "x": [to(ranked[i]) for i in at],
+        "share": [(i + 1) / n for i in at],
+        "text": [f"{100 * (i + 1) / n:.3g} % of {n:,} up to {number(ranked[i], 'nats')}" for i in at],
+    }
+
+
+def rug(positions: Sequence[float], end: float, *, faint: Sequence[bool], y: float, limit: int = 400) -> Columns:
+    """One tick for every place on the axis where there is a value; dark if one of its values does not stand back."""
+    found: dict[int, bool] = {}
+    for x, back in zip(positions, faint, strict=True):
+        cell = min(int(limit * x / end), limit - 1) if end > 0 else 0
+        found[cell] = found.get(cell, True) and back
+    return {
+        "x": [(cell + 0.5) * end / limit for cell in found],
+        "y": [y] * len(found),
+        "alpha": [FAINT if back else 0.75 for back in found.values()],
+    }
+
+
+def shortened(text: str, limit: int) -> str:
+    """Untrusted text on one line, cut after ``limit`` characters."""
+    # Cut first: a prompt may be very long. Every character is shown as at least one.
+    shown = visible(text[: limit + 1])
+    return f"{shown[:limit]}…" if len(shown) > limit else shown
 
 
 def top_change(m: Measurement) -> str:
-    """Most likely next token, base → tuned."""
+    """Likeliest next token, base → tuned."""
     if not (m.base_top and m.tuned_top):
         return "not recorded"
     base, tuned = token_text(m.base_top[0][0]), token_text(m.tuned_top[0][0])

@@ -5,8 +5,9 @@ Pure functions of their arguments; no Panel, no state. One file a figure, with w
 
 from sway_dash.dash.plots.base import Plot
 from sway_dash.dash.plots.cache import hit_rate
+from sway_dash.dash.plots.ecdf import prompt_ecdf
 from sway_dash.dash.plots.mean import running_mean
-from sway_dash.dash.plots.prompts import prompt_dots, set_rows
+from sway_dash.dash.plots.prompts import prompt_dots, set_mean, set_rows
 from sway_dash.dash.plots.strength import ablation
 from sway_dash.dash.plots.strip import null_strip
 from sway_dash.dash.plots.tokens import next_tokens, set_tokens
@@ -18,7 +19,9 @@ __all__ = [
     "next_tokens",
     "null_strip",
     "prompt_dots",
+    "prompt_ecdf",
     "running_mean",
+    "set_mean",
     "set_rows",
     "set_tokens",
 ]

@@ -57,7 +57,7 @@ class Plot:
             wanted = 1.04 * bound
         if wanted > 0 and (shown is None or wanted > shown):
             self._end[axis] = wanted
-            span.update(start=-0.02 * wanted, end=wanted)
+            span.update(start=-0.02 * wanted, end=wanted, reset_start=-0.02 * wanted, reset_end=wanted)
 
 
 def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> Any:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from bokeh.models import CategoricalColorMapper, FixedTicker, HoverTool, Span, TapTool
+from typing import Any
+
+from bokeh.models import BoxAnnotation, BoxSelectTool, CategoricalColorMapper, FixedTicker, HoverTool, Span
 
 from sway_dash.core.divergence import LN2
 from sway_dash.dash.columns import DOT_COLUMNS
 from sway_dash.dash.plots.base import Plot, frame, painted, source_of
 from sway_dash.dash.theme import ROW_PX, Tokens
+
+LABELLED_PX = 560
+"""Rows with names get closer so that they keep to this height, but stay readable."""
+
+CLOSEST_PX = 13
+DENSE_PX = 420
+"""Height of the rows that have no names."""
 
 
 def prompt_dots() -> Plot:
@@ -15,59 +24,81 @@ def prompt_dots() -> Plot:
     fig = frame("Divergence of every prompt", height=300, x="divergence, nats")
     plot = Plot(fig, {"rows": source_of(*DOT_COLUMNS), "nulls": source_of("y", "lo", "hi")})
     source = plot.sources["rows"]
+    add_mean(plot)
     null = fig.segment(
         "lo", "y", "hi", "y", source=plot.sources["nulls"], line_width=9, line_cap="round", line_alpha=0.45
     )
-    mapper = CategoricalColorMapper(factors=["above", "inside", "no null"], palette=["#000000"] * 3)
-    dot = fig.scatter(
-        "x",
-        "y",
-        source=source,
-        marker="marker",
-        size=10,
-        line_width=1.5,
-        fill_color={"field": "status"},
-        fill_alpha=1.0,
-    )
-    dot.glyph.fill_color = dot.glyph.line_color = {"field": "status", "transform": mapper}
+    mapper = CategoricalColorMapper(factors=["above", "inside", "no null", "failed"], palette=["#000000"] * 4)
+    colour = {"field": "status", "transform": mapper}
+    dot = fig.scatter("x", "y", source=source, marker="marker", size=10, line_width=1.5, fill_alpha="alpha")
+    dot.glyph.update(fill_color=colour, line_color=colour, line_alpha="alpha")
     dot.nonselection_glyph = dot.glyph.clone()
-    dot.selection_glyph = dot.glyph.clone(size=15, line_width=2.5)
+    dot.selection_glyph = dot.glyph.clone(size=15, line_width=2.5, line_alpha=1.0)
     for glyph in (dot.nonselection_glyph, dot.selection_glyph):
-        glyph.fill_color = {"field": "status", "transform": mapper}
-        glyph.line_color = {"field": "status", "transform": mapper}
-    bound = Span(location=LN2, dimension="height", line_dash="dotted", line_width=1)
-    fig.add_layout(bound)
+        glyph.update(fill_color=colour, line_color=colour)
     painted(plot, null.glyph, line_color="null")
     painted(plot, dot.selection_glyph, line_color="ink")
-    painted(plot, bound, line_color="threshold")
 
     def palette(t: Tokens) -> None:
-        mapper.palette = [t.tuned, t.null, t.base]
+        mapper.palette = [t.tuned, t.null, t.base, t.bad]
 
     plot.paints.append(palette)
-    hover = HoverTool(
-        renderers=[dot],
-        tooltips=[
-            ("prompt", "@prompt"),
-            ("divergence", "@value_text"),
-            ("random adapters", "@null_text"),
-            ("likeliest token", "@top_text"),
-            ("tags", "@tags"),
-        ],
-    )
-    fig.add_tools(hover, TapTool(renderers=[dot]))
-    plot.parts.update(bound=bound, dot=dot)
+    fig.add_tools(HoverTool(renderers=[dot], tooltips=TOOLTIPS), brush("both"))
+    plot.parts.update(dot=dot, null=null)
     fig.ygrid.grid_line_color = None
     return plot
 
 
+TOOLTIPS = [
+    ("prompt", "@prompt"),
+    ("divergence", "@value_text"),
+    ("random adapters", "@null_text"),
+    ("likeliest token", "@top_text"),
+    ("tags", "@tags"),
+]
+
+
+def brush(dimensions: str) -> BoxSelectTool:
+    """Drag to choose prompts; what lies in the box is worked out where all prompts are known."""
+    return BoxSelectTool(dimensions=dimensions, renderers=[], persistent=False, description="Choose prompts")
+
+
+def add_mean(plot: Plot) -> None:
+    """Mean with its interval, the median and the bound of JS, as parts ``mean``, ``band``, ``median``, ``bound``."""
+    fig = plot.figure
+    band = BoxAnnotation(left=0, right=0, fill_alpha=0.14, line_alpha=0, visible=False, level="underlay")
+    mean = Span(location=0, dimension="height", line_width=1.5, visible=False)
+    median = Span(location=0, dimension="height", line_width=1, line_dash="dashed", visible=False)
+    bound = Span(location=LN2, dimension="height", line_dash="dotted", line_width=1, visible=False)
+    for part in (band, mean, median, bound):
+        fig.add_layout(part)
+    painted(plot, band, fill_color="tuned")
+    painted(plot, mean, line_color="tuned")
+    painted(plot, median, line_color="muted")
+    painted(plot, bound, line_color="threshold")
+    plot.parts.update(band=band, mean=mean, median=median, bound=bound)
+
+
+def set_mean(plot: Plot, mean: float | None, ci: tuple[float, float] | None, median: float | None) -> None:
+    """Move the lines of the mean and the median, given as positions; ``None`` hides them."""
+    parts: dict[str, Any] = plot.parts
+    for name, at in (("mean", mean), ("median", median)):
+        parts[name].update(location=at or 0.0, visible=at is not None)
+    parts["band"].update(left=ci[0] if ci else 0.0, right=ci[1] if ci else 0.0, visible=ci is not None)
+
+
 def set_rows(plot: Plot, labels: dict[float, str], n: int) -> None:
-    """Give the dot plot room for ``n`` rows with these names."""
+    """Give the dot plot room for ``n`` rows with these names; without names the rows share a fixed height."""
     axis = plot.figure.yaxis[0]
     ticks = sorted(labels)
     axis.ticker = FixedTicker(ticks=ticks)
     axis.major_label_overrides = labels
     axis.visible = bool(labels)
-    height = max(200, ROW_PX * min(n, 60) + 76)
-    plot.figure.height = height
+    row = max(CLOSEST_PX, min(ROW_PX, LABELLED_PX // max(n, 1)))
+    dense = n > 0 and not labels
+    plot.figure.height = DENSE_PX if dense else max(200, row * n + 76)
+    axis.major_label_text_font_size = "11px" if row >= 16 else "9.5px"
+    thick = 9 if row >= 16 and not dense else max(1, min(6, DENSE_PX // max(n, 1)))
+    plot.parts["null"].glyph.line_width = thick
+    plot.parts["dot"].glyph.size = plot.parts["dot"].nonselection_glyph.size = 10 if thick >= 6 else 6
     plot.figure.y_range.update(start=-(max(n, 1) - 0.3), end=0.7)

@@ -1,0 +1,158 @@
+"""One row that says which prompts are shown: search, status, least divergence, tags; and what is in force."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from sway_dash.dash.chips import Chips, State
+from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.pages.controls import bind_select
+from sway_dash.dash.prompt_list import PromptList
+from sway_dash.dash.state import Selection
+from sway_dash.dash.theme import count, number
+
+PAUSE_S = 0.2
+"""A search waits until typing has paused for so long."""
+
+
+class FilterBar(pn.viewable.Viewer):
+    """Reads and writes the filter of ``choice``. What a control counts ignores its own choice."""
+
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+    shown: PromptList = param.ClassSelector(class_=PromptList)  # type: ignore[assignment]
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._search = pmui.TextInput(
+            label="Search prompts, tags, tokens", width=270, value=self.choice.query, **CONTROL
+        )
+        self._regex = pmui.Checkbox(label="regex", value=self.choice.regex, margin=(4, 8, 4, 0), size="small")
+        self._status = pmui.Select(label="Against random adapters", options={"all": ""}, width=190, **CONTROL)
+        self._least = pmui.FloatInput(label="At least, nats", start=0.0, step=0.01, width=125, **CONTROL)
+        self._tags = Chips(self._tag, label="Tags", visible=False)
+        self._active = Chips(self._drop, label="Filters in force", visible=False)
+        self._count = html(css_classes=["sway-hook-count"])
+        self._said = html()
+        self._search.param.watch(self._typed, "value_input")
+        self._search.param.watch(lambda e: self._find(e.new), "value")
+        self.choice.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")
+        bind_select(self._regex, self.choice, "regex")
+        bind_select(self._status, self.choice, "status")
+        self._least.param.watch(lambda e: self.choice.param.update(least=max(e.new or 0.0, 0.0)), "value")
+        self.choice.param.watch(lambda e: self._least.param.update(value=e.new), "least")
+        line: dict[str, Any] = {"margin": 0, "sizing_mode": "stretch_width", "align_items": "center"}
+        controls = pn.FlexBox(
+            self._search,
+            self._regex,
+            self._status,
+            self._least,
+            self._tags,
+            **line,
+        )
+        below = pn.FlexBox(
+            self._count, self._active, margin=0, sizing_mode="stretch_width", align_items="center", gap="10px"
+        )
+        self._root = column(controls, below, self._said, gap=4, css_classes=["sway-hook-filters"])
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    def focus(self) -> None:
+        """Put the cursor into the search box."""
+        self._search.focus()
+
+    @property
+    def wrong(self) -> str:
+        """What is wrong with the regular expression, in words; empty when nothing is."""
+        try:
+            self.choice.pattern()
+        except re.error as error:
+            where = f" at character {error.pos + 1}" if error.pos is not None else ""
+            return f"not a regular expression: {error.msg}{where}"
+        return ""
+
+    # -- reading state --------------------------------------------------------------------------
+
+    @param.depends("shown.version", watch=True)
+    def _refresh(self) -> None:
+        wrong = self.wrong
+        if (self._search.error_state, self._search.helper_text) != (bool(wrong), wrong):
+            self._search.param.update(error_state=bool(wrong), helper_text=wrong)
+        self._statuses()
+        self._tags.offer(self._tag_chips())
+        self._active.offer(self._in_force())
+        shown = sum(r.m is not None for r in self.shown.rows)
+        whole = sum(r.m is not None for r in self.shown.all_rows())
+        text = f"{shown:,} of {count(whole, 'prompt')} shown"
+        if self.shown.total > whole:
+            text += f", {self.shown.total - whole:,} not measured" + (" yet" if self.shown.run.live else "")
+        set_html(self._count, f'<span class="sway-caption sway-num" role="status">{text}</span>')
+
+    def _statuses(self) -> None:
+        places = [self.shown.standing(r).place for r in self.shown.without("status")]
+        above, inside = places.count("above"), places.count("inside")
+        options = {
+            f"all ({len(places):,})": "",
+            f"▲ above ({above:,})": "above",
+            f"○ inside ({inside:,})": "inside",
+        }
+        if self._status.options != options:
+            self._status.param.update(options=options, value=self.choice.status)
+
+    def _tag_chips(self) -> Iterator[tuple[str, str, str, State]]:
+        counts: dict[str, int] = dict.fromkeys(self.shown.run.tags, 0)
+        for row in self.shown.without("tags"):
+            for tag in dict.fromkeys(row.tags):
+                counts[tag] = counts.get(tag, 0) + 1
+        for tag, n in counts.items():
+            yield tag, tag, f"{n:,}", "on" if tag in self.choice.tags else "off"
+
+    def _in_force(self) -> Iterator[tuple[str, str, str, State]]:
+        choice = self.choice
+        if choice.query:
+            yield "query", f"{'regex' if choice.regex else 'text'}: {choice.query}", "", "remove"
+        if choice.status:
+            yield "status", f"{choice.status} random adapters", "", "remove"
+        if choice.least:
+            yield "least", f"at least {number(choice.least, 'nats')}", "", "remove"
+        for tag in choice.tags:
+            yield f"tag {tag}", f"tag: {tag}", "", "remove"
+        if choice.picked:
+            yield "picked", f"{len(choice.picked):,} brushed", "", "remove"
+        if choice.filtered:
+            yield "all", "clear all", "", "remove"
+
+    # -- writing state --------------------------------------------------------------------------
+
+    async def _typed(self, event: Any) -> None:
+        """Search when typing pauses: every look takes a while with many prompts."""
+        await asyncio.sleep(PAUSE_S)
+        if self._search.value_input == event.new:
+            self._find(event.new)
+
+    def _find(self, text: str) -> None:
+        if self.choice.query != text:
+            self.choice.query = text
+
+    def _tag(self, tag: str) -> None:
+        tags = [t for t in self.choice.tags if t != tag]
+        self.choice.tags = tags if tag in self.choice.tags else [*tags, tag]
+
+    def _drop(self, key: str) -> None:
+        if key == "all":
+            self.choice.clear()
+        elif key.startswith("tag "):
+            self.choice.tags = [t for t in self.choice.tags if t != key.removeprefix("tag ")]
+        else:
+            self.choice.param.update(**{key: self.choice.param[key].default})
+
+
+CONTROL: dict[str, Any] = {"size": "small", "margin": (4, 8, 4, 0)}

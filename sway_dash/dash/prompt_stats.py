@@ -1,0 +1,55 @@
+"""Numbers over the prompts that are shown: mean with interval, median, and the same for every tag. Plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from sway_dash.core.events import Measurement
+from sway_dash.core.stats import interval, mean
+from sway_dash.dash.derive import SMALL, Metric, bounds_of, value_of
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Mean of some prompts with its 95 % interval (or the reason there is none), and their median; nats."""
+
+    n: int
+    mean: float
+    median: float
+    ci: tuple[float, float] | None
+    method: str
+
+
+def summary(rows: Sequence[Measurement], metric: Metric, seed: int) -> Summary | None:
+    """Numbers over measurements in suite order; ``None`` without any.
+
+    Up to a few hundred prompts the interval is the one of the final result. Beyond, Student's t: it differs from the
+    bootstrap by a few hundredths of its width, and a bootstrap would keep the screen waiting.
+    """
+    values = [value_of(m, metric) for m in rows]
+    if not values:
+        return None
+    if len(values) <= SMALL:
+        ci, method = interval(values, seed=seed, bounds=bounds_of(metric))
+    else:
+        ci, method = _student(values, bounds_of(metric)), f"95% Student's t over {len(values)} items"
+    return Summary(len(values), mean(values), float(np.median(values)), ci, method)
+
+
+def by_tag(rows: Sequence[Measurement], metric: Metric, seed: int) -> dict[str, Summary]:
+    """The same for the prompts of every tag, tags in the order they first appear."""
+    found: dict[str, list[Measurement]] = {}
+    for m in rows:
+        for tag in dict.fromkeys(m.tags):
+            found.setdefault(tag, []).append(m)
+    return {tag: s for tag, own in found.items() if (s := summary(own, metric, seed))}
+
+
+def _student(values: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:
+    x = np.asarray(values)
+    reach = float(stdtrit(len(x) - 1, 0.975)) * float(x.std(ddof=1)) / len(x) ** 0.5
+    return max(mean(values) - reach, bounds[0]), min(mean(values) + reach, bounds[1])
