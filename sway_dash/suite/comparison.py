@@ -281,9 +281,7 @@ def _contrast(
     theirs = lined.column(baseline, values_of(base, metric))
     deltas = np.where(let, mine - theirs, np.nan)
     floor = floors(lined, base, own, baseline, run, metric)
-    first = np.fromiter((key[1] == 0 for key in lined.keys), dtype=np.bool_, count=len(lined.keys))
-    known = ~np.isnan(deltas)
-    counted = known & first
+    counted = ~np.isnan(deltas) & lined.first
     with np.errstate(invalid="ignore"):
         direction = np.where(deltas > floor, 1, np.where(deltas < -floor, -1, 0)).astype(np.int8)
     bounds = (-LN2, LN2) if metric == "js" else None

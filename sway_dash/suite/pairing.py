@@ -71,6 +71,15 @@ class Series:
         return (self.probe, self.kind, self.settings)
 
 
+@dataclass
+class _Draws:
+    """One random adapter's divergences, in the order they were measured."""
+
+    items: list[int] = field(default_factory=list)
+    js: list[float] = field(default_factory=list)
+    kl: list[float] = field(default_factory=list)
+
+
 class SeriesReader:
     """Builds the :class:`Series` of a probe from a fold that grows; looks at every measurement once."""
 
@@ -82,7 +91,7 @@ class SeriesReader:
     def _clear(self) -> None:
         self._cursor = 0
         self._rows: dict[int, Measurement] = {}
-        self._draws: dict[int, dict[str, Measurement]] = {}
+        self._draws: dict[str, _Draws | None] = {}
         self._series: Series | None = None
 
     def read(self) -> Series:
@@ -92,30 +101,39 @@ class SeriesReader:
             self._source = source
             self._clear()
         if self._series is None or self._cursor != len(source):
-            rank = _trained_rank(self.fold)
             for m in source[self._cursor :]:
                 if m.role == "probe":
                     self._rows[m.item] = m
-                elif m.role == "null" and m.view.partition("_rank")[2] == rank:
-                    # Draws at another rank answer another question.
-                    self._draws.setdefault(m.item, {})[m.view] = m
+                elif m.role == "null":
+                    self._draw(m)
             self._cursor = len(source)
             self._series = self._build()
         return self._series
+
+    def _draw(self, m: Measurement) -> None:
+        if m.view not in self._draws:
+            # Draws at another rank answer another question.
+            wanted = m.view.partition("_rank")[2] == _trained_rank(self.fold)
+            self._draws[m.view] = _Draws() if wanted else None
+        own = self._draws[m.view]
+        if own is not None:
+            own.items.append(m.item)
+            own.js.append(m.js)
+            own.kl.append(m.kl)
 
     def _build(self) -> Series:
         rows = [self._rows[i] for i in sorted(self._rows)]
         planned = next((p for p in self.fold.planned if p.name == self.probe), None)
         entry: Mapping[str, Any] = planned.entry if planned else {}
-        draws = [self._draws.get(m.item, {}) for m in rows]
-        views = list(dict.fromkeys(view for found in draws for view in found))
-        nulls = {metric: _draw_table(draws, views, metric) for metric in METRICS}
+        items = tuple(m.item for m in rows)
+        draws = [own for own in self._draws.values() if own is not None]
+        nulls = {metric: _draw_table(draws, items, metric) for metric in METRICS}
         return Series(
             probe=self.probe,
             kind=planned.kind if planned else "delta_kl",
             settings=settings_of(entry),
             keys=_keys([m.prompt for m in rows]),
-            items=tuple(m.item for m in rows),
+            items=items,
             tags=tuple(m.tags for m in rows),
             values={"js": np.array([m.js for m in rows]), "kl": np.array([m.kl for m in rows])},
             spread={metric: _spread(table) for metric, table in nulls.items()},
@@ -175,6 +193,11 @@ class Alignment:
     rows: Index
     """``(n, k)`` row of each item in each run's series, -1 where the run has no such item."""
 
+    @cached_property
+    def first(self) -> npt.NDArray[np.bool_]:
+        """``(n,)`` items that are not a repetition of a prompt."""
+        return np.fromiter((key[1] == 0 for key in self.keys), dtype=np.bool_, count=len(self.keys))
+
     def column(self, run: int, values: Array) -> Array:
         """``(n,)`` values of a run's series by item, NaN where it has none."""
         if not values.size:
@@ -218,10 +241,18 @@ def _keys(prompts: Sequence[str]) -> tuple[ItemKey, ...]:
     return tuple(keys)
 
 
-def _draw_table(draws: Sequence[Mapping[str, Measurement]], views: Sequence[str], metric: Divergence) -> Array:
-    nan = float("nan")
-    rows = [[getattr(found[v], metric) if v in found else nan for v in views] for found in draws]
-    return np.array(rows, dtype=np.float64).reshape(len(draws), len(views))
+def _draw_table(draws: Sequence[_Draws], items: Sequence[int], metric: Divergence) -> Array:
+    """``(n, m)`` draws of these items, a column a null view."""
+    table = np.full((len(items), len(draws)), np.nan)
+    known = np.array(items, dtype=np.int64)  # in rising order
+    for column, own in enumerate(draws):
+        drawn = np.array(own.items, dtype=np.int64)
+        at = np.searchsorted(known, drawn)
+        # A prompt that has draws and no value of its own yet has no row.
+        found = at < known.size
+        found[found] = known[at[found]] == drawn[found]
+        table[at[found], column] = np.array(getattr(own, metric))[found]
+    return table
 
 
 def _spread(table: Array) -> Array:
