@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,29 +34,21 @@ class Server:
     url: str
     runs: Path
     log: Path
+    pid: int
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``panel serve apps/sway.py`` with run folders of its own."""
-    folder = tmp_path_factory.mktemp("served")
-    runs = folder / "runs"
-    runs.mkdir()
+@contextmanager
+def serving(runs: Path, **env: str) -> Iterator[Server]:
+    """``panel serve apps/sway.py`` with run folders of its own; ready when it answers, gone at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    env = {
-        **os.environ,
-        "SWAY_RUNS_DIR": str(runs),
-        "SWAY_NULL_CACHE_DIR": str(folder / "nulls"),
-        "PYTHONPATH": str(ROOT),
-        "FAKE_DELAY_S": "0.03",
-    }
+    own = {"SWAY_RUNS_DIR": str(runs), "SWAY_NULL_CACHE_DIR": str(runs / ".nulls"), "PYTHONPATH": str(ROOT), **env}
     command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "sway.py"), "--port", str(port)]
     command += ["--address", "127.0.0.1", "--allow-websocket-origin", f"127.0.0.1:{port}"]
-    log = folder / "server.log"
+    log = runs / "server.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **own})
     url = f"http://127.0.0.1:{port}/sway"
     try:
         for _ in range(300):
@@ -65,10 +58,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 break
             except OSError:
                 time.sleep(0.2)
-        yield Server(url, runs, log)
+        yield Server(url, runs, log, process.pid)
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app that most tests share."""
+    with serving(tmp_path_factory.mktemp("runs"), FAKE_DELAY_S="0.03") as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,248 @@
+"""How fast the dashboard is and what it costs. Prints one table; asserts nothing.
+
+    python -m tests.benchmarks.dashboard                  # everything but the long watch
+    python -m tests.benchmarks.dashboard --only live      # one part: first, live, large, sessions, soak
+
+Needs playwright and a Chromium. Times are of this machine with software rendering.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sway_dash.suite.store import RunFolder
+from tests.benchmarks import synthetic
+from tests.benchmarks.scoring import Table
+from tests.ui.conftest import CHROMIUM, ROOT, serving
+
+PARTS = ("first", "live", "large", "sessions", "soak")
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A browser that finds nothing but this machine."""
+    from playwright.sync_api import sync_playwright
+
+    rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rules])
+        yield browser
+        browser.close()
+
+
+def seconds_until(holds: Callable[[], bool], page: Any, limit: float = 60.0) -> float:
+    """Seconds until something holds; the browser's events go on meanwhile."""
+    start = time.perf_counter()
+    while not holds():
+        if time.perf_counter() - start > limit:
+            return float("nan")
+        page.wait_for_timeout(5)
+    return time.perf_counter() - start
+
+
+def first(table: Table, repeats: int = 3) -> None:
+    """From the address to the answer and to the first plot that can be used."""
+    words, plots, torch = [], [], False
+    with chromium() as browser:
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory() as runs, serving(Path(runs)) as server:
+                page = browser.new_page(viewport={"width": 1280, "height": 900})
+                start = time.perf_counter()
+                page.goto(server.url, wait_until="commit")
+                page.locator("#sway-first h1, .sway-hook-verdict p").first.wait_for()
+                words.append(time.perf_counter() - start)
+                page.locator("[role=img] canvas").first.wait_for()
+                plots.append(time.perf_counter() - start)
+                maps = Path(f"/proc/{server.pid}/maps").read_text(encoding="utf-8")
+                torch = torch or "libtorch" in maps
+                page.close()
+    table.add("answer and picture of the example on screen", _spread(words, "{:.2f} s"), "< 2 s")
+    table.add("first interactive plot", _spread(plots, "{:.2f} s"), "< 5 s")
+    table.add("torch in the server process", "yes" if torch else "no", "no")
+
+
+def live(table: Table, *, rate: float = 1000.0, seconds: float = 60.0, prompts: int = 2000) -> None:
+    """A thousand measurements a second: messages, latency of a click, the server's share of a core, nothing lost."""
+    with tempfile.TemporaryDirectory() as runs, serving(Path(runs)) as server, chromium() as browser:
+        folder = RunFolder.create(synthetic.suite_text(prompts), root=Path(runs), name="live")
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        patches: list[float] = []
+
+        def framed(payload: Any) -> None:
+            if isinstance(payload, str) and '"PATCH-DOC"' in payload[:400]:
+                patches.append(time.perf_counter())
+
+        page.on("websocket", lambda ws: ws.on("framereceived", framed))
+        writer = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.synthetic",
+                str(folder.path),
+                str(prompts),
+                str(rate),
+                str(seconds),
+            ],
+            cwd=ROOT,
+        )
+        while folder.fold().started is None:
+            time.sleep(0.05)
+        page.goto(f"{server.url}?run={folder.id}")
+        page.locator(".sway-hook-verdict p").first.wait_for()
+        page.wait_for_timeout(3000)
+        process = psutil.Process(server.pid)
+        begin, cpu = time.perf_counter(), sum(process.cpu_times()[:2])
+        delays = []
+        while writer.poll() is None and time.perf_counter() - begin < 2 * seconds:
+            delays.append(_click(page))
+            page.wait_for_timeout(700)
+        spent, used = time.perf_counter() - begin, sum(process.cpu_times()[:2]) - cpu
+        clicks = len(delays)
+        got = sum(begin <= t <= begin + spent for t in patches)
+        total = int(rate * seconds)
+        waited = seconds_until(lambda: f"{total:,} of {total:,}" in page.locator(".sway-hook-head").inner_text(), page)
+        shown = page.locator(".sway-hook-head p").first.inner_text()
+    table.add(f"{rate:.0f} measurements a second for {seconds:.0f} s: messages to the browser", f"{got / spent:.1f} a second",
+              "<= 5")  # fmt: skip
+    table.add("  of which answers to the clicks of this benchmark", f"{clicks / spent:.1f} clicks a second")
+    table.add("  a click until the page has answered, p95", f"{1000 * _p95(delays):.0f} ms (n = {clicks})", "< 200 ms")
+    table.add("  the server's share of one core", f"{used / spent:.0%}", "< 50 %")
+    lost = "none" if waited == waited else f"shown at the end: {shown}"
+    table.add("  events lost", lost, "none")
+
+
+def _click(page: Any) -> float:
+    """Seconds from a click on a tab's link until the page marks another one: there and back through the server."""
+    link = page.locator("nav[aria-label='Pages of the run'] a:not([aria-current])").first
+    name = link.inner_text()
+    return float(
+        page.evaluate(
+            """(name) => new Promise((resolve) => {
+            const nav = () => { const find = (root) => { for (const el of root.querySelectorAll('*')) {
+                if (el.tagName === 'NAV' && el.ariaLabel === 'Pages of the run') return el;
+                const inside = el.shadowRoot && find(el.shadowRoot); if (inside) return inside } return null };
+              return find(document) };
+            const start = performance.now();
+            [...nav().querySelectorAll('a')].find((a) => a.textContent === name).click();
+            const look = () => nav().querySelector('[aria-current]')?.textContent === name
+              ? resolve((performance.now() - start) / 1000) : requestAnimationFrame(look);
+            look() })""",
+            name,
+        )
+    )
+
+
+def large(table: Table, *, prompts: int = 10_000, calls: int = 100_000) -> None:
+    """Filter, sort, page and zoom with ten thousand prompts and a hundred thousand scoring calls."""
+    from tests.benchmarks.large import actions
+
+    with tempfile.TemporaryDirectory() as runs, serving(Path(runs)) as server, chromium() as browser:
+        folder = synthetic.finished(Path(runs), prompts, calls)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        start = time.perf_counter()
+        page.goto(f"{server.url}?run={folder.id}&page=prompts", timeout=120_000)
+        page.locator(".sway-hook-prompts .tabulator-row").first.wait_for(timeout=120_000)
+        table.add(f"{prompts:,} prompts, {calls:,} scoring calls: opened", f"{time.perf_counter() - start:.1f} s")
+        for name, times in actions(page):
+            table.add(f"  {name}", f"{1000 * max(times):.0f} ms (worst of {len(times)})", "< 300 ms")
+
+
+def sessions(table: Table, n: int = 8) -> None:
+    """Memory of the server with many tabs on one run, and after they have gone."""
+    with tempfile.TemporaryDirectory() as runs, serving(Path(runs)) as server, chromium() as browser:
+        folder = synthetic.finished(Path(runs), 500, 5000)
+        process = psutil.Process(server.pid)
+
+        def open_page() -> Any:
+            page = browser.new_page()
+            page.goto(f"{server.url}?run={folder.id}")
+            page.locator(".sway-hook-verdict p").first.wait_for()
+            page.wait_for_timeout(1500)
+            return page
+
+        open_page().close()
+        time.sleep(35)
+        before = process.memory_info().rss
+        pages = [open_page() for _ in range(n)]
+        during = process.memory_info().rss
+        for page in pages:
+            page.close()
+        time.sleep(40)
+        after = process.memory_info().rss
+        # What a process has once used it seldom gives back; what counts is that the next ones need no more.
+        again = [open_page() for _ in range(n)]
+        second = process.memory_info().rss
+        for page in again:
+            page.close()
+    table.add(f"{n} sessions on one run: memory each", f"{(during - before) / n / 2**20:.1f} MiB", "< 30 MB")
+    table.add("  kept when they have closed, each", f"{(after - before) / n / 2**20:.1f} MiB", "returns")
+    table.add(f"  {n} further sessions need more by, each", f"{(second - during) / n / 2**20:.1f} MiB", "~ 0")
+
+
+def soak(table: Table, *, minutes: float = 10.0, rate: float = 50.0, prompts: int = 500) -> None:
+    """Memory of the browser's page over minutes of live updates."""
+    with tempfile.TemporaryDirectory() as runs, serving(Path(runs)) as server, chromium() as browser:
+        folder = RunFolder.create(synthetic.suite_text(prompts), root=Path(runs), name="soak")
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        client = page.context.new_cdp_session(page)
+        seconds = 60 * minutes + 60
+        writer = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.benchmarks.synthetic",
+                str(folder.path),
+                str(prompts),
+                str(rate),
+                str(seconds),
+            ],
+            cwd=ROOT,
+        )
+        while folder.fold().started is None:
+            time.sleep(0.05)
+        page.goto(f"{server.url}?run={folder.id}")
+        page.locator(".sway-hook-verdict p").first.wait_for()
+        heap = []
+        for _ in range(int(minutes) + 1):
+            page.wait_for_timeout(60_000 if heap else 20_000)
+            client.send("HeapProfiler.collectGarbage")
+            heap.append(client.send("Runtime.getHeapUsage")["usedSize"] / 2**20)
+        writer.kill()
+        writer.wait()
+    table.add(f"{minutes:.0f} minutes live: heap of the page after 1 minute", f"{heap[1]:.0f} MiB")
+    table.add("  at the end", f"{heap[-1]:.0f} MiB", "flat")
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[max(0, round(0.95 * len(values)) - 1)] if values else float("nan")
+
+
+def _spread(values: list[float], form: str) -> str:
+    low, middle, high = (form.format(v) for v in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low} to {high})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=PARTS, action="append")
+    args = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(ROOT)
+    table = Table()
+    for part in args.only or PARTS[:-1]:
+        {"first": first, "live": live, "large": large, "sessions": sessions, "soak": soak}[part](table)
+
+
+if __name__ == "__main__":
+    main()
