@@ -46,6 +46,10 @@ class ReportFormat(StrEnum):
 JsonOut = Annotated[Path | None, typer.Option("--json", "-j", help="Also write the result as JSON.")]
 MarkdownOut = Annotated[Path | None, typer.Option("--markdown", "-m", help="Also write the report as Markdown.")]
 JunitOut = Annotated[Path | None, typer.Option("--junit", help="Also write the verdicts as JUnit XML.")]
+Details = Annotated[
+    int,
+    typer.Option("--details", min=0, metavar="N", help="Keep the N most moved prompts token by token; 0 keeps none."),
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps, for both models.")]
 
 
@@ -64,6 +68,10 @@ def root(
     """Did the adapter change the model? Differential testing of fine-tuned language models."""
 
 
+DETAILS = 24
+"""``suite.details.LIMIT``, which cannot be imported here."""
+
+
 @app.command()
 @fenced
 def run(
@@ -80,6 +88,7 @@ def run(
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder or id.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What to call the run.")] = "",
+    details: Details = DETAILS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the suite and show its plan.")] = False,
 ) -> None:
     """Measure what a suite file asks for and report it.
@@ -98,6 +107,7 @@ def run(
         resume=resume,
         name=name,
         dry_run=dry_run,
+        details=details,
     )
     raise typer.Exit(code)
 
@@ -113,6 +123,7 @@ def check(
         Path | None, typer.Option("--prompts", help="Prompts, one a line; .jsonl: the field text or prompt.")
     ] = None,
     device: Device = None,
+    details: Details = DETAILS,
     json: JsonOut = None,
     markdown: MarkdownOut = None,
     junit: JunitOut = None,
@@ -122,7 +133,8 @@ def check(
     from sway_dash.cli.outputs import Outputs
 
     outputs = Outputs(json=json, markdown=markdown, junit=junit)
-    raise typer.Exit(check_adapter(adapter, base=base, prompts=prompts, device=device, outputs=outputs))
+    code = check_adapter(adapter, base=base, prompts=prompts, device=device, outputs=outputs, details=details)
+    raise typer.Exit(code)
 
 
 @app.command()

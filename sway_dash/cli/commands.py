@@ -28,6 +28,7 @@ def run_suite(
     resume: str | None,
     name: str,
     dry_run: bool,
+    details: int,
 ) -> int:
     """Run a suite file, or go on with a stopped run; return the exit code."""
     if suite is None and resume is None:
@@ -43,7 +44,7 @@ def run_suite(
         folder = _resumable(str(resume), suite)
         if name:
             folder.write_meta(name=name)
-    return measure(folder, outputs=outputs, weights=weights, device=device, resume=resume is not None)
+    return measure(folder, outputs=outputs, weights=weights, device=device, resume=resume is not None, details=details)
 
 
 def new_folder(suite: Path, *, name: str = "") -> RunFolder:
@@ -127,7 +128,7 @@ def weights_over_defaults(text: str | None) -> Weights | None:
 
 
 def check_adapter(
-    adapter: Path, *, base: str | None, prompts: Path | None, device: str | None, outputs: Outputs
+    adapter: Path, *, base: str | None, prompts: Path | None, device: str | None, outputs: Outputs, details: int
 ) -> int:
     """Measure an adapter without a suite file; return the exit code."""
     from sway_dash.cli.adapters import PROMPTS, check_suite, find_base, read_config, read_prompts, resolve_base
@@ -144,4 +145,4 @@ def check_adapter(
     outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
     text = check_suite(base=base, adapter=adapter, prompts=texts)
     folder = RunFolder.create(text, name=f"check {adapter.resolve().name}", base_dir=Path.cwd())
-    return measure(folder, outputs=outputs, device=device)
+    return measure(folder, outputs=outputs, device=device, details=details)

@@ -23,6 +23,8 @@ class StopSwitch:
     def __init__(self) -> None:
         self.signal: int | None = None
         """The first signal that came."""
+        self.hurried = False
+        """A signal came after the run was over: what may be left out shall be."""
         self._quiet_since: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -48,6 +50,7 @@ class StopSwitch:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        self.hurried = self._quiet_since is not None
         if self._quiet_since is not None and now - self._quiet_since < PATIENCE_S:
             return
         if self.signal is None and self._quiet_since is None:

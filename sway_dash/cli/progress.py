@@ -85,6 +85,14 @@ class RunProgress:
         if now - self._said >= (REDRAW_EVERY_S if self._live else LINE_EVERY_S):
             self._draw(now)
 
+    def announce(self, step: str) -> None:
+        """Name what is done after the last event."""
+        self._step = step
+        if self._live:
+            self._draw(time.time())
+        else:
+            self._say(step)
+
     def _name(self, event: Phase) -> str:
         if event.phase != "probe":
             return f"{event.phase} {event.step or event.name}".strip()

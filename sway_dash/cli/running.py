@@ -33,6 +33,7 @@ def measure(
     weights: dict[str, float] | None = None,
     device: str | None = None,
     resume: bool = False,
+    details: int,
 ) -> int:
     """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code."""
     from sway_dash.cli.interrupt import StopSwitch
@@ -41,7 +42,7 @@ def measure(
 
     used = weights or folder_spec(folder).defaults.score_weights
     with StopSwitch() as stop:
-        attempt = _attempt(folder, stop, device=device, resume=resume)
+        attempt = _attempt(folder, stop, device=device, resume=resume, details=details)
         result = attempt.state.result()
         score = compute(result, weights=used)
         if weights is not None and not folder.error:
@@ -66,7 +67,7 @@ def measure(
     return OK if written else USAGE
 
 
-def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume: bool) -> Attempt:
+def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume: bool, details: int) -> Attempt:
     """Execute the folder under a progress display."""
     from sway_dash.cli.progress import RunProgress
     from sway_dash.core.events import TERMINAL
@@ -82,8 +83,23 @@ def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume:
             if isinstance(event, TERMINAL):
                 stop.settle()
 
+        def recording(count: int) -> None:
+            prompts = "1 prompt" if count == 1 else f"{count} prompts"
+            progress.announce(f"recording {prompts} token by token (Ctrl-C leaves the rest out)")
+
+        def asked() -> bool:
+            return stop.requested() or stop.hurried
+
         try:
-            execute(folder, on_event=listen, cancel=stop.requested, device=device, resume=resume)
+            execute(
+                folder,
+                on_event=listen,
+                cancel=asked,
+                device=device,
+                resume=resume,
+                details=details,
+                on_details=recording,
+            )
         except KeyboardInterrupt:
             stop.settle()
             attempt.interrupted = True

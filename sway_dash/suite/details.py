@@ -11,12 +11,13 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sway_dash.core.detail import Inspectable, PromptDetail
-from sway_dash.core.errors import ProbeError
+from sway_dash.core.errors import ProbeError, RunCancelled, SwayError
 
 if TYPE_CHECKING:
     from sway_dash.suite.fold import Fold
@@ -63,7 +64,7 @@ def record(
 ) -> int:
     """Append the first ``limit`` distinct prompts to the folder's token details and return how many were written.
 
-    Whatever ``checkpoint`` raises ends it between two batches; what is written by then stays. ``ProbeError``, after
+    Whatever ``checkpoint`` raises ends it between two batches; what is written by then stays. ``SwayError``, after
     all others were written, when some prompts could not be measured.
     """
     chosen = list(dict.fromkeys(prompts))[: max(0, limit)]
@@ -77,9 +78,41 @@ def record(
             file.write(_line(detail))
             file.flush()
     if failed:
-        msg = f"{len(failed)} of {len(chosen)} prompts have none; the first reason: {failed[0]}"
-        raise ProbeError("token details", msg)
+        raise SwayError(f"{len(failed)} of {len(chosen)} prompts have none; the first reason: {failed[0]}")
     return len(chosen)
+
+
+def record_after(
+    folder: RunFolder,
+    backend: object,
+    state: Fold,
+    *,
+    limit: int = LIMIT,
+    stop: Callable[[], bool] = lambda: False,
+    announce: Callable[[int], None] | None = None,
+) -> None:
+    """Record the most moved prompts of a run that is over, if its backend can show any.
+
+    ``announce`` is told how many there are. A stop or an interruption ends it quietly, anything else that goes wrong is
+    one warning on standard error: the run and its result are what they are.
+    """
+    prompts = most_moved(state)[: max(0, limit)]
+    if not prompts or not isinstance(backend, Inspectable):
+        return
+
+    def checkpoint() -> None:
+        if stop():
+            raise RunCancelled
+
+    try:
+        if announce is not None:
+            announce(len(prompts))
+        record(folder, backend, prompts, limit=len(prompts), checkpoint=checkpoint)
+    except (RunCancelled, KeyboardInterrupt):
+        return
+    except Exception as error:
+        why = str(error) if isinstance(error, SwayError) else f"{type(error).__name__}: {error}"
+        print(f"warning: token details are incomplete: {why}", file=sys.stderr)  # noqa: T201
 
 
 def _measured(

@@ -18,6 +18,7 @@ from sway_dash.core.events import TERMINAL, CacheAccess, RunCancelledEvent, RunF
 from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.report.json_io import to_json
+from sway_dash.suite.details import LIMIT, record_after
 from sway_dash.suite.loader import check_entries, loads
 from sway_dash.suite.runner import OnEvent, run_opening
 from sway_dash.suite.score import compute
@@ -32,8 +33,14 @@ def execute(
     cancel: Callable[[], bool] | None = None,
     device: str | None = None,
     resume: bool = False,
+    details: int = LIMIT,
+    on_details: Callable[[int], None] | None = None,
 ) -> tuple[SuiteResult, SwayScore]:
     """Run the suite of a folder and leave everything in it; the model is loaded and given back here.
+
+    A finished run, its result already saved, is followed by the token details of its ``details`` most moved prompts
+    (0: of none). They are no part of the run: ``cancel`` ends them, and whatever happens to them changes nothing.
+    ``on_details`` is called with their number before they are recorded.
 
     Raises what :func:`sway_dash.suite.runner.run` raises, and ``SwayError`` when the model cannot be loaded; the folder
     holds the partial result then, too. ``RunFolderError`` if another process is at work in the folder.
@@ -56,30 +63,33 @@ def execute(
         return folder.stop_requested() or (cancel is not None and cancel())
 
     try:
-        run_opening(
-            spec,
-            lambda: open_backend(spec),
-            spec_path=str(folder.meta().get("spec_path") or ""),
-            trace_path=folder.path / TRACE,
-            on_event=listen,
-            cancel=stop,
-            recall=recall,
-            run_id=folder.id,
-            on_backend=opened.append,
-        )
-    finally:
-        with suppress(OSError):
-            folder.close()
-        # The process is here, but it will not go on: nobody said how it ended before the runner could.
-        result = settled(state.result(), alive=False)
         try:
-            save_result(folder, result, weights=spec.defaults.score_weights)
-            folder.release()
+            run_opening(
+                spec,
+                lambda: open_backend(spec),
+                spec_path=str(folder.meta().get("spec_path") or ""),
+                trace_path=folder.path / TRACE,
+                on_event=listen,
+                cancel=stop,
+                recall=recall,
+                run_id=folder.id,
+                on_backend=opened.append,
+            )
         finally:
+            with suppress(OSError):
+                folder.close()
+            # The process is here, but it will not go on: nobody said how it ended before the runner could.
+            result = settled(state.result(), alive=False)
+            save_result(folder, result, weights=spec.defaults.score_weights)
+        if result.status == "finished":
             for backend in opened:
-                close = getattr(backend, "close", None)
-                if close is not None:
-                    close()
+                record_after(folder, backend, state, limit=details, stop=stop, announce=on_details)
+    finally:
+        folder.release()
+        for backend in opened:
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
     return result, compute(result, weights=spec.defaults.score_weights)
 
 

@@ -186,3 +186,11 @@ def test_bad_prompts_are_one_error_before_a_model_is_loaded(cli, tmp_path, specs
         path.write_bytes(data)
     assert says in refused(cli("check", folder, "--base", "org/x", "--prompts", path))
     assert specs == []
+
+
+def test_the_most_moved_prompts_are_kept_token_by_token_unless_not_wanted(cli, tmp_path, specs):
+    folder = adapter(tmp_path / "my-adapter", {"base_model_name_or_path": "org/tiny"})
+    cli("check", folder, "--details", "3")
+    cli("check", folder, "--details", "0")
+    without, kept = list_runs()
+    assert sorted(len(run.details().keys()) for run in (without, kept)) == [0, 3]

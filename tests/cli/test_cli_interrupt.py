@@ -93,6 +93,31 @@ def test_sigterm_stops_like_ctrl_c_with_its_own_code(start, suite):
     assert saved()[1].status == "cancelled"
 
 
+def test_ctrl_c_after_the_run_leaves_out_details_and_nothing_else(start, suite, tmp_path):
+    fake = "tests.fakes:FakeBackend"
+    models = f"{{kind: custom, base: slow, entry_point: '{fake}'}}"
+    suite.write_text(
+        f"models: {{base: {models}, ft: {models}}}\n"
+        "suite: [{name: moved, kind: delta_kl, prompts: [one, two, three, four, five, six]}]\n"
+    )
+    process = start("run", suite, "--json", tmp_path / "r.json", delay=0.4)
+    said = ""
+    while "recording 6 prompts token by token" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert "warning" not in err
+    assert "sway report" in out
+    folder, result = saved()
+    assert result.status == "finished"
+    assert load_result(tmp_path / "r.json")[0] == result
+    assert len(folder.details().keys()) < 6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.5])
 @pytest.mark.parametrize("presses", [1, 3])
@@ -136,9 +161,11 @@ def test_the_switch_asks_first_and_insists_then(capfd):
 def test_a_settled_switch_lets_nothing_through():
     with StopSwitch() as switch:
         switch.settle()
+        assert not switch.hurried
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         assert not switch.requested()
+        assert switch.hurried
 
 
 def test_a_switch_that_has_been_quiet_for_long_lets_an_interruption_through(monkeypatch):

@@ -103,6 +103,31 @@ def test_progress_is_told_on_standard_error_only(cli, suite):
     assert "loading" not in result.stdout
 
 
+def test_the_most_moved_prompts_are_kept_token_by_token(cli, suite):
+    result = cli("run", suite, "--details", "2")
+    assert "recording 2 prompts token by token" in result.stderr
+    assert len(only_run().details().keys()) == 2
+
+
+def test_all_prompts_of_a_small_suite_are_kept_unless_told_otherwise(cli, suite):
+    cli("run", suite)
+    assert len(only_run().details().keys()) == 5
+
+
+def test_no_prompt_is_kept_token_by_token_if_none_shall_be(cli, suite):
+    result = cli("run", suite, "--details", "0")
+    assert result.exit_code == 0
+    assert "token by token" not in result.stderr
+    assert not only_run().details().path.exists()
+
+
+def test_the_default_said_by_the_help_is_that_of_the_engine():
+    from sway_dash.cli.app import DETAILS
+    from sway_dash.suite.details import LIMIT
+
+    assert DETAILS == LIMIT
+
+
 def test_the_plan_is_shown_and_nothing_is_run(cli, suite):
     result = cli("run", suite, "--dry-run")
     assert result.exit_code == 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sway_dash.core.detail import Inspectable, PromptDetail
-from sway_dash.core.errors import ProbeError, RunCancelled
+from sway_dash.core.errors import ProbeError, RunCancelled, SwayError
 from sway_dash.core.events import Measurement, PlannedProbe, RunStarted
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.suite.details import DetailFile, detail_key, most_moved, record
@@ -162,7 +162,7 @@ def test_prompts_that_cannot_be_measured_are_said_after_the_others_are_written(f
             for index, found in super().details(prompts, **options):
                 yield index, ProbeError("details", "too long") if prompts[index] == "bad" else found
 
-    with pytest.raises(ProbeError, match=r"1 of 3 prompts have none; .*too long"):
+    with pytest.raises(SwayError, match=r"1 of 3 prompts have none; .*too long"):
         record(folder, Choosy(), ["a", "bad", "b"])
     assert folder.details().keys() == {detail_key("a"), detail_key("b")}
 

@@ -14,12 +14,14 @@ import pytest
 
 from sway_dash import backends
 from sway_dash.core import events as ev
-from sway_dash.core.errors import ModelLoadError, SpecValidationError
+from sway_dash.core.errors import ModelLoadError, ProbeError, RunCancelled, SpecValidationError
+from sway_dash.suite.details import detail_key
 from sway_dash.suite.execute import execute, folder_spec, main, open_backend
 from sway_dash.suite.loader import loads
 from sway_dash.suite.report import load_result
 from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder, RunFolderError
 from sway_dash.suite.trace_analysis import load
+from tests.fakes import FakeBackend
 from tests.fakes_cli import Exact
 
 ROOT = Path(__file__).parents[2]
@@ -238,3 +240,140 @@ def test_a_worker_that_is_ended_leaves_a_folder_that_can_be_resumed(folder, how,
     result, _ = execute(RunFolder.open(folder.path), resume=True)
     assert result.status == "finished"
     assert len(opened.made[0].calls) <= 20 - known
+
+
+# -- token details after the run ------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Like ``opened``, with a backend that shows prompts token by token."""
+    build = Opened(FakeBackend)
+    monkeypatch.setattr(backends, "build", build, raising=False)
+    return build
+
+
+def by_movement(folder):
+    moved = {m.prompt: m.js for m in folder.fold().measurements["moved"] if m.role == "probe"}
+    return sorted(moved, key=lambda prompt: -moved[prompt])
+
+
+def test_a_finished_run_is_followed_by_details_of_its_most_moved_prompts(folder, shown):
+    told = []
+    execute(folder, details=3, on_details=told.append)
+    file = folder.details()
+    first = by_movement(folder)[:3]
+    assert file.keys() == {detail_key(p) for p in first}
+    assert file.find(first[0]).prompt == first[0]
+    assert told == [3]
+    assert not folder.is_alive()
+
+
+def test_details_can_be_left_out(folder, shown):
+    told = []
+    execute(folder, details=0, on_details=told.append)
+    assert not folder.details().path.exists()
+    assert told == []
+
+
+def test_the_result_is_saved_before_the_details_are_recorded(folder, monkeypatch):
+    seen = []
+
+    class Late(FakeBackend):
+        def details(self, *args, **options):
+            seen.append((load_result(folder.path / RESULT)[0].status, folder.fold().status, folder.is_alive()))
+            return super().details(*args, **options)
+
+    monkeypatch.setattr(backends, "build", Opened(Late), raising=False)
+    execute(folder)
+    # The model is still in memory: the folder is not free yet.
+    assert seen == [("finished", "finished", True)]
+
+
+class Disturbed(FakeBackend):
+    """Gives one prompt, then something happens."""
+
+    error: BaseException
+
+    def __init__(self):
+        super().__init__()
+        self.closed = 0
+
+    def close(self):
+        self.closed += 1
+
+    def details(self, prompts, **options):
+        yield from list(super().details(prompts, **options))[:1]
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("a defect"), "warning: token details are incomplete: RuntimeError: a defect\n"),
+        (ProbeError("details", "no"), "warning: token details are incomplete: details: no\n"),
+        (KeyboardInterrupt(), ""),
+        (RunCancelled(), ""),
+    ],
+)
+def test_what_happens_to_the_details_changes_nothing_else(folder, monkeypatch, capsys, error, said):
+    build = Opened(type("Failing", (Disturbed,), {"error": error}))
+    monkeypatch.setattr(backends, "build", build, raising=False)
+    result, score = execute(folder)
+    assert result.status == "finished"
+    assert load_result(folder.path / RESULT)[0] == result == folder.result()
+    assert score.overall is not None
+    assert capsys.readouterr().err == said
+    assert len(folder.details().keys()) == 1
+    assert build.made[0].closed == 1
+    assert not folder.is_alive()
+
+
+def test_a_disk_that_refuses_the_details_is_a_warning(folder, shown, capsys):
+    folder.details().path.symlink_to("/dev/full")
+    result, _ = execute(folder)
+    assert result.status == "finished"
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_stop_request_ends_the_details_after_the_batch(folder, monkeypatch):
+    class Asked(FakeBackend):
+        def details(self, prompts, **options):
+            for n, found in enumerate(super().details(prompts, **options)):
+                if n == 1:
+                    folder.request_stop()
+                yield found
+
+    monkeypatch.setattr(backends, "build", Opened(Asked), raising=False)
+    result, _ = execute(folder)
+    assert result.status == "finished"
+    assert len(folder.details().keys()) == 2
+
+
+def test_stopped_and_failed_runs_have_no_details(folder, shown, tmp_path):
+    def stop_at_first(event):
+        if isinstance(event, ev.Measurement) and event.role == "probe":
+            folder.request_stop()
+
+    assert execute(folder, on_event=stop_at_first)[0].status == "cancelled"
+    assert folder.details().keys() == frozenset()
+
+    def fail(event):
+        if isinstance(event, ev.Phase) and event.name == "moved":
+            raise ModelLoadError("the device is gone")
+
+    failing = RunFolder.create(SUITE, root=tmp_path / "other", base_dir=tmp_path)
+    with pytest.raises(ModelLoadError):
+        execute(failing, on_event=fail)
+    assert failing.result().status == "failed"
+    assert failing.details().keys() == frozenset()
+
+
+def test_a_backend_that_cannot_show_prompts_is_passed_over(folder, monkeypatch, capsys):
+    class Mute(Exact):
+        details = None
+
+    monkeypatch.setattr(backends, "build", Opened(Mute), raising=False)
+    assert execute(folder)[0].status == "finished"
+    assert not folder.details().path.exists()
+    assert capsys.readouterr().err == ""
