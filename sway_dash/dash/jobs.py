@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,19 +14,22 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 import sway_dash
-from sway_dash.core.errors import SwayError
-from sway_dash.core.events import TERMINAL, RunCancelledEvent
-from sway_dash.suite.execute import folder_spec, save_result
-from sway_dash.suite.store import RunFolder
+from sway_dash.core.events import RunCancelledEvent
+from sway_dash.suite.execute import end
+from sway_dash.suite.processes import this_host
+from sway_dash.suite.store import RunFolder, RunFolderError
 
 WORKER = "sway_dash.suite.execute"
 LOG = "worker.log"
 
 GRACE_S = 15.0
-"""How long a worker may take to end its batch after Cancel before it is killed."""
+"""How long a worker that measures may take to end its batch after Stop before it is killed."""
 
 _workers: dict[int, subprocess.Popen[bytes]] = {}
+_folders: dict[int, RunFolder] = {}
 
 
 def start(
@@ -40,8 +42,11 @@ def start(
 
 
 def launch(folder: RunFolder, *, resume: bool = False) -> int:
-    """Start the worker of a folder that exists; returns its process id."""
+    """Start the worker of a folder that exists; returns its process id. ``RunFolderError`` while it has one."""
     reap()
+    if folder.is_alive():
+        msg = f"{folder.path} is being run by process {folder.meta().get('pid')}: stop it first, or wait for its end"
+        raise RunFolderError(msg)
     source = str(Path(sway_dash.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
     command = [sys.executable, "-m", WORKER, str(folder.path), *(["--resume"] if resume else [])]
@@ -54,47 +59,37 @@ def launch(folder: RunFolder, *, resume: bool = False) -> int:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         )
-    _workers[process.pid] = process
+    _workers[process.pid], _folders[process.pid] = process, folder
     # The worker says so itself, but only after its imports; until then it must not pass for dead.
-    folder.write_meta(pid=process.pid, host=socket.gethostname(), claimed_at=time.time())
+    folder.write_meta(pid=process.pid, host=this_host(), claimed_at=time.time(), exit=None)
     return process.pid
 
 
 def cancel(folder: RunFolder, *, grace_s: float = GRACE_S) -> threading.Thread:
-    """Ask a run to stop after its batch, and kill its worker if it has not ended after the grace period.
+    """Stop a run: after its batch when it measures, at once when it has nothing to lose yet.
 
-    Returns the thread that watches; nobody has to wait for it.
+    A worker that does not listen is killed after the grace period. Returns the thread that watches; nobody has to wait
+    for it.
     """
     folder.request_stop()
-    watcher = threading.Thread(target=_kill_after, args=(folder, grace_s), name=f"cancel-{folder.id}", daemon=True)
+    watcher = threading.Thread(target=_stop, args=(folder, grace_s), name=f"cancel-{folder.id}", daemon=True)
     watcher.start()
     return watcher
 
 
-def kill(folder: RunFolder) -> bool:
+def kill(folder: RunFolder, *, reason: str = "the worker did not stop in time: killed") -> bool:
     """End a worker at once and note the end in its folder; False if it is not a worker of ours that still runs."""
     pid = folder.meta().get("pid")
-    if not isinstance(pid, int) or not folder.is_alive() or not _is_worker(pid):
+    if not isinstance(pid, int) or not folder.is_alive() or not _is_worker(pid, folder):
         return False
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    # Its end was wished for: nothing to be told as an accident.
+    _folders.pop(pid, None)
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).kill()
     _wait_dead(folder, 5.0)
-    events = folder.tail().read()
-    if not (events and isinstance(events[-1], TERMINAL)):
-        # The only writer is gone, so this is the one line written by somebody else.
-        seq = events[-1].seq + 1 if events else 1
-        folder.append(RunCancelledEvent(seq=seq, ts=time.time(), reason="the worker did not stop in time: killed"))
-        folder.close()
-        save_result(folder, folder.result(), weights=_weights(folder))
-    folder.release()
+    # The only writer is gone, so this is the one line written by somebody else.
+    end(folder, RunCancelledEvent(reason=reason))
     return True
-
-
-def _weights(folder: RunFolder) -> dict[str, float] | None:
-    try:
-        return folder_spec(folder).defaults.score_weights
-    except SwayError:
-        return None
 
 
 def log_tail(folder: RunFolder, limit: int = 4000) -> str:
@@ -109,35 +104,69 @@ def log_tail(folder: RunFolder, limit: int = 4000) -> str:
 
 
 def reap() -> None:
-    """Collect workers that have ended, so that no zombies stay."""
-    for process in _workers.values():
-        process.poll()
+    """Collect workers that have ended, so that no zombies stay, and note how those ended that were not to."""
+    for pid, process in list(_workers.items()):
+        code = process.poll()
+        if code is None:
+            continue
+        _workers.pop(pid, None)
+        folder = _folders.pop(pid, None)
+        if code and folder is not None and folder.meta().get("pid") == pid:
+            with suppress(OSError):
+                folder.write_meta(exit=_how(code))
 
 
-def _kill_after(folder: RunFolder, grace_s: float) -> None:
-    if not _wait_dead(folder, grace_s, stop=True):
+def _how(code: int) -> str:
+    """What an exit code says, in words."""
+    if code == -signal.SIGKILL:
+        return "killed; likely out of memory"
+    if code < 0:
+        with suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _stop(folder: RunFolder, grace_s: float) -> None:
+    stage = _before_measuring(folder)
+    if not (stage and kill(folder, reason=stage)) and not _wait_dead(folder, grace_s, stop=True):
         kill(folder)
     reap()
 
 
+def _before_measuring(folder: RunFolder) -> str:
+    """How to call the end of an attempt that has measured nothing yet; empty for one that has begun to."""
+    fold, claimed = folder.fold(), folder.meta().get("claimed_at")
+    if isinstance(claimed, int | float) and fold.last_ts < claimed:
+        return "stopped before it began"
+    if fold.phase is None or fold.phase.phase != "probe":
+        return "stopped while the model was loaded"
+    return ""
+
+
 def _wait_dead(folder: RunFolder, seconds: float, *, stop: bool = False) -> bool:
     """Wait until the process is gone; False when the time is up first."""
-    end = time.monotonic() + seconds
+    until = time.monotonic() + seconds
     while folder.is_alive():
         # A worker that was still starting takes the request for an old one and removes it.
         if stop and not folder.stop_requested():
             folder.request_stop()
-        if time.monotonic() >= end:
+        if time.monotonic() >= until:
             return False
         time.sleep(0.05)
     return True
 
 
-def _is_worker(pid: int) -> bool:
-    """Whether a process is a worker: its id may have gone to another program, or be that of a notebook."""
-    if pid in _workers:
-        return True
+def _is_worker(pid: int, folder: RunFolder) -> bool:
+    """Whether a process is this folder's worker: its id may have gone to another program, or be that of a notebook."""
     try:
-        return WORKER.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        command = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+    return WORKER in command and any(Path(part) == folder.path or _same(part, folder.path) for part in command)
+
+
+def _same(part: str, path: Path) -> bool:
+    try:
+        return Path(part).is_dir() and Path(part).resolve() == path.resolve()
+    except (OSError, ValueError):
         return False

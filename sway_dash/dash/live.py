@@ -6,78 +6,29 @@ are. No Panel, no param.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
 
-from pydantic import ValidationError
-
-from sway_dash.core.events import EVENT, Event
+from sway_dash.core.errors import SwayError
+from sway_dash.core.events import Event
 from sway_dash.core.result import SuiteResult
+from sway_dash.dash import runs
 from sway_dash.dash.derive import RunData
-from sway_dash.suite.store import EVENTS, TRACE, RunFolder
-from sway_dash.suite.trace_file import parse_line
-
-T = TypeVar("T")
-
-CHUNK = 4_000_000
-"""Bytes read at a time: a large finished run must not hold up the other sessions."""
+from sway_dash.dash.progress import Progress
+from sway_dash.report.json_io import load_result
+from sway_dash.suite import processes, queue
+from sway_dash.suite.replay import events_of
+from sway_dash.suite.status import LIVE, Status, settled, status_of
+from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder
+from sway_dash.suite.tail import CHUNK, LineTail
+from sway_dash.suite.trace_file import TraceEvent, parse_line
 
 POLL_S = 0.08
 ALIVE_S = 1.0
-
-Status = Literal["starting", "running", "finished", "cancelled", "failed", "interrupted"]
-
-
-@dataclass
-class LineTail(Generic[T]):
-    """Complete new lines of a growing file, parsed; unreadable ones are counted."""
-
-    path: Path
-    parse: Callable[[bytes], T | None]
-    offset: int = 0
-    skipped: int = 0
-    inode: int = 0
-
-    def read(self) -> tuple[list[T], bool]:
-        """Return new records, and whether the file was replaced by a new one since the last look."""
-        try:
-            with self.path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                replaced = bool(self.inode) and (stat.st_ino != self.inode or stat.st_size < self.offset)
-                if replaced:
-                    self.offset = self.skipped = 0
-                self.inode = stat.st_ino
-                file.seek(self.offset)
-                chunk = file.read(CHUNK)
-                # A line longer than a chunk (many long prompts in one record) is read to its end.
-                while b"\n" not in chunk and (more := file.read(CHUNK)):
-                    chunk += more
-        except OSError:
-            return [], False
-        end = chunk.rfind(b"\n") + 1
-        self.offset += end
-        found = []
-        for line in chunk[:end].splitlines():
-            if not line.strip():
-                continue
-            record = self.parse(line)
-            if record is None:
-                self.skipped += 1
-            else:
-                found.append(record)
-        return found, replaced
-
-
-def _parse_event(line: bytes) -> Event | None:
-    try:
-        return EVENT.validate_json(line)
-    except ValidationError:
-        return None
+RATE_S = 5.0
+"""Scoring calls of so many seconds make the passes per second."""
 
 
 class Feed:
@@ -86,14 +37,29 @@ class Feed:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.data = RunData()
+        self.progress = Progress()
         self.status: Status = "starting"
+        self.standing: queue.Standing | None = None
+        """Where the run waits for its device."""
+        self.memory: int | None = None
+        """Bytes of main memory its process holds; ``None`` without a process."""
+        self.exit: str = ""
+        """How its process ended, when that is known and was not of its own will."""
+        self.title = ""
+        """What a person calls the run."""
+        self.beat = 0
+        """Raised when something about its process has changed that its events do not tell."""
         self.users = 0
-        self._events: LineTail[Event] = LineTail(folder.path / EVENTS, _parse_event)
-        self._trace = LineTail(folder.path / TRACE, parse_line)
+        self._events: LineTail[Event] = folder.tail()
+        self._events.chunk = CHUNK
+        self._trace: LineTail[TraceEvent] = LineTail(folder.path / TRACE, parse_line, CHUNK)
+        self._passes: deque[float] = deque()
         self._lock = threading.Lock()
         self._polled = 0.0
         self._checked = 0.0
         self._alive = True
+        self._claimed = 0.0
+        self._replayed = False
 
     @property
     def skipped(self) -> int:
@@ -103,7 +69,18 @@ class Feed:
     @property
     def over(self) -> bool:
         """Nothing more is to be expected, unless the run is resumed."""
-        return self.status not in ("starting", "running")
+        return self.status not in LIVE
+
+    @property
+    def lingering(self) -> bool:
+        """The run is finished and its process is not: it records token details, or gives the model back."""
+        return self.status == "finished" and self._alive
+
+    def passes_per_second(self, now: float) -> float | None:
+        """Scoring calls that reached the model, over the last seconds; ``None`` unless the run is going on."""
+        if self.status != "running":
+            return None
+        return sum(1 for ts in self._passes if ts > now - RATE_S) / RATE_S
 
     def poll(self, *, now: bool = False) -> None:
         """Take in what was written since the last look; at most once in :data:`POLL_S` unless ``now``."""
@@ -115,37 +92,72 @@ class Feed:
             # Asked before reading: whatever a process wrote before it ended is then read below.
             if moment - self._checked > ALIVE_S or now:
                 self._checked = moment
-                self._alive = self.over or self.folder.is_alive()
+                self._look_at_process()
             read = self._read()
             self.status = self._status(everything_read=not read)
 
+    def _look_at_process(self) -> None:
+        meta = self.folder.meta()
+        pid, claimed = meta.get("pid"), meta.get("claimed_at")
+        self._alive = processes.is_alive(pid, since=claimed, host=meta.get("host"))
+        self._claimed = float(claimed) if isinstance(claimed, int | float) else 0.0
+        before = (self.standing, self.memory, self.exit, self.title)
+        self.standing = queue.standing(self.folder.id) if self._unheard else None
+        self.memory = processes.memory(int(pid or 0)) if self._alive else None
+        self.exit = "" if self._alive else str(meta.get("exit") or "")
+        self.title = runs.title(self.folder, meta)
+        if before != (self.standing, self.memory, self.exit, self.title):
+            self.beat += 1
+
+    @property
+    def _unheard(self) -> bool:
+        """A process is at work and has not yet written an event."""
+        return self._alive and self.data.fold.last_ts < self._claimed
+
     def _read(self) -> bool:
-        events, _ = self._events.read()
+        events = self._events.read() or self._replay()
         for event in events:
             self.data.add(event)
-        calls, replaced = self._trace.read()
-        if replaced:
+            self.progress.add(event)
+        calls = self._trace.read()
+        if self._trace.replaced:
             self.data.calls.clear()
         for call in calls:
             self.data.calls.add(call)
+            if not call.hit:
+                self._passes.append(call.ts)
+        while self._passes and self._passes[0] < self._passes[-1] - RATE_S:
+            self._passes.popleft()
         if calls:
             self.data.version += 1
         return bool(events)
 
+    def _replay(self) -> list[Event]:
+        """Events of a run of which only the result is here."""
+        if self._replayed or (self.folder.path / EVENTS).exists():
+            return []
+        self._replayed = (self.folder.path / RESULT).is_file()
+        if not self._replayed:
+            return []
+        try:
+            return events_of(load_result(self.folder.path / RESULT)[0])
+        except SwayError:
+            return []
+
     def _status(self, *, everything_read: bool) -> Status:
         fold = self.data.fold
-        if fold.started is not None and fold.status != "running":
-            return fold.status  # type: ignore[return-value]
-        if not self._alive and everything_read:
-            return "interrupted"
-        return "running" if fold.started is not None else "starting"
+        return status_of(
+            fold.status,
+            begun=fold.started is not None,
+            # As long as there is something to read, its end may be among it.
+            alive=self._alive or not everything_read,
+            heard=not self._unheard,
+            waiting=self.standing is not None,
+        )
 
     def result(self) -> SuiteResult:
         """The result so far, with the status of a run whose process has gone."""
-        from dataclasses import replace
-
-        result = self.data.result()
-        return replace(result, status=self.status) if self.status == "interrupted" else result
+        return settled(self.data.result(), alive=self.status != "interrupted")
 
 
 _feeds: dict[Path, Feed] = {}

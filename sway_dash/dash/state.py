@@ -19,6 +19,7 @@ from sway_dash.dash.derive import Metric, ProbeSeries, RunData, value_of
 from sway_dash.dash.live import Feed
 from sway_dash.dash.theme import interval, number
 from sway_dash.suite.headline import headline
+from sway_dash.suite.status import LIVE
 from sway_dash.suite.store import RunFolder
 
 
@@ -29,7 +30,7 @@ class RunState(param.Parameterized):
     title = param.String(default="", doc="What the run was called.")
     status: str = param.Selector(  # type: ignore[assignment]
         default="none",
-        objects=["none", "starting", "running", "finished", "cancelled", "failed", "interrupted"],
+        objects=["none", "queued", "starting", "running", "finished", "cancelled", "failed", "interrupted"],
         doc="State of the run.",
     )
     stopping = param.Boolean(default=False, doc="Somebody has asked the run to stop and it has not ended yet.")
@@ -67,7 +68,7 @@ class RunState(param.Parameterized):
     @property
     def live(self) -> bool:
         """Whether more is to be expected."""
-        return self.status in ("starting", "running")
+        return self.status in LIVE
 
     def open(self, folder: RunFolder) -> None:
         """Look at another run."""
@@ -93,7 +94,7 @@ class RunState(param.Parameterized):
         stopping = running and feed.folder.stop_requested()
         started = data.started.ts if data.started else 0.0
         seconds = max(0.0, (time.time() if running else fold.last_ts) - started) if started else 0.0
-        seen = (feed, data.version, feed.status, stopping, int(seconds) if running else seconds)
+        seen = (feed, data.version, feed.status, feed.beat, stopping, int(seconds) if running else seconds)
         if seen == self._seen:
             return False
         self._seen = seen
@@ -101,7 +102,7 @@ class RunState(param.Parameterized):
         self._shown_data = (id(data), data.epoch)
         self.param.update(
             run_id=feed.folder.id,
-            title=str(feed.folder.meta().get("name") or feed.folder.id) if fresh or not self.title else self.title,
+            title=feed.title,
             status=feed.status,
             stopping=stopping,
             done=fold.done,
@@ -230,8 +231,8 @@ _NOTHING = RunData()
 
 
 def _phase(feed: Feed) -> str:
-    if feed.status == "starting":
-        return "starting the worker"
+    if feed.status in ("queued", "starting"):
+        return "waiting for the device" if feed.status == "queued" else "starting the worker"
     phase = feed.data.fold.phase
     if phase is None or feed.over:
         return ""

@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,6 +33,7 @@ from sway_dash.core.result import SuiteResult
 from sway_dash.suite.details import DetailFile
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.processes import is_alive, this_host
+from sway_dash.suite.status import settled
 from sway_dash.suite.tail import LineTail
 
 META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP = (
@@ -68,11 +68,6 @@ def parse_event(line: bytes) -> Event | None:
         return EVENT.validate_json(line)
     except ValidationError:
         return None
-
-
-def settled(result: SuiteResult, *, alive: bool) -> SuiteResult:
-    """The one rule for runs that ended without saying so (crash, kill): without a process they were interrupted."""
-    return replace(result, status="interrupted") if result.status == "running" and not alive else result
 
 
 class RunFolder:

@@ -124,6 +124,7 @@ def test_a_running_run_says_numbers_but_no_judgement(record: Record) -> None:
 
     folder = record(suite_text(), keep=until_third)
     folder.claim()
+    folder.write_meta(claimed_at=folder.meta()["created_at"])  # before its events
     state = RunState()
     state.open(folder)
     assert (state.status, state.word, state.phase) == ("running", "measuring", "moved")
@@ -138,6 +139,7 @@ def test_new_lines_are_taken_once_and_torn_ones_wait(record: Record) -> None:
     lines = (whole.path / "events.jsonl").read_bytes().splitlines(keepends=True)
     folder = RunFolder.create(text, root=whole.path.parent)
     folder.claim()
+    folder.write_meta(claimed_at=whole.meta()["created_at"])  # before its events
     path = folder.path / "events.jsonl"
     state = RunState()
     half = len(lines) // 2

@@ -17,6 +17,7 @@ from sway_dash.dash.theme import duration, esc
 
 STATES = {
     "none": ("muted", "no run"),
+    "queued": ("accent", "queued"),
     "starting": ("accent", "starting"),
     "running": ("accent", "running"),
     "finished": ("good", "finished"),
