@@ -22,6 +22,7 @@ from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.pages.new_run import NewRunView
 from sway_dash.dash.pages.overview import OverviewPage
 from sway_dash.dash.pages.palette import Palette
+from sway_dash.dash.pages.prompts import PromptsPage
 from sway_dash.dash.pages.run_bar import RunBar
 from sway_dash.dash.pages.runs import RunsView
 from sway_dash.dash.pages.trace import TraceView
@@ -69,6 +70,7 @@ class App(param.Parameterized):
         both = {"run": self.run, "choice": self.choice}
         return {
             "overview": lambda: OverviewPage(**both),
+            "prompts": lambda: PromptsPage(**both),
             "trace": lambda: TraceView(run=self.run),
             "log": lambda: LogView(run=self.run),
             "new": self._new_run,

@@ -114,8 +114,8 @@ def live(table: Table, *, rate: float = 1000.0, seconds: float = 60.0, prompts: 
         total = int(rate * seconds)
         waited = seconds_until(lambda: f"{total:,} of {total:,}" in page.locator(".sway-hook-head").inner_text(), page)
         shown = page.locator(".sway-hook-head p").first.inner_text()
-    table.add(f"{rate:.0f} measurements a second for {seconds:.0f} s: messages to the browser", f"{got / spent:.1f} a second",
-              "<= 5")  # fmt: skip
+    what = f"{rate:.0f} measurements a second for {seconds:.0f} s: messages to the browser"
+    table.add(what, f"{got / spent:.1f} a second", "<= 5")
     table.add("  of which answers to the clicks of this benchmark", f"{clicks / spent:.1f} clicks a second")
     table.add("  a click until the page has answered, p95", f"{1000 * _p95(delays):.0f} ms (n = {clicks})", "< 200 ms")
     table.add("  the server's share of one core", f"{used / spent:.0%}", "< 50 %")

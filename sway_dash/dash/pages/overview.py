@@ -9,7 +9,7 @@ import param
 
 from sway_dash.dash.components import body, column, grid, html
 from sway_dash.dash.pages.probes import ProbesView
-from sway_dash.dash.pages.prompts import PromptsView
+from sway_dash.dash.pages.prompt_chart import PromptChart
 from sway_dash.dash.pages.trend import AblationView, MeanView
 from sway_dash.dash.pages.verdict import VerdictView
 from sway_dash.dash.plots import Plot
@@ -28,12 +28,12 @@ class OverviewPage(pn.viewable.Viewer):
         super().__init__(**params)
         both = {"run": self.run, "choice": self.choice}
         self._verdict = VerdictView(**both)
-        self._prompts = PromptsView(**both)
+        self._prompts = PromptChart(**both)
         self._mean = MeanView(**both)
         self._ablation = AblationView(run=self.run)
         self._probes = ProbesView(run=self.run)
         self._empty = html(_nothing_yet())
-        self._charts = grid(self._prompts.chart, column(self._mean, self._ablation, gap=22))
+        self._charts = grid(self._prompts, column(self._mean, self._ablation, gap=22))
         self._all = column(self._verdict, self._charts, self._probes, gap=26)
         self._root = body(self._empty, self._all)
         self._refresh()
@@ -44,7 +44,7 @@ class OverviewPage(pn.viewable.Viewer):
     @property
     def plots(self) -> list[Plot]:
         """Figures of the page."""
-        return [view.plot for view in (self._verdict, self._prompts, self._mean, self._ablation)]
+        return [*self._prompts.plots, *(view.plot for view in (self._verdict, self._mean, self._ablation))]
 
     @param.depends("run.version", watch=True)
     def _refresh(self) -> None:
