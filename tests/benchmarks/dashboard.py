@@ -112,8 +112,9 @@ def live(table: Table, *, rate: float = 1000.0, seconds: float = 60.0, prompts: 
         clicks = len(delays)
         got = sum(begin <= t <= begin + spent for t in patches)
         total = int(rate * seconds)
-        waited = seconds_until(lambda: f"{total:,} of {total:,}" in page.locator(".sway-hook-head").inner_text(), page)
-        shown = page.locator(".sway-hook-head p").first.inner_text()
+        head = page.locator(".sway-hook-head p").first
+        waited = seconds_until(lambda: f"{total:,} of {total:,}" in head.inner_text(), page)
+        shown = head.inner_text()
     what = f"{rate:.0f} measurements a second for {seconds:.0f} s: messages to the browser"
     table.add(what, f"{got / spent:.1f} a second", "<= 5")
     table.add("  of which answers to the clicks of this benchmark", f"{clicks / spent:.1f} clicks a second")
