@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from sway_dash.backends.batching import halving, plan_batches
-from sway_dash.backends.instrumentation import MISS
 from sway_dash.backends.torch_compare import TorchDifferential
 from sway_dash.backends.torch_divergence import IMPOSSIBLE, RowDivergences, RowTokens, row_divergences, row_tokens
 from sway_dash.core.detail import Choice, Part, Prediction, PromptDetail, TokenDetail
@@ -34,13 +33,10 @@ class _Look:
     top: int
     new_tokens: int
 
-    def key(self, prompt: str) -> tuple[object, ...]:
-        return ("detail", self.reference.id, self.view.id, self.top, self.new_tokens, prompt)
-
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A prompt that is not known yet; ``dropped`` tokens did not fit before ``ids``."""
+    """A prompt; ``dropped`` tokens did not fit before ``ids``."""
 
     prompt: str
     ids: list[int]
@@ -77,7 +73,7 @@ class TorchInspectable(TorchDifferential):
 
         A prompt that does not fit into the context together with ``new_tokens`` loses its beginning (as for
         ``compare(positions='continuation')``). A text of too many positions is run again and again, each time up to
-        the next stretch of them.
+        the next stretch of them. Continuations are remembered, what is shown is not: it is large.
         """
         if top < 1 or new_tokens < 1:
             raise ProbeError("details", f"top and new_tokens must be at least 1, got {top} and {new_tokens}")
@@ -95,11 +91,6 @@ class TorchInspectable(TorchDifferential):
     ) -> Iterator[tuple[str, Answer]]:
         tokens, todo = self.lm.tokens, []
         for prompt in prompts:
-            known = self.instrumentation.cache.get(look.key(prompt))
-            if known is not MISS:
-                self._count(look, [prompt], hit=True)
-                yield prompt, known
-                continue
             try:
                 todo.append(_Item(prompt, *tokens.encode_prompt(prompt, room=self._room(look))))
             except ProbeError as error:
@@ -115,21 +106,18 @@ class TorchInspectable(TorchDifferential):
         for batch in batches:
             checkpoint()
             for item, answer in self._look_at(look, [todo[i] for i in batch]):
-                if isinstance(answer, PromptDetail):
-                    self.instrumentation.cache.put(look.key(item.prompt), answer)
                 yield item.prompt, answer
 
     def _room(self, look: _Look) -> int:
         return min(look.new_tokens, self.lm.tokens.max_context // 2)
 
-    def _count(self, look: _Look, prompts: Sequence[str], *, hit: bool, wall_s: float = 0.0) -> None:
+    def _count(self, look: _Look, prompts: Sequence[str], wall_s: float) -> None:
         views = {look.reference, look.view}
         share = wall_s / len(views) / len(prompts)
         for view in sorted(views, key=lambda v: v.id):
             for prompt in prompts:
-                self._record(view, prompt, hit=hit, wall_s=share, batch=len(prompts))
-            if not hit:
-                self.instrumentation.record_batch(len(prompts))
+                self._record(view, prompt, hit=False, wall_s=share, batch=len(prompts))
+            self.instrumentation.record_batch(len(prompts))
 
     def _look_at(self, look: _Look, batch: Sequence[_Item]) -> list[tuple[_Item, Answer]]:
         """One batch; in halves when memory runs out; a prompt that does not fit alone is an error of its own."""
@@ -137,7 +125,7 @@ class TorchInspectable(TorchDifferential):
         def run(part: Sequence[_Item]) -> list[tuple[_Item, Answer]]:
             since = time.perf_counter()
             out = self._batch(look, part)
-            self._count(look, [item.prompt for item in part], hit=False, wall_s=time.perf_counter() - since)
+            self._count(look, [item.prompt for item in part], time.perf_counter() - since)
             return out
 
         try:

@@ -48,7 +48,12 @@ MarkdownOut = Annotated[Path | None, typer.Option("--markdown", "-m", help="Also
 JunitOut = Annotated[Path | None, typer.Option("--junit", help="Also write the verdicts as JUnit XML.")]
 Details = Annotated[
     int,
-    typer.Option("--details", min=0, metavar="N", help="Keep the N most moved prompts token by token; 0 keeps none."),
+    typer.Option(
+        "--details",
+        min=0,
+        metavar="N",
+        help="Keep the N most moved prompts token by token, which takes 2 N short generations; 0 keeps none.",
+    ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps, for both models.")]
 

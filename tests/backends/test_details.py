@@ -285,16 +285,21 @@ def test_masked_tokens_give_finite_numbers(backend: Backend, monkeypatch: pytest
     assert all(len(t.prediction.choices) <= 5 for t in detail.tokens[1:])
 
 
-def test_equal_prompts_are_looked_at_once_and_remembered(backend: Backend) -> None:
+def test_equal_prompts_are_looked_at_once_and_their_continuations_remembered(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with backend.instrumentation.attached() as stats:
         found = details(backend, ["hello", "the dog", "hello"], new_tokens=3)
         assert stats.forward_passes == 4
-        assert found[0] is found[2]
-        again = details(backend, ["the dog"], new_tokens=3)
-        assert stats.forward_passes == 4
-    assert again[0] == found[1]
-    # Another strength is another view.
+        assert found[0] == found[2]
+    asked: list[int] = []
+    generate = TorchLM.generate
+    monkeypatch.setattr(TorchLM, "generate", lambda self, p, **o: asked.append(len(p)) or generate(self, p, **o))
+    assert details(backend, ["the dog"], new_tokens=3)[0].tuned_says == found[1].tuned_says
+    assert asked == []
+    # Another strength is another view; the base has spoken already.
     assert details(backend, ["the dog"], view=View.scaled(0.9), new_tokens=3)[0] != found[1]
+    assert asked == [1]
 
 
 def test_a_stop_between_batches_leaves_the_model_as_it_was(backend: Backend) -> None:
