@@ -238,6 +238,7 @@ class HuggingFaceDifferentialBackend(TorchInspectable):
             "dtype": _short(self.dtype),
             "device": str(self.device),
             "device_name": name,
+            **_gpu_bytes(self.device),
             "parameters": sum(p.numel() for n, p in self.lm.model.named_parameters() if ".lora_" not in n),
             "vocab_size": len(self.tokenizer),
             "max_context": self.lm.tokens.max_context,
@@ -277,6 +278,16 @@ class HuggingFaceDifferentialBackend(TorchInspectable):
             import torch
 
             torch.cuda.empty_cache()
+
+
+def _gpu_bytes(device: torch.device) -> dict[str, int]:
+    """What the model takes of a CUDA device, and how much there is."""
+    import torch
+
+    if device.type != "cuda":
+        return {}
+    total = torch.cuda.get_device_properties(device).total_memory
+    return {"gpu_bytes_model": torch.cuda.memory_allocated(device), "gpu_bytes_total": int(total)}
 
 
 def _short(dtype: torch.dtype) -> str:

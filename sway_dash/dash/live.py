@@ -93,8 +93,8 @@ class Feed:
             if moment - self._checked > ALIVE_S or now:
                 self._checked = moment
                 self._look_at_process()
-            read = self._read()
-            self.status = self._status(everything_read=not read)
+            self._read()
+            self.status = self._status(everything_read=not self._events.more)
 
     def _look_at_process(self) -> None:
         meta = self.folder.meta()
@@ -114,7 +114,7 @@ class Feed:
         """A process is at work and has not yet written an event."""
         return self._alive and self.data.fold.last_ts < self._claimed
 
-    def _read(self) -> bool:
+    def _read(self) -> None:
         events = self._events.read() or self._replay()
         for event in events:
             self.data.add(event)
@@ -130,7 +130,6 @@ class Feed:
             self._passes.popleft()
         if calls:
             self.data.version += 1
-        return bool(events)
 
     def _replay(self) -> list[Event]:
         """Events of a run of which only the result is here."""

@@ -198,6 +198,16 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def size(n: float | None) -> str:
+    """Bytes as ``12 kB``, ``3.2 MB``, ``1.4 GB``; a dash when it is not known."""
+    if n is None or not math.isfinite(n):
+        return DASH
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= factor:
+            return number(n / factor, unit)
+    return f"{n:.0f} B"
+
+
 def count(n: int, one: str, many: str = "") -> str:
     """``1 prompt``, ``1,024 prompts``."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

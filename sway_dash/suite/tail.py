@@ -30,13 +30,15 @@ class LineTail(Generic[T]):
     """Complete lines that were not readable."""
     torn: bool = False
     """At the last look the file ended in the middle of a line."""
+    more: bool = False
+    """At the last look there was more than one chunk to read."""
     replaced: bool = False
     """At the last look another file was in its place, and was read from its beginning."""
     inode: int = 0
 
     def read(self) -> list[T]:
         """Return the records of all complete new lines; none of what is no regular file (a device has no end)."""
-        self.replaced = False
+        self.replaced = self.more = False
         if not self.path.is_file():
             return []
         try:
@@ -67,6 +69,7 @@ class LineTail(Generic[T]):
             self.inode = stat.st_ino
             file.seek(self.offset)
             chunk = file.read(-1 if self.chunk is None else self.chunk)
+            self.more = self.chunk is not None and len(chunk) == self.chunk
             # A line longer than a chunk (many long prompts in one record) is read to its end.
             while self.chunk and b"\n" not in chunk and (more := file.read(self.chunk)):
                 chunk += more

@@ -67,7 +67,7 @@ def test_cancel_stops_and_keeps(open_tab: Open, server: Server, monkeypatch: pyt
     folder = start(server, monkeypatch, suite_text("slow", prompts=120, nulls=0, ablation=False), delay_s=0.3)
     tab = open_tab(f"?run={folder.id}")
     tab.until(lambda: tab.rows() >= 4)
-    tab.page.get_by_role("button", name="Cancel").click()
+    tab.page.get_by_role("button", name="Stop").click()
     tab.until(lambda: "cancelled" in tab.head())
     shown = tab.rows()
     assert 4 <= shown < 120

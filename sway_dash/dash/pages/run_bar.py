@@ -1,7 +1,8 @@
-"""Which run, in what state, how far; Cancel, Resume and Duplicate."""
+"""Which run, in what state, how far, how fast; Stop, Resume and New run from this."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import panel as pn
@@ -9,11 +10,14 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.core.errors import SwayError
-from sway_dash.dash import jobs
+from sway_dash.dash import jobs, runs
 from sway_dash.dash.components import column, html, set_html, toned
+from sway_dash.dash.live import Feed
 from sway_dash.dash.pages.banner import banner
+from sway_dash.dash.progress import Counter
 from sway_dash.dash.state import RunState
-from sway_dash.dash.theme import duration, esc
+from sway_dash.dash.theme import duration, esc, number, size
+from sway_dash.suite.store import SPEC, TOKENS
 
 STATES = {
     "none": ("muted", "no run"),
@@ -42,46 +46,66 @@ class RunBar(pn.viewable.Viewer):
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
         self._head = html(css_classes=["sway-hook-head"], styles={"flex": "1 1 320px"})
-        self._progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", margin=(6, 0), visible=False)
+        self._progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", margin=(6, 0, 2, 0), visible=False)
+        self._strip = html(css_classes=["sway-hook-strip"], visible=False)
         self._banner = html(css_classes=["sway-hook-banner"])
-        self._cancel = pmui.Button.from_param(
-            self.param.cancel,
-            description="",
-            label="Cancel",
-            color="error",
-            variant="outlined",
-            size="small",
-            margin=(0, 8, 0, 0),
-        )
-        self._resume = pmui.Button.from_param(
-            self.param.resume, description="", label="Resume", variant="outlined", size="small", margin=(0, 8, 0, 0)
-        )
-        self._duplicate = pmui.Button.from_param(
-            self.param.duplicate, description="", label="New run from this", variant="text", size="small", margin=0
-        )
+        self._cancel = self._button("cancel", "Stop", color="error")
+        self._resume = self._button("resume", "Resume")
+        self._duplicate = self._button("duplicate", "New run from this", variant="text")
         self._buttons = pn.Row(self._cancel, self._resume, self._duplicate, margin=0)
         top = pn.Column(self._head, self._buttons, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
-        self._root = column(top, self._progress, self._banner, gap=6)
+        self._root = column(top, self._progress, self._strip, self._banner, gap=6)
         self._refresh()
+
+    def _button(self, event: str, label: str, **options: Any) -> pmui.Button:
+        common = {"variant": "outlined", "size": "small", "margin": (0, 8, 0, 0), "description": "", **options}
+        return pmui.Button.from_param(self.param[event], label=label, **common)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
 
     @param.depends("run.version", "demo", watch=True)
     def _refresh(self) -> None:
-        run = self.run
+        run, feed = self.run, self.run.feed
+        meta = feed.folder.meta() if feed else {}
+        set_html(self._head, self._title())
+        counted = run.live and run.status != "queued"
+        self._progress.visible = counted
+        self._progress.value = min(100, int(100 * run.done / run.total)) if run.total else 0
+        line = strip(feed, time.time()) if feed else ""
+        set_html(self._strip, f'<p class="sway-kicker sway-num">{esc(line)}</p>' if line else "")
+        self._strip.visible = bool(line)
+        self._cancel.visible = run.live or bool(feed and feed.lingering)
+        self._cancel.disabled = run.stopping
+        # A run elsewhere (the shipped example) is not ours to continue, and one without a suite cannot be.
+        suite = bool(feed) and (feed.folder.path / SPEC).is_file()
+        self._resume.visible = suite and run.status in ("cancelled", "interrupted", "failed") and not self.demo
+        self._resume.label = "Resume" if run.data.fold.measurements else "Try again"
+        self._duplicate.visible = suite
+        log = jobs.log_tail(feed.folder) if feed and run.status in ("failed", "interrupted") else ""
+        skipped = feed.skipped if feed else 0
+        text = banner(run, skipped=skipped, worker_log=log, imported=str(meta.get("imported") or ""))
+        set_html(self._banner, text)
+        self._banner.visible = bool(text)
+
+    def _title(self) -> str:
+        """Name, state and the facts that do not change from one second to the next, but for the count."""
+        run, feed = self.run, self.run.feed
         tone, word = STATES[run.status]
         started = run.data.started
         what = esc(run.title) if run.run_id else "No run yet"
         if self.demo:
             what = "Recorded example"
         state = toned(tone, "sway-state", "stopping" if run.stopping else word, tag="span")
+        if feed and run.run_id and runs.baseline() == runs.address_of(feed.folder):
+            state += " " + toned("accent", "sway-state", "★ baseline", tag="span")
         facts = []
         if started:
-            adapter = started.adapter_id.rstrip("/").rsplit("/", 1)[-1] or "no adapter"
-            facts = [f"{started.base_model_id.rstrip('/').rsplit('/', 1)[-1]} ↔ {adapter}", f"seed {started.seed}"]
+            adapter = runs.short(started.adapter_id) or "no adapter"
+            facts = [f"{runs.short(started.base_model_id)} ↔ {adapter}", f"seed {started.seed}"]
             if isinstance(started.determinism, dict) and started.determinism.get("class"):
                 facts.append(f"determinism: {started.determinism['class']}")
+        facts += [str(where) for key in ("device", "dtype") if (where := run.data.fold.environment.get(key))]
         if run.total:
             facts.append(f"{run.done:,} of {run.total:,} measurements")
         if run.seconds:
@@ -89,19 +113,7 @@ class RunBar(pn.viewable.Viewer):
         if run.live and run.phase:
             facts.append(run.phase)
         line = f'<p class="sway-kicker sway-num">{state} {esc(" · ".join(facts))}</p>'
-        set_html(self._head, f'<h1 class="sway-h1">{what}</h1>{line}')
-        self._progress.visible = run.live
-        self._progress.value = min(100, int(100 * run.done / run.total)) if run.total else 0
-        self._cancel.visible = run.live
-        self._cancel.disabled = run.stopping
-        # A run elsewhere (the shipped example, another user's folder) is not ours to continue.
-        self._resume.visible = run.status in ("cancelled", "interrupted", "failed") and not self.demo
-        self._duplicate.visible = bool(run.run_id)
-        feed = run.feed
-        log = jobs.log_tail(feed.folder) if feed and run.status in ("failed", "interrupted") else ""
-        text = banner(run, skipped=feed.skipped if feed else 0, worker_log=log)
-        set_html(self._banner, text)
-        self._banner.visible = bool(text)
+        return f'<h1 class="sway-h1">{what}</h1>{line}'
 
     @param.depends("cancel", watch=True)
     def _on_cancel(self) -> None:
@@ -111,7 +123,7 @@ class RunBar(pn.viewable.Viewer):
     @param.depends("resume", watch=True)
     def _on_resume(self) -> None:
         folder = self.run.folder
-        if folder is None or folder.is_alive():
+        if folder is None:
             return
         try:
             jobs.launch(folder, resume=True)
@@ -120,3 +132,38 @@ class RunBar(pn.viewable.Viewer):
                 pn.state.notifications.error(esc(error))
             return
         self.run.open(folder)
+
+
+def strip(feed: Feed, now: float) -> str:
+    """How fast a run measures, how long it still takes, and what its process holds; empty when there is nothing."""
+    facts: list[str] = []
+    if feed.status == "running":
+        progress = feed.progress
+        if (probe := progress.current) is not None and probe.total:
+            facts.append(f"{probe.name}: {probe.done:,} of {probe.total:,}{_left(probe, now)}")
+        if progress.whole.rate(now):
+            facts.append(f"whole run{_left(progress.whole, now)}")
+        if passes := feed.passes_per_second(now):
+            facts.append(f"{number(passes)} passes/s")
+    elif feed.lingering:
+        recording = (feed.folder.path / TOKENS).exists()
+        facts.append("recording token details" if recording else "the worker is ending")
+    if feed.memory is not None and feed.status != "queued":
+        facts.append(f"worker holds {size(feed.memory)}{_on_gpu(feed)}")
+    return " · ".join(facts)
+
+
+def _on_gpu(feed: Feed) -> str:
+    """What the model takes of its device, as it said when it was loaded."""
+    taken, total = (feed.data.fold.environment.get(key) for key in ("gpu_bytes_model", "gpu_bytes_total"))
+    if not isinstance(taken, int) or not isinstance(total, int):
+        return ""
+    return f" of main memory, the model {size(taken)} of the GPU's {size(total)}"
+
+
+def _left(counter: Counter, now: float) -> str:
+    rate, left = counter.rate(now), counter.left(now)
+    speed = f", {number(rate)}/s" if rate else ""
+    if left is None:
+        return speed
+    return f"{speed}, about {f'{max(1, round(left))} s' if left < 60 else duration(left)} left"
