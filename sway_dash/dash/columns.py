@@ -216,14 +216,17 @@ def next_tokens(m: Measurement, limit: int = 10) -> Columns:
     ]
     rows.sort(key=lambda r: -_change(r[2], r[3]))
     rows = rows[:limit]
+    places = [{i: f"{k}" for k, i in enumerate(side, 1)} for side in (base, tuned)]
     return {
         "label": [r[0] for r in rows],
-        "id": [r[1] for r in rows],
+        "id": [str(r[1]) for r in rows],
         "y": [-float(k) for k in range(len(rows))],
         "base": [r[2] for r in rows],
         "tuned": [r[3] for r in rows],
         "base_text": [number(r[2]) if r[2] == r[2] else "not among the likeliest" for r in rows],
         "tuned_text": [number(r[3]) if r[3] == r[3] else "not among the likeliest" for r in rows],
+        "change": [signed(r[3] - r[2]) if r[2] == r[2] and r[3] == r[3] else "not known" for r in rows],
+        "rank": [" → ".join(side.get(r[1], f"> {len(side)}") for side in places) for r in rows],
     }
 
 
@@ -231,23 +234,10 @@ def _change(base: float, tuned: float) -> float:
     return abs((base if base == base else 0.0) - (tuned if tuned == tuned else 0.0))
 
 
-def table(series: ProbeSeries, rows: Sequence[Measurement]) -> Columns:
-    """The table beside the dot plot, numbers as numbers so that they can be sorted."""
-    out: Columns = {name: [] for name in TABLE_COLUMNS}
-    for m in rows:
-        null = series.null_range(m.item, "js")
-        out["#"].append(m.item + 1)
-        out[" "].append(MARKS[series.status(m, "js")])
-        out["prompt"].append(visible(m.prompt))
-        out["tags"].append(", ".join(visible(t) for t in m.tags))
-        out["JS"].append(m.js)
-        out["KL"].append(m.kl)
-        out["largest random"].append(null.hi if null else None)
-        out["top token"].append(top_change(m))
-    return out
-
-
-TABLE_COLUMNS = ("#", " ", "prompt", "tags", "JS", "KL", "largest random", "top token")
+def signed(value: float, unit: str = "") -> str:
+    """A number with its sign."""
+    text = number(abs(value), unit)
+    return f"−{text}" if value < 0 else f"+{text}" if value > 0 else text
 
 
 def stats_line(values: Sequence[float], rows: Sequence[Measurement]) -> str:

@@ -100,6 +100,10 @@ class PromptList(param.Parameterized):
             return self.rows[0 if step > 0 else -1].item
         return self.rows[min(max(here + step, 0), len(self.rows) - 1)].item
 
+    def open(self, item: int | None) -> None:
+        """Open a prompt, at the token that is shown first; ``None`` closes what is open."""
+        self.choice.param.update(item=item, token=None)
+
     def measured(self) -> list[Measurement]:
         """Measurements of the shown prompts, in suite order."""
         return sorted((r.m for r in self.rows if r.m is not None), key=lambda m: m.item)

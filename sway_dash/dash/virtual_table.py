@@ -36,6 +36,7 @@ class VirtualTable(JSComponent):
     active = param.Dict(default={"item": -1, "place": -1}, doc="The open row.")
     label = param.String(default="")
     height_px = param.Integer(default=520)
+    choosable = param.Boolean(default=True, doc="Offer to hide columns.")
     top = param.Integer(default=0, doc="Raised to show the first row.")
 
     _esm = STATIC / "virtual_table.js"

@@ -92,8 +92,11 @@ class FilterBar(pn.viewable.Viewer):
         shown = sum(r.m is not None for r in self.shown.rows)
         whole = sum(r.m is not None for r in self.shown.all_rows())
         text = f"{shown:,} of {count(whole, 'prompt')} shown"
-        if self.shown.total > whole:
-            text += f", {self.shown.total - whole:,} not measured" + (" yet" if self.shown.run.live else "")
+        failed = sum(bool(r.error) for r in self.shown.all_rows())
+        waiting = self.shown.total - whole - failed
+        text += f", {failed:,} could not be measured" if failed else ""
+        if waiting > 0:
+            text += f", {waiting:,} not measured" + (" yet" if self.shown.run.live else "")
         set_html(self._count, f'<span class="sway-caption sway-num" role="status">{text}</span>')
 
     def _statuses(self) -> None:

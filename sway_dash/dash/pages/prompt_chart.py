@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 import param
 from bokeh.events import SelectionGeometry, Tap
 
+from sway_dash.core.divergence import LN2
 from sway_dash.dash import columns, plots
 from sway_dash.dash.columns import MAX_LABELLED
 from sway_dash.dash.components import column, figure, heading, html, legend, set_html
@@ -70,7 +71,8 @@ class PromptChart(pn.viewable.Viewer):
         bind_select(self._probe, self.choice, "probe")
         bind_select(self._scale, self, "linear")
         self._resort.on_click(lambda _: self.shown.resort())
-        self._dots_pane, self._ecdf_pane = figure(self.dots), figure(self.ecdf, visible=False)
+        # A pane takes its visibility from its figure: the column around it has its own.
+        self._dots_pane, self._ecdf_pane = column(figure(self.dots)), column(figure(self.ecdf), visible=False)
         self._caption, self._marks = html(), html()
         controls = pn.FlexBox(
             self._probe, self._metric, self._scale, self._sort, self._resort, margin=0, sizing_mode="stretch_width"
@@ -229,17 +231,17 @@ class PromptChart(pn.viewable.Viewer):
             plots.set_mean(plot, to(of.mean) if of else None, ci, to(of.median) if of else None)
         text = self._words(of)
         kind = "Cumulative distributions" if self.many else "Dot plot"
-        picture = f"{kind} of {count(len(rows), 'prompt')}. {text}. The table has every number."
+        picture = f"{kind} of {count(len(rows), 'prompt')}. {text}. The table of prompts has every number."
         for plot in self.plots:
             plot.describe(picture)
-        set_html(self._caption, f'<p class="sway-caption">{esc(text[:1].upper() + text[1:])}.</p>' if text else "")
+        set_html(self._caption, f'<p class="sway-caption">{esc(text)}.</p>' if text else "")
         set_html(self._marks, self._legend(of))
 
     def _words(self, of: Summary | None) -> str:
         shown, metric = self.shown, self.shown.metric
         rows = shown.measured()
         if of is None:
-            return "no prompt has been measured yet" if not self.choice.filtered else "no prompt passes the filter"
+            return "No prompt passes the filter" if self.choice.filtered else "No prompt has been measured yet"
         ci = f", 95 % CI {interval(of.ci)}" if of.ci else ""
         parts = [
             f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}",
@@ -256,7 +258,7 @@ class PromptChart(pn.viewable.Viewer):
         failed = sum(bool(r.error) for r in shown.rows)
         if failed:
             parts.append(f"{count(failed, 'prompt')} could not be measured")
-        return ". ".join(parts)
+        return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts if part)
 
     def _legend(self, of: Summary | None) -> str:
         if self.many:
@@ -272,7 +274,7 @@ class PromptChart(pn.viewable.Viewer):
         if of:
             entries.append(("line", "tuned", "mean with its 95 % interval" if of.ci else "mean"))
             entries.append(("dash", "muted", "median"))
-        if self.shown.metric == "js":
+        if self.shown.metric == "js" and self.dots.figure.x_range.end >= LN2:
             entries.append(("dash", "threshold", "largest possible JS, ln 2"))
         return legend(*entries)
 
@@ -301,7 +303,7 @@ class PromptChart(pn.viewable.Viewer):
             wanted = self._nearest(event.x, event.y)
         row = self.shown.row(wanted)
         if row is not None and (row.m is not None or row.error):
-            self.choice.item = row.item
+            self.shown.open(row.item)
 
     def _nearest(self, x: float, y: float) -> int | None:
         """The dot next to a point, both axes counted as shares of what is in sight."""
@@ -318,7 +320,7 @@ class PromptChart(pn.viewable.Viewer):
             rows = [r.m for r in self.shown.rows if r.m is not None]
             found = min(rows, key=lambda m: abs(to(value_of(m, metric)) - event.x), default=None)
             if found is not None:
-                self.choice.item = found.item
+                self.shown.open(found.item)
 
     def _dots_brushed(self, event: Any) -> None:
         data = self._source.data

@@ -84,13 +84,14 @@ class PromptTable(pn.viewable.Viewer):
 
     def _columns(self) -> None:
         """Start a run without the columns that would say the same in every row; afterwards the reader chooses."""
-        of = (self.shown.run.epoch, self.shown.series.name)
-        if of == self._of or not self.shown.series.rows:
+        series = self.shown.series
+        of = (self.shown.run.epoch, series.name, bool(series.rows))
+        if of == self._of:
             return
         self._of = of
-        single = all(m.n_positions == 1 for m in self.shown.series.rows[:50])
+        several = any(m.n_positions > 1 for m in series.rows[:50])
         tagged = bool(self.shown.run.tags)
-        self.table.hidden = [*(ONE_POSITION if single else ()), *(() if tagged else ("tags",))]
+        self.table.hidden = [*(() if several else ONE_POSITION), *(() if tagged else ("tags",))]
 
     def _rows(self, first: int, n: int) -> Sequence[tuple[int, Sequence[Cell]]]:
         pattern = self.choice.pattern() if self.choice.query and self.shown.rows else None
@@ -115,12 +116,12 @@ class PromptTable(pn.viewable.Viewer):
 
     def _open(self, item: int) -> None:
         if self.shown.place(item) is not None:
-            self.choice.item = item
+            self.shown.open(item)
 
     def _step(self, step: int) -> None:
         found = self.shown.next_item(step)
         if found is not None:
-            self.choice.item = found
+            self.shown.open(found)
 
 
 class TagTable(pn.viewable.Viewer):
@@ -140,6 +141,7 @@ class TagTable(pn.viewable.Viewer):
             heads=TAG_HEADS,
             label="Tags",
             height_px=260,
+            choosable=False,
             css_classes=["sway-hook-tags"],
         )
         self._root = column(

@@ -10,12 +10,14 @@ from sway_dash.dash.plots.mean import running_mean
 from sway_dash.dash.plots.prompts import prompt_dots, set_mean, set_rows
 from sway_dash.dash.plots.strength import ablation
 from sway_dash.dash.plots.strip import null_strip
+from sway_dash.dash.plots.terms import kl_bars, set_terms
 from sway_dash.dash.plots.tokens import next_tokens, set_tokens
 
 __all__ = [
     "Plot",
     "ablation",
     "hit_rate",
+    "kl_bars",
     "next_tokens",
     "null_strip",
     "prompt_dots",
@@ -23,5 +25,6 @@ __all__ = [
     "running_mean",
     "set_mean",
     "set_rows",
+    "set_terms",
     "set_tokens",
 ]

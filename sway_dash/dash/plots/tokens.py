@@ -6,12 +6,14 @@ from bokeh.models import FixedTicker, HoverTool
 
 from sway_dash.dash.columns import Columns
 from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.theme import ROW_PX
+from sway_dash.dash.theme import ROW_PX, canvas_text
+
+LABEL_CHARS = 20
 
 
 def next_tokens() -> Plot:
     """Probability of the likely next tokens, base and tuned joined by a line."""
-    names = ("label", "id", "y", "base", "tuned", "base_text", "tuned_text")
+    names = ("label", "id", "y", "base", "tuned", "base_text", "tuned_text", "change", "rank")
     fig = frame("Next-token probabilities of base and tuned", height=280, x="probability of the next token")
     plot = Plot(fig, {"tokens": source_of(*names)})
     source = plot.sources["tokens"]
@@ -19,7 +21,14 @@ def next_tokens() -> Plot:
     join = fig.segment("base", "y", "tuned", "y", source=source, line_width=2, line_alpha=0.6)
     base = fig.scatter("base", "y", source=source, size=10, marker="circle")
     tuned = fig.scatter("tuned", "y", source=source, size=12, marker="diamond")
-    tips = [("token", "@label"), ("id", "@id"), ("base", "@base_text"), ("tuned", "@tuned_text")]
+    tips = [
+        ("token", "@label"),
+        ("id", "@id"),
+        ("base", "@base_text"),
+        ("tuned", "@tuned_text"),
+        ("change", "@change"),
+        ("rank", "@rank"),
+    ]
     fig.add_tools(HoverTool(renderers=[base, tuned], tooltips=tips))
     painted(plot, join.glyph, line_color="muted")
     painted(plot, base.glyph, fill_color="base", line_color="base")
@@ -27,15 +36,15 @@ def next_tokens() -> Plot:
     return plot
 
 
-def set_tokens(plot: Plot, columns: Columns, labels: dict[float, str]) -> None:
-    """Show another prompt's tokens."""
+def set_tokens(plot: Plot, columns: Columns) -> None:
+    """Show another position's tokens."""
     plot.sources["tokens"].data = columns
     axis = plot.figure.yaxis[0]
-    axis.ticker = FixedTicker(ticks=sorted(labels))
-    axis.major_label_overrides = labels
+    labels = {y: canvas_text(text, LABEL_CHARS) for y, text in zip(columns["y"], columns["label"], strict=True)}
+    axis.update(ticker=FixedTicker(ticks=sorted(labels)), major_label_overrides=labels)
     n = max(len(labels), 1)
     plot.figure.height = ROW_PX * n + 76
     plot.figure.y_range.update(start=-(n - 0.3), end=0.7)
     known = [v for v in (*columns["base"], *columns["tuned"]) if v == v]
     end = min(1.02, 1.1 * max(known, default=1.0))
-    plot.figure.x_range.update(start=-0.02 * end, end=end)
+    plot.figure.x_range.update(start=-0.02 * end, end=end, reset_start=-0.02 * end, reset_end=end)

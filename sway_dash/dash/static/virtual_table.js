@@ -22,7 +22,8 @@ export function render({ model }) {
   const rows = make("div", "rows")
   spacer.append(rows)
   scroll.append(head, spacer)
-  root.append(menu, scroll)
+  if (model.choosable) root.append(menu)
+  root.append(scroll)
 
   const shown = () => model.heads.map((h, i) => [h, i]).filter(([h]) => !model.hidden.includes(h[0]))
   const template = () => shown().map(([h]) => h[2]).join(" ")
