@@ -12,26 +12,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sway_dash.core.divergence import LN2
-from sway_dash.core.events import (
-    Event,
-    ItemFailed,
-    Measurement,
-    ModelReady,
-    Phase,
-    ProbeFinished,
-    RunCancelledEvent,
-    RunFailed,
-    RunFinished,
-    RunStarted,
-    Warned,
-)
+from sway_dash.backends.instrumentation import prompt_digest
+from sway_dash.core.events import TERMINAL as ENDS
+from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunFailed, RunStarted
 from sway_dash.core.result import ProbeResult, SuiteResult
-from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, interval, mean
+from sway_dash.core.stats import interval, mean
 from sway_dash.dash.calls import Calls
+from sway_dash.dash.derive_ablation import AblationSeries
+from sway_dash.dash.derive_null import Metric, NullRange, NullSet, value_of
+from sway_dash.dash.log_lines import LogLine, log_line
+from sway_dash.probes.adapter_ablation import AdapterAblationSpec
+from sway_dash.probes.measure import divergence_bounds as bounds_of
+from sway_dash.probes.null_adapter import primary_rank, rank_key
 from sway_dash.suite.fold import Fold, probe_from_dict
 
-Metric = Literal["js", "kl"]
+__all__ = [
+    "AblationSeries",
+    "LogLine",
+    "MeanPoint",
+    "Metric",
+    "NullRange",
+    "NullSet",
+    "Place",
+    "ProbeSeries",
+    "RunData",
+    "Step",
+    "bounds_of",
+    "value_of",
+]
+
 Status = Literal["above", "inside", "no null"]
 
 EVERY_BAND = 64
@@ -41,42 +50,41 @@ SMALL = 500
 """Up to this many prompts the newest point has a band, too: a bootstrap over more takes too long for every tick."""
 
 
-def bounds_of(metric: Metric) -> tuple[float, float]:
-    """Range of a divergence, nats."""
-    return (0.0, LN2) if metric == "js" else (0.0, float("inf"))
-
-
-def value_of(m: Measurement, metric: Metric) -> float:
-    """The divergence of a measurement, nats; ``kl`` is KL(tuned ‖ base)."""
-    return m.js if metric == "js" else m.kl
-
-
-@dataclass(frozen=True, slots=True)
-class NullRange:
-    """What random adapters do to one prompt, nats."""
-
-    lo: float
-    hi: float
-    n: int
-
-
 @dataclass(frozen=True, slots=True)
 class MeanPoint:
-    """Mean over the first ``n`` prompts that were measured, with the interval over them if there is one."""
+    """Mean over the first ``n`` prompts that were measured, with the interval over them if there is one.
+
+    A text that is listed twice counts once: ``distinct`` is how many the mean is over.
+    """
 
     n: int
     value: float
     mean: float
     ci: tuple[float, float] | None
+    distinct: int
 
 
 @dataclass
 class _Running:
-    """Running mean of one metric: its points, and the values so far in suite order."""
+    """Running mean of one metric: its points, and the values so far in suite order, one a text."""
 
     points: list[MeanPoint] = field(default_factory=list)
     ordered: list[tuple[int, float]] = field(default_factory=list)
+    place: dict[str, tuple[int, float]] = field(default_factory=dict)
     total: float = 0.0
+
+    def add(self, prompt: str, item: int, value: float) -> None:
+        """Take one prompt. Repeats stand where ``probes.measure.distinct`` puts them: at their last place."""
+        known = self.place.get(prompt)
+        if known is None:
+            self.total += value
+        elif known[0] > item:
+            return
+        else:
+            self.ordered.remove(known)
+            value = known[1]
+        self.place[prompt] = (item, value)
+        insort(self.ordered, (item, value))
 
 
 @dataclass
@@ -87,14 +95,26 @@ class ProbeSeries:
     seed: int = 0
     planned: int = 0
     rows: list[Measurement] = field(default_factory=list)
-    nulls: dict[int, dict[str, Measurement]] = field(default_factory=dict)
-    """Prompt index → null view → its draw on that prompt; draws at the trained rank."""
+    null_sets: dict[str, NullSet] = field(default_factory=dict)
+    """``null_adapter`` entry → what its random adapters did to the prompts of this probe."""
     _running: dict[Metric, _Running] = field(default_factory=dict)
+
+    @property
+    def null(self) -> NullSet | None:
+        """The draws that count: those of the last ``null_adapter`` entry with a complete draw, as in the result."""
+        sets = list(self.null_sets.values())
+        return next((s for s in reversed(sets) if s.draws("js", self.planned)), sets[-1] if sets else None)
+
+    @property
+    def nulls(self) -> Mapping[int, Mapping[str, Measurement]]:
+        """Prompt index → null view → its draw on that prompt; of the draws that count, at the rank that counts."""
+        null = self.null
+        return null.by_item if null else {}
 
     def null_range(self, item: int, metric: Metric) -> NullRange | None:
         """Smallest and largest draw on a prompt."""
-        draws = [value_of(m, metric) for m in self.nulls.get(item, {}).values()]
-        return NullRange(min(draws), max(draws), len(draws)) if draws else None
+        null = self.null
+        return null.range_of(item, metric) if null else None
 
     def status(self, row: Measurement, metric: Metric) -> Status:
         """Where a prompt stands: above every draw on the same prompt, inside their range, or without draws."""
@@ -105,12 +125,8 @@ class ProbeSeries:
 
     def null_means(self, metric: Metric) -> list[float]:
         """Mean of every complete null draw over the prompts, in seed order."""
-        by_view: dict[str, list[float]] = {}
-        for draws in self.nulls.values():
-            for view, m in draws.items():
-                by_view.setdefault(view, []).append(value_of(m, metric))
-        want = self.planned or max((len(v) for v in by_view.values()), default=0)
-        return [mean(values) for values in by_view.values() if len(values) >= want]
+        null = self.null
+        return null.draws(metric, self.planned) if null else []
 
     def running(self, metric: Metric) -> list[MeanPoint]:
         """Mean after every prompt; extends what is there, so each prompt is looked at once per metric.
@@ -121,14 +137,14 @@ class ProbeSeries:
         for n in range(len(state.points) + 1, len(self.rows) + 1):
             row = self.rows[n - 1]
             value = value_of(row, metric)
-            state.total += value
-            insort(state.ordered, (row.item, value))
+            state.add(row.prompt, row.item, value)
+            once = len(state.ordered)
             last = n == len(self.rows) and (n <= SMALL or n == self.planned)
-            average, ci = state.total / n, None
+            average, ci = state.total / once, None
             if n <= EVERY_BAND or last or n % max(1, n // 20) == 0:
                 values = [v for _, v in state.ordered]
                 average, ci = mean(values), interval(values, seed=self.seed, bounds=bounds_of(metric))[0]
-            state.points.append(MeanPoint(n, value, average, ci))
+            state.points.append(MeanPoint(n, value, average, ci, once))
         return state.points
 
     def by_tag(self, metric: Metric) -> dict[str, list[float]]:
@@ -140,38 +156,24 @@ class ProbeSeries:
         return found
 
 
-@dataclass
-class AblationSeries:
-    """Divergence by adapter strength, prompt by prompt."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A named step of the run: loading, the check before measuring, or a probe. Unix seconds."""
 
     name: str
-    seed: int = 0
-    metric: Metric = "js"
-    curves: dict[float, dict[int, float]] = field(default_factory=dict)
-    _points: dict[float, tuple[int, float, tuple[float, float] | None]] = field(default_factory=dict)
-
-    def points(self) -> list[tuple[float, float, tuple[float, float] | None, int]]:
-        """``(λ, mean, interval, prompts)`` sorted by λ; a strength is computed again only when it has new prompts."""
-        for lam, found in self.curves.items():
-            known = self._points.get(lam)
-            if known is None or known[0] != len(found):
-                values = [found[i] for i in sorted(found)]
-                ci = (
-                    bootstrap_ci(values, seed=self.seed, bounds=bounds_of(self.metric))
-                    if len(values) >= MIN_ITEMS
-                    else None
-                )
-                self._points[lam] = (len(values), mean(values), ci)
-        return [(lam, m, ci, n) for lam, (n, m, ci) in sorted(self._points.items())]
+    phase: str
+    start: float
+    end: float | None = None
+    """``None`` while it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
-    """One line of the run's story."""
+class Place:
+    """A prompt and where it can be opened: its probe and index, if a probe that measures prompts has it."""
 
-    ts: float
-    level: Literal["info", "warning", "error"]
     text: str
+    probe: str = ""
+    item: int | None = None
 
 
 class RunData:
@@ -189,8 +191,9 @@ class RunData:
         self.ablations: dict[str, AblationSeries] = {}
         self.finished: dict[str, ProbeResult] = {}
         self.log: list[LogLine] = []
+        self.steps: list[Step] = []
         self.traceback = ""
-        self._rank = ""
+        self._places: tuple[int, dict[str, Place]] = (-1, {})
         self._result: SuiteResult | None = None
 
     @property
@@ -223,73 +226,77 @@ class RunData:
         if isinstance(event, Measurement):
             self._measured(event)
             return
-        if line := _log_line(event):
+        if line := log_line(event):
             self.log.append(line)
         if isinstance(event, RunStarted):
             for planned in event.probes:
-                if planned.kind == "null_adapter":
-                    self._rank = _primary_rank(planned.entry)
                 if planned.kind == "delta_kl" and planned.enabled:
                     self.series[planned.name] = ProbeSeries(planned.name, event.seed, planned.measurements)
+        elif isinstance(event, Phase):
+            self._step(event.ts, event)
         elif isinstance(event, ProbeFinished):
             result = probe_from_dict(event.result)
             self.finished[result.name] = result
-        elif isinstance(event, RunFailed):
-            self.traceback = event.traceback
+            self._step(event.ts)
+        elif isinstance(event, ENDS):
+            self._step(event.ts)
+            if isinstance(event, RunFailed):
+                self.traceback = event.traceback
+
+    def place_of(self, digest: str) -> Place | None:
+        """The prompt that goes by a digest (``prompt_digest``) in a trace, as far as the run has named it."""
+        size = sum(len(s.rows) for s in self.series.values()) + sum(a.size for a in self.ablations.values())
+        if self._places[0] != size:
+            found: dict[str, Place] = {}
+            for name, series in self.series.items():
+                texts = list(enumerate(self.prompts(name))) or [(m.item, m.prompt) for m in series.rows]
+                for item, text in texts:
+                    found.setdefault(prompt_digest(text), Place(text, name, item))
+            for ablation in self.ablations.values():
+                for text in ablation.prompts.values():
+                    found.setdefault(prompt_digest(text), Place(text))
+            self._places = (size, found)
+        return self._places[1].get(digest)
+
+    def _step(self, ts: float, phase: Phase | None = None) -> None:
+        """End the step that goes on, and begin another."""
+        going = self.steps[-1] if self.steps and self.steps[-1].end is None else None
+        name = (phase.name if phase.phase == "probe" else _STEPS.get(phase.phase, phase.phase)) if phase else ""
+        if going is not None:
+            if phase is not None and (going.phase, going.name) == (phase.phase, name):
+                return  # the next part of loading
+            self.steps[-1] = Step(going.name, going.phase, going.start, ts)
+        if phase is not None:
+            self.steps.append(Step(name, phase.phase, ts))
 
     def _measured(self, m: Measurement) -> None:
         seed = self.started.seed if self.started else 0
         if m.role == "ablation":
             if m.probe not in self.ablations:
-                metric: Metric = "kl" if self.entries().get(m.probe, {}).get("divergence") == "kl" else "js"
-                self.ablations[m.probe] = AblationSeries(m.probe, seed, metric)
-            own = self.ablations[m.probe]
-            if m.lam is not None:
-                own.curves.setdefault(m.lam, {})[m.item] = value_of(m, own.metric)
+                entry = self.entries().get(m.probe, {})
+                metric: Metric = "kl" if entry.get("divergence") == "kl" else "js"
+                planned = entry.get("lambdas", AdapterAblationSpec.model_fields["lambdas"].default)
+                self.ablations[m.probe] = AblationSeries(m.probe, seed, metric, tuple(map(float, planned)))
+            self.ablations[m.probe].add(m)
             return
         series = self.series.setdefault(m.probe, ProbeSeries(m.probe, seed))
         if m.role == "null":
-            # Draws at another rank answer another question.
-            if m.view.partition("_rank")[2] == self._rank:
-                series.nulls.setdefault(m.item, {})[m.view] = m
+            # A draw does not say for which entry it was made: it is the one that is going on.
+            entry_name = self.fold.phase.name if self.fold.phase else ""
+            if entry_name not in series.null_sets:
+                series.null_sets[entry_name] = NullSet(entry_name, _primary_rank(self.entries().get(entry_name, {})))
+            series.null_sets[entry_name].add(m)
         else:
             series.rows.append(m)
 
 
+_STEPS = {"loading": "loading", "preflight": "checking"}
+
+
 def _primary_rank(entry: Mapping[str, Any]) -> str:
-    """End of the view names that count: those of the trained rank, else of the first multiplier."""
-    ranks = entry.get("rank_multipliers") or [1.0]
-    return "" if 1.0 in ranks else repr(float(ranks[0]))
+    """The rank of a ``null_adapter`` entry that counts."""
+    return primary_rank({rank_key(float(m)): None for m in entry.get("rank_multipliers") or [1.0]})
 
 
 def _text(prompt: Any) -> str:
     return str(prompt.get("text", "")) if isinstance(prompt, Mapping) else str(prompt)
-
-
-def _log_line(event: Event) -> LogLine | None:
-    if isinstance(event, RunStarted):
-        again = " again" if event.resumed else ""
-        return LogLine(event.ts, "info", f"run {event.run_id} started{again}, seed {event.seed}")
-    if isinstance(event, Phase):
-        if event.step:
-            return LogLine(event.ts, "info", f"{event.phase}: {event.step}")
-        detail = f" with adapter {event.detail}" if event.phase == "loading" and event.detail else ""
-        return LogLine(event.ts, "info", f"{event.phase} {event.name}{detail}".strip())
-    if isinstance(event, ModelReady):
-        return LogLine(event.ts, "info", "model ready")
-    if isinstance(event, Warned):
-        causes = f" Possible causes: {'; '.join(event.causes)}" if event.causes else ""
-        return LogLine(event.ts, "warning", f"{event.message}{causes}")
-    if isinstance(event, ItemFailed):
-        return LogLine(event.ts, "error", f"{event.probe}: prompt {event.item} in {event.view}: {event.message}")
-    if isinstance(event, ProbeFinished):
-        verdict = str(event.result.get("verdict"))
-        level: Literal["info", "error"] = "error" if verdict == "error" else "info"
-        return LogLine(event.ts, level, f"{event.result.get('name')}: {verdict}. {event.result.get('message')}")
-    if isinstance(event, RunFinished):
-        return LogLine(event.ts, "info", "run finished")
-    if isinstance(event, RunCancelledEvent):
-        return LogLine(event.ts, "warning", f"run cancelled: {event.reason}")
-    if isinstance(event, RunFailed):
-        return LogLine(event.ts, "error", event.message)
-    return None

@@ -1,110 +1,377 @@
-"""Where the time went: hit rate over calls, totals by view, the slowest calls."""
+"""Where the time went and what the cache saved: timeline, hit rates, sums and slow passes, all of one cut of the trace.
+
+Drag in a panel to look at a stretch of time, choose a box or a name to look at one probe, view or operation: every
+panel and table follows.
+"""
 
 from __future__ import annotations
 
+import io
+import json
 import time
 from typing import Any
 
 import panel as pn
+import panel_material_ui as pmui
 import param
+from bokeh.events import RangesUpdate
+from bokeh.models import Range1d
 
-from sway_dash.backends.instrumentation import prompt_digest
-from sway_dash.dash import plots
-from sway_dash.dash.columns import Columns
-from sway_dash.dash.components import body, column, figure, grid, heading, html, set_data, set_html, table
-from sway_dash.dash.state import RunState
+from sway_dash.dash import trace_columns as tc
+from sway_dash.dash.calls import CallTable, Cut
+from sway_dash.dash.components import body, column, figure, grid, heading, html, legend, set_data, set_html
+from sway_dash.dash.derive import Place
+from sway_dash.dash.pages import trace_words as words
+from sway_dash.dash.pages.opening import ask, open_prompt
+from sway_dash.dash.plots import Plot
+from sway_dash.dash.plots.cache import hit_rate, lookups
+from sway_dash.dash.plots.icicle import icicle
+from sway_dash.dash.plots.timeline import WORDS, set_lanes, timeline
+from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import count, esc, number, percent, visible
+from sway_dash.suite.chrome_trace import chrome_trace
+from sway_dash.suite.store import TRACE
+from sway_dash.suite.trace_file import load
 
-MIN_CALLS = 20
-VIEWS_SHOWN = 30
+LETTER_PX = 7.0
+PERIOD_S = 1.0
+"""While a run goes on the page is drawn at most so often."""
+
+ALL = {"probe": "All probes", "view": "All views", "op": "All operations"}
+AXES = {"Wall time": "time", "Call number": "calls"}
 
 
 class TraceView(pn.viewable.Viewer):
-    """Follows the trace of the open run."""
+    """Follows the trace of the open run. A click on a slow pass opens its longest prompt and asks for ``goto``."""
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+    shown = param.Boolean(default=True, doc="The page is on the screen; otherwise nothing is drawn.")
+    axis: Any = param.Selector(default="time", objects=["time", "calls"], doc="What the cache is shown over.")
+    window = param.Range(default=None, allow_None=True, doc="Stretch of time that is looked at, s; None: all of it.")
+    probe = param.String(default="", doc="Only calls of this probe.")
+    view = param.String(default="", doc="Only calls in this view.")
+    op = param.String(default="", doc="Only calls of this operation.")
+    goto = param.String(default="", doc="Page that is asked for.")
 
     def __init__(self, **params: Any) -> None:
-        super().__init__(**params)
-        self.plot = plots.hit_rate()
+        super().__init__(**{"choice": Selection(), **params})
+        self._time, self._number = Range1d(0, 1), Range1d(0.5, 1.5)
+        self._timeline = timeline(self._time)
+        self._cache = {
+            axis: (lookups(span, axis), hit_rate(span, axis))
+            for axis, span in (("time", self._time), ("calls", self._number))
+        }
+        self._icicle = icicle()
         self._summary = html(css_classes=["sway-hook-trace"])
-        self._caption = html()
-        self._views = html()
-        self._slow = html(css_classes=["sway-hook-slowest"])
-        left = column(html(heading("Cache hit rate")), figure(self.plot), self._caption)
-        right = column(html(heading("By view")), self._views)
-        slow = column(
-            html(heading("Slowest calls", "A call's share of the batch it ran in; the first of a view is a warm-up.")),
-            self._slow,
+        self._cut_text = html(css_classes=["sway-hook-cut"])
+        self._caption, self._cache_caption, self._icicle_caption = html(), html(), html()
+        self._probes, self._views = html(css_classes=["sway-hook-by-probe"]), html(css_classes=["sway-hook-by-view"])
+        self._selects = {name: self._select(name) for name in ALL}
+        self._axis = pmui.RadioButtonGroup.from_param(
+            self.param.axis, options=AXES, size="small", label="", description="", width=240, margin=(4, 0)
         )
-        self._root = body(self._summary, grid(left, right, even=True), slow)
-        self._key: tuple[Any, ...] = ()
-        self._cursor = 0
-        self._drawn = 0.0
-        self._prompts: dict[str, str] = {}
+        self._whole = pmui.Button(label="Whole run", size="small", variant="outlined", margin=(0, 8, 4, 0))
+        self._whole.on_click(lambda _: self.param.update(window=None, probe="", view="", op=""))
+        self._download = pmui.FileDownload(
+            callback=self._chrome,
+            filename="trace.json",
+            label="Trace for Perfetto",
+            size="small",
+            variant="text",
+            margin=(0, 8, 4, 0),
+        )
+        self._slow = pn.widgets.Tabulator(
+            words.slow_passes([], self.run.data.place_of)[0],
+            disabled=True,
+            show_index=False,
+            layout="fit_data_stretch",
+            sizing_mode="stretch_width",
+            margin=0,
+            selectable=False,
+            titles=words.SLOW,
+            text_align={"ms": "right", "n": "right", "each": "right"},
+            formatters={name: {"type": "money", "precision": 1, "thousand": ","} for name in ("ms", "each")},
+            widths={"prompt": 380},
+            css_classes=["sway-hook-slowest"],
+        )
+        self._slow.on_click(self._clicked)
+        self._places: list[Place | None] = []
+        self._drawn: tuple[Any, ...] = ()
+        self._drawn_at = 0.0
+        self._room = 90.0
+        self._listen()
+        self._root = self._layout()
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
 
-    @param.depends("run.version", watch=True)
-    def _refresh(self) -> None:
-        calls = self.run.data.calls
-        key = (self.run.epoch, id(calls), calls.epoch)
-        anew = key != self._key
-        points = calls.points if anew else calls.points[self._cursor :]
-        data: Columns = {"n": [n for n, _ in points], "rate": [rate for _, rate in points]}
-        if anew:
-            set_data(self.plot.sources["rate"], data)
-        elif points:
-            self.plot.sources["rate"].stream(data)
-        self._key, self._cursor = key, len(calls.points)
-        if points or anew:
-            self.plot.reach("x", float(max(calls.n, 1)), anew=anew)
-        # Tables are for reading: once a second is enough while a run goes on.
-        if not anew and self.run.live and time.monotonic() - self._drawn < 1.0:
-            return
-        self._drawn = time.monotonic()
-        self._tables()
+    @property
+    def plots(self) -> list[Plot]:
+        """Figures of the page."""
+        return [self._timeline, *self._cache["time"], *self._cache["calls"], self._icicle]
 
-    def _tables(self) -> None:
-        calls = self.run.data.calls
-        if not calls.n:
-            set_html(self._summary, '<p class="sway-empty">No scoring call has been recorded yet.</p>')
-            for pane in (self._views, self._slow, self._caption):
-                set_html(pane, "")
-            return
-        rate = percent(calls.hit_rate) if calls.n >= MIN_CALLS else f"too few calls for a rate (below {MIN_CALLS})"
-        total = f"{count(calls.n, 'scoring call')}: {calls.hits:,} answered by the cache"
-        text = f"{total}, {rate}; {number(calls.ms / 1000, 's')} in all."
-        set_html(self._summary, f'<p class="sway-sentence sway-num">{esc(text)}</p>')
-        self.plot.describe(f"Cache hit rate over calls. {text}")
-        set_html(
-            self._caption, f'<p class="sway-caption">Share of all calls so far, {calls.hits:,} of {calls.n:,}.</p>'
+    # -- layout ---------------------------------------------------------------------------------
+
+    def _select(self, name: str) -> pmui.Select:
+        select = pmui.Select(options={ALL[name]: ""}, value="", size="small", width=170, label="", margin=(0, 8, 4, 0))
+        select.param.watch(lambda event: self.param.update(**{name: event.new or ""}), "value")
+        return select
+
+    def _layout(self) -> pn.Column:
+        controls = pn.FlexBox(
+            *self._selects.values(), self._whole, self._download, margin=0, sizing_mode="stretch_width"
         )
-        views = sorted(calls.views.values(), key=lambda v: -v.ms)
-        rows = [
-            (esc(v.view), f"{v.calls:,}", percent(v.hits / v.calls), number(v.ms, "ms")) for v in views[:VIEWS_SHOWN]
-        ]
-        more = len(views) - VIEWS_SHOWN
-        note = f'<p class="sway-caption">{count(more, "more view")} with less time.</p>' if more > 0 else ""
-        set_html(self._views, table(("View", "Calls", "Hit rate", "Time"), rows, right=(1, 2, 3)) + note)
-        names = self._names()
-        slowest = [
-            (
-                number(c.wall_ms, "ms"),
-                esc(c.view_id),
-                esc(c.op),
-                esc(c.owner),
-                esc(names.get(c.prompt_hash, c.prompt_hash)),
-            )
-            for c in calls.slowest()
-        ]
-        set_html(self._slow, table(("Time", "View", "Operation", "Probe", "Prompt"), slowest, right=(0,)))
+        marks = legend(
+            *(("■", tone, meaning) for tone, meaning in WORDS.items()),
+            ("╱", "muted", "no traced call"),
+            ("╵", "ink", "answered by the cache"),
+        )
+        cache_marks = legend(
+            ("■", "accent", "hits"),
+            ("■", "muted", "misses"),
+            ("line", "accent", "hit rate so far"),
+            ("dash", "ink", f"of the last {tc.RECENT}"),
+        )
+        self._panels = {
+            axis: column(*(figure(plot) for plot in plots), gap=0, visible=axis == "time")
+            for axis, plots in self._cache.items()
+        }
+        panels = self._panels.values()
+        cache = column(html(heading("Cache")), self._axis, *panels, html(cache_marks), self._cache_caption)
+        boxes = column(html(heading("Where the time went")), figure(self._icicle), self._icicle_caption, gap=2)
+        slow_caption = (
+            "A pass is one batch of prompts in one view. A click opens its longest prompt: a batch is as slow as that."
+        )
+        self._everything = column(
+            column(controls, self._cut_text, gap=0),
+            column(html(heading("Timeline")), figure(self._timeline), html(marks), self._caption),
+            boxes,
+            grid(
+                column(cache, column(html(heading("By probe")), self._probes), gap=22),
+                column(html(heading("By view")), self._views),
+                even=True,
+            ),
+            column(html(heading("Slowest passes", slow_caption)), self._slow),
+            gap=22,
+        )
+        return body(self._summary, self._everything)
 
-    def _names(self) -> dict[str, str]:
-        """Prompt hash → prompt, for the prompts the run has named."""
-        for series in self.run.data.series.values():
-            if len(series.rows) and prompt_digest(series.rows[-1].prompt) not in self._prompts:
-                self._prompts.update({prompt_digest(m.prompt): visible(m.prompt)[:120] for m in series.rows})
-        return self._prompts
+    # -- drawing --------------------------------------------------------------------------------
+
+    @param.depends("run.version", "shown", watch=True)
+    def _refresh(self) -> None:
+        """Draw what is new; while a run goes on, once a second: this page is for reading."""
+        if not self.shown:
+            return
+        data = self.run.data
+        state = (self.run.epoch, id(data.calls), data.calls.epoch, data.calls.n, self.run.live, len(data.steps))
+        if state == self._drawn:
+            return
+        another = state[:3] != self._drawn[:3]
+        if not another and self.run.live and time.monotonic() - self._drawn_at < PERIOD_S:
+            return
+        self._drawn, self._drawn_at = state, time.monotonic()
+        if another and (self.window, self.probe, self.view, self.op) != (None, "", "", ""):
+            with param.parameterized.discard_events(self):
+                self.param.update(window=None, probe="", view="", op="")
+        self._draw(anew=another)
+
+    @param.depends("window", "probe", "view", "op", "axis", watch=True)
+    def _draw(self, *, anew: bool = False) -> None:
+        known = self._table()
+        self._everything.visible = bool(len(known))
+        if not len(known):
+            text = "No scoring call has been recorded yet." if self.run.live else "This run has no trace of its calls."
+            set_html(self._summary, f'<p class="sway-empty">{text}</p>')
+            return
+        span = self._span(known)
+        cut = self._cut()
+        with pn.io.hold():
+            self._options(known)
+            self._place(known, span)
+            drawn = self._draw_timeline(known, cut, span)
+            self._draw_cache(known, cut)
+            self._draw_boxes(known, cut)
+            self._tables(known, cut)
+            self._words(known, cut, drawn, span)
+
+    def _table(self) -> CallTable:
+        return self.run.data.calls.table(self._origin())
+
+    def _cut(self) -> Cut:
+        return Cut(*(self.window or (-float("inf"), float("inf"))), self.probe, self.view, self.op)
+
+    def _origin(self) -> float:
+        """Unix seconds of the start of the run."""
+        started = self.run.data.started
+        return started.ts if started else 0.0
+
+    def _span(self, known: CallTable) -> tuple[float, float]:
+        """All of the run so far, seconds."""
+        last = max(float(known.at[-1]), self.run.data.fold.last_ts - self._origin())
+        return (min(0.0, float(known.pass_start[0])) if len(known.pass_start) else 0.0, max(last, 1e-3))
+
+    def _steps(self, span: tuple[float, float]) -> list[tc.Band]:
+        origin = self._origin()
+        return [
+            (s.name, s.start - origin, s.end - origin if s.end is not None else span[1]) for s in self.run.data.steps
+        ]
+
+    def _place(self, known: CallTable, span: tuple[float, float]) -> None:
+        """Both axes show the same stretch; the one under the reader's hand has it already."""
+        start, end = self.window or span
+        lo, hi = (int(v) for v in known.at.searchsorted((start, end)))
+        numbers = (lo + 0.5, max(hi, lo + 1) + 0.5) if self.window else (0.5, len(known) + 0.5)
+        for axis, ends, all_of_it in (
+            (self._time, (start, end), span),
+            (self._number, numbers, (0.5, len(known) + 0.5)),
+        ):
+            wanted = {"start": ends[0], "end": ends[1], "reset_start": all_of_it[0], "reset_end": all_of_it[1]}
+            axis.update(**{k: float(v) for k, v in wanted.items() if getattr(axis, k) != v})
+
+    def _draw_timeline(self, known: CallTable, cut: Cut, span: tuple[float, float]) -> tc.Timeline:
+        names, lane_of = tc.lanes(known.used(known.view))
+        set_lanes(self._timeline, names)
+        window = self.window or span
+        drawn = tc.timeline(known, cut, window, lane_of)
+        for name, data in (("bars", drawn.bars), ("gaps", drawn.gaps), ("hits", drawn.hits)):
+            set_data(self._timeline.sources[name], data)
+        steps = self._steps(span)
+        bands = tc.band_columns(steps, known, "time")
+        wide = 0.05 * (window[1] - window[0])
+        shown = [min(b, window[1]) - max(a, window[0]) for a, b in zip(bands["left"], bands["right"], strict=True)]
+        bands["label"] = [name[:24] if w > wide else "" for name, w in zip(bands["name"], shown, strict=True)]
+        bands["time_text"] = [number(end - start, "s") for _, start, end in steps]
+        set_data(self._timeline.sources["steps"], bands)
+        return drawn
+
+    def _draw_cache(self, known: CallTable, cut: Cut) -> None:
+        for axis, panel in self._panels.items():
+            panel.visible = axis == self.axis
+        bars, rate = self._cache[self.axis]
+        columns, rates = tc.lookups(known, cut, self.axis)
+        set_data(bars.sources["bars"], columns)
+        set_data(rate.sources["rate"], rates)
+        steps = tc.band_columns(self._steps(self._span(known)), known, self.axis)
+        for plot in (bars, rate):
+            set_data(plot.sources["steps"], steps)
+        top = 1.06 * max(columns["all"], default=1)
+        bars.figure.y_range.update(start=0, end=top, reset_start=0, reset_end=top)
+
+    def _draw_boxes(self, known: CallTable, cut: Cut) -> None:
+        data = tc.icicle(known, cut, self._room)
+        set_data(self._icicle.sources["boxes"], data)
+        end = max(data["right"], default=1.0) or 1.0
+        self._icicle.figure.x_range.update(start=0, end=end, reset_start=0, reset_end=end)
+        probes = [(p, t) for p, v, t in zip(data["probe"], data["view"], data["time_text"], strict=True) if not v]
+        text = "; ".join(f"{tc.owner_name(p)} {t}" for p, t in probes[:6])
+        self._icicle.describe(f"Time in passes by probe, view and operation. {text}")
+        told = f"Time in passes: {text}. A box that is chosen narrows the whole page." if text else "No pass."
+        set_html(self._icicle_caption, f'<p class="sway-caption">{esc(told)}</p>')
+
+    # -- words and tables -----------------------------------------------------------------------
+
+    def _words(self, known: CallTable, cut: Cut, drawn: tc.Timeline, span: tuple[float, float]) -> None:
+        data = self.run.data
+        set_html(self._summary, words.summary(data.calls, known, data.fold.backend_stats.get("evictions")))
+        names = (tc.owner_name(self.probe), tc.view_name(self.view), visible(self.op))
+        told = words.cut(self.window, names, len(known.calls(cut)), drawn.passes)
+        self._whole.disabled = not told
+        hint = "Drag in a panel to look at a stretch of time."
+        set_html(self._cut_text, f'<p class="sway-caption sway-num">{esc(told or hint)}</p>')
+        start, end = self.window or span
+        loading = [max(0.0, min(b, end) - max(a, start)) for step, a, b in self._steps(span) if step == words.LOADING]
+        gaps = words.gaps(drawn, sum(loading), whole=self.window is None)
+        set_html(self._caption, f'<p class="sway-caption">{esc(gaps)}</p>')
+        how = count(drawn.passes, "pass", "passes") + (", as shares of time" if drawn.binned else "")
+        self._timeline.describe(f"Timeline of {how}. {gaps}")
+        inside = known.calls(cut)
+        told = words.hits(int(known.hit[inside].sum()), len(inside))
+        for plot in self._cache[self.axis]:
+            plot.describe(f"Cache over {'wall time' if self.axis == 'time' else 'call number'}. {told}")
+        set_html(self._cache_caption, f'<p class="sway-caption">{esc(told)}</p>')
+
+    def _tables(self, known: CallTable, cut: Cut) -> None:
+        probes, views = tc.sums(known, cut, "probe"), tc.sums(known, cut, "view")
+        total = sum(s.seconds for s in probes)
+        shares = [percent(s.seconds / total) if total else "" for s in probes]
+        rows = [(tc.owner_name(s.name), s, share) for s, share in zip(probes, shares, strict=True)]
+        set_html(self._probes, words.sums(("Probe", "Share of the time"), rows))
+        rows = [(tc.view_name(s.name), s, tc.expected(s.name)) for s in views]
+        set_html(self._views, words.sums(("View", "Rate to be expected"), rows))
+        frame, self._places = words.slow_passes(tc.slowest(known, cut), self.run.data.place_of)
+        if not frame.equals(self._slow.value):
+            self._slow.value = frame
+
+    def _options(self, known: CallTable) -> None:
+        names = {"probe": known.used(known.probe), "view": known.used(known.view), "op": known.used(known.op)}
+        for name, select in self._selects.items():
+            label = {"view": tc.view_name, "probe": tc.owner_name}.get(name, visible)
+            options = {ALL[name]: "", **{label(n): n for n in names[name]}}
+            value = getattr(self, name)
+            if select.options != options:
+                select.param.update(options=options, value=value if value in options.values() else "")
+            elif select.value != value:
+                select.value = value
+
+    # -- the reader's hand ----------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        self._timeline.figure.on_event(RangesUpdate, self._zoomed)
+        for plot in self._cache["time"]:
+            plot.figure.on_event(RangesUpdate, self._zoomed)
+        for plot in self._cache["calls"]:
+            plot.figure.on_event(RangesUpdate, self._zoomed_calls)
+        self._icicle.sources["boxes"].selected.on_change("indices", self._box)
+        self._icicle.figure.on_change("inner_width", self._widened)
+
+    def _zoomed(self, event: Any) -> None:
+        known = self._table()
+        if not len(known):
+            return
+        span = self._span(known)
+        start, end = max(float(event.x0), span[0]), min(float(event.x1), span[1])
+        slack = 1e-6 * (span[1] - span[0])
+        whole = start <= span[0] + slack and end >= span[1] - slack
+        self.window = None if whole or end <= start else (start, end)
+
+    def _zoomed_calls(self, event: Any) -> None:
+        known = self._table()
+        if not len(known):
+            return
+        first, last = max(int(event.x0 + 0.5), 1), min(int(event.x1 - 0.5) + 1, len(known))
+        if (first, last) == (1, len(known)) or last < first:
+            self.window = None
+        else:
+            self.window = (float(known.at[first - 1]), float(known.at[last - 1]))
+
+    def _widened(self, _attr: str, old: int | None, new: int | None) -> None:
+        """Longer names in wider boxes; the browser tells how wide the figure is."""
+        room = max((new or 0) / LETTER_PX, 20.0)
+        if abs(room - self._room) > 5:
+            self._room = room
+            self._draw_boxes(self._table(), self._cut())
+
+    def _box(self, _attr: str, _old: list[int], new: list[int]) -> None:
+        boxes = self._icicle.sources["boxes"]
+        if not new or new[0] >= len(boxes.data["probe"]):
+            return
+        chosen = {name: str(boxes.data[name][new[0]]) for name in ("probe", "view", "op")}
+        boxes.selected.indices = []
+        if chosen == {"probe": self.probe, "view": self.view, "op": self.op}:
+            chosen = dict.fromkeys(chosen, "")
+        self.param.update(**chosen)
+
+    def _clicked(self, event: Any) -> None:
+        if event.row < len(self._places) and open_prompt(self.choice, self._places[event.row]):
+            ask(self, "goto", "prompts")
+
+    def _chrome(self) -> io.BytesIO:
+        folder, origin = self.run.folder, self._origin()
+        calls = load(folder.path / TRACE) if folder is not None and (folder.path / TRACE).is_file() else []
+        steps = [(name, start + origin, end + origin) for name, start, end in self._steps(self._span(self._table()))]
+        name = f"sway-dash {self.run.title}"
+        # Compact: it is for a program to read.
+        return io.BytesIO(json.dumps(chrome_trace(calls, steps, name=name), separators=(",", ":")).encode())
