@@ -111,6 +111,8 @@ def test_the_screen_stack_is_imported_only_where_things_are_shown(path):
         ("sway_dash.probes", MODEL_STACK | SCREEN_STACK | {"scipy"}),
         ("sway_dash.backends", MODEL_STACK | SCREEN_STACK),
         ("sway_dash.suite.execute", MODEL_STACK | SCREEN_STACK | {"rich"}),
+        ("sway_dash.suite.inspector", MODEL_STACK | SCREEN_STACK | {"rich"}),
+        ("sway_dash.suite.inspect_client", MODEL_STACK | SCREEN_STACK | {"rich"}),
         ("sway_dash.suite.report", MODEL_STACK | SCREEN_STACK | {"rich"}),
         ("sway_dash.suite.trace_analysis", MODEL_STACK | SCREEN_STACK | {"rich"}),
     ],

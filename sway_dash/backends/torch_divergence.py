@@ -96,7 +96,9 @@ def row_divergences(base: torch.Tensor, tuned: torch.Tensor) -> RowDivergences:
     for name, counts in (("base", bad_base), ("tuned", bad_tuned)):
         for row in np.flatnonzero(counts):
             bad.setdefault(int(row), f"the {name} view gives {int(counts[row])} non-finite logits of {base.shape[1]}")
-    return RowDivergences(np.clip(js, 0.0, LN2), np.maximum(kl, 0.0), np.maximum(kl_reverse, 0.0), same, bad)
+    # Adding 0 turns −0, the rounding of a sum of nothing, into 0.
+    js, kl, kl_reverse = np.clip(js, 0.0, LN2) + 0.0, np.maximum(kl, 0.0) + 0.0, np.maximum(kl_reverse, 0.0) + 0.0
+    return RowDivergences(js, kl, kl_reverse, same, bad)
 
 
 def _chunk(base: torch.Tensor, tuned: torch.Tensor) -> torch.Tensor:
