@@ -67,10 +67,10 @@ def toned(tone: str, css_class: str, inner: str, *, tag: str = "div", role: str 
 
 
 def legend(*entries: tuple[str, str, str]) -> str:
-    """HTML legend from (sign, token, words); a sign is a character, or ``bar``, ``line`` or ``dash``."""
+    """HTML legend from (sign, token, words); a sign is a character, or ``bar``, ``line``, ``dash`` or ``dot``."""
     parts = []
     for sign, tone, words in entries:
-        mark = f'<i class="sway-{sign}"></i>' if sign in ("bar", "line", "dash") else f"<i>{sign}</i>"
+        mark = f'<i class="sway-{sign}"></i>' if sign in ("bar", "line", "dash", "dot") else f"<i>{sign}</i>"
         parts.append(f'<span style="--tone: {var(tone)}">{mark}{esc(words)}</span>')
     return f'<div class="sway-legend" aria-hidden="true">{"".join(parts)}</div>'
 
