@@ -10,6 +10,8 @@ from pathlib import Path
 from sway_dash.core.result import SuiteResult
 
 RUN_ID = "demo"
+DETAILS = 100
+"""Prompts kept token by token: more than there are, so all of them."""
 
 
 def record(demo: Path) -> SuiteResult:
@@ -28,7 +30,7 @@ def record(demo: Path) -> SuiteResult:
         text = spec.read_text(encoding="utf-8")
         folder = RunFolder.create(text, root=Path(scratch), name="Recorded example", base_dir=demo)
         run_id = folder.id
-        result, _ = execute(folder)
+        result, _ = execute(folder, details=DETAILS)
         for file in folder.path.iterdir():
             if file.suffix in (".json", ".jsonl"):
                 recorded = file.read_text(encoding="utf-8").replace(f"{demo}/", "").replace(run_id, RUN_ID)
