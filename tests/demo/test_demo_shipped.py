@@ -136,6 +136,30 @@ def test_only_the_tuned_model_knows_the_handbook(shifts: list[Shift], prompt: st
     assert fact not in shift.base
 
 
+def test_every_prompt_of_the_recorded_run_can_be_opened_token_by_token() -> None:
+    from sway_dash.suite.store import RunFolder
+
+    folder = RunFolder.open(demo_dir() / "run")
+    file = folder.details()
+    assert file.path.stat().st_size <= 0.3 * MEGABYTE
+    measured = {m.prompt: m for m in folder.fold().measurements["next_token"] if m.role == "probe"}
+    assert measured.keys() == {prompt.text for prompt in read_prompts(demo_dir() / "sway.yaml")}
+    for prompt, m in measured.items():
+        detail = file.find(prompt)
+        assert detail is not None
+        assert "".join(t.text for t in detail.tokens if t.part == "prompt" and not t.special) == prompt
+        after = next(t.prediction for t in detail.tokens if t.part == "continuation")
+        assert after is not None
+        assert after.js == pytest.approx(m.js, abs=1e-5)
+    assert file.skipped == 0
+
+
+def test_the_recorded_run_names_no_machine() -> None:
+    for path in (demo_dir() / "run").iterdir():
+        found = re.search(rb"/(?:home|root|tmp|work|usr|Users|var|mnt)/", path.read_bytes())
+        assert found is None, f"{path.name}: {found}"
+
+
 def test_jensen_shannon_is_zero_for_equal_and_ln_two_for_disjoint() -> None:
     import torch
 
