@@ -67,16 +67,8 @@ class AdapterFiles:
 
 def inspect_adapter(folder: Path) -> AdapterFiles:
     """Read config and weights of an adapter folder; ``ModelLoadError`` in one sentence for all that cannot work."""
-    config = _config(folder)
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        if (folder / PICKLE).is_file():
-            raise ModelLoadError(
-                f"{folder} holds only {PICKLE}, a pickle, which can run any code when it is loaded; if you trust it, "
-                f"convert it inside that folder: {_TO_SAFETENSORS}"
-            )
-        raise ModelLoadError(f"{folder} has no {WEIGHTS}: save the adapter with model.save_pretrained(folder)")
-    shapes, non_finite, zero_b = _weights(weights)
+    config = read_config(folder)
+    shapes, non_finite, zero_b = _weights(weights_path(folder))
     return AdapterFiles(folder, config, adapter_fingerprint(folder), shapes, non_finite, zero_b)
 
 
@@ -91,7 +83,21 @@ def adapter_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def weights_path(folder: Path) -> Path:
+    """The file with an adapter's weights; ``ModelLoadError`` when there is none that is safe to read."""
+    weights = folder / WEIGHTS
+    if weights.is_file():
+        return weights
+    if (folder / PICKLE).is_file():
+        raise ModelLoadError(
+            f"{folder} holds only {PICKLE}, a pickle, which can run any code when it is loaded; if you trust it, "
+            f"convert it inside that folder: {_TO_SAFETENSORS}"
+        )
+    raise ModelLoadError(f"{folder} has no {WEIGHTS}: save the adapter with model.save_pretrained(folder)")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """An adapter's configuration; ``ModelLoadError`` in one sentence for what cannot be measured."""
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise ModelLoadError(f"the adapter folder {folder} {what}")
@@ -148,18 +154,29 @@ def _weights(path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[tuple[str, i
 
 def explain_mismatch(files: AdapterFiles, base: str, modules: Mapping[str, tuple[int, ...]]) -> str:
     """One sentence on why an adapter does not fit a base, whose weight matrices have the shapes ``modules``."""
-    wanted = {
-        name.removeprefix("base_model.model.").split(".lora_")[0]: name for name in files.shapes if ".lora_" in name
-    }
+    wanted = changed_modules(files.shapes)
     missing = sorted(m for m in wanted if m not in modules)
     lead = f"this adapter was trained for {files.base_name} and does not fit {base}"
     if missing:
         return f"{lead}: {len(missing)} of its {len(wanted)} modules are not there, the first is {missing[0]}"
-    for module, name in sorted(wanted.items()):
-        have, shape = modules[module], files.shapes[name]
+    found = wrong_width(files.shapes, modules)
+    return f"{lead}: {found}" if found else lead
+
+
+def changed_modules(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Modules of the base that an adapter changes, each with the name of one of its matrices."""
+    return {name.removeprefix("base_model.model.").split(".lora_")[0]: name for name in shapes if ".lora_" in name}
+
+
+def wrong_width(shapes: Mapping[str, tuple[int, ...]], modules: Mapping[str, tuple[int, ...]]) -> str:
+    """The first module whose matrix and the adapter's do not go together, in words; empty if all do."""
+    for module, name in sorted(changed_modules(shapes).items()):
+        if module not in modules:
+            continue
+        have, shape = modules[module], shapes[name]
         side = "in" if ".lora_A" in name else "out"
         width = shape[1] if side == "in" else shape[0]
         if len(shape) == 2 and "embedding" not in name and width not in have:
             size = " × ".join(map(str, have))
-            return f"{lead}: {module} is {size} there, while the adapter's {side}put is {width} wide"
-    return lead
+            return f"{module} is {size} there, while the adapter's {side}put is {width} wide"
+    return ""
