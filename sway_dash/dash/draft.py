@@ -1,24 +1,28 @@
-"""The suite being written: one truth for form and YAML. Param only; no widgets.
+"""The suite being written: one truth for form and YAML, one history over both. Param only; no widgets.
 
-``data`` is plain and may be invalid; ``problems`` says where. The form writes single places and the text is made
-anew (comments are lost then); the YAML side writes the whole text and the form follows.
+The text is the truth and ``data`` follows it, right or wrong; ``problems`` says where it is wrong. The form writes
+single places and everything else in the text stays as it is.
 """
 
 from __future__ import annotations
 
-import copy
-import itertools
+import re
+import time
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import param
-import yaml
 
-from sway_dash.core.errors import SpecValidationError
+from sway_dash.core.errors import Problem, SpecValidationError
+from sway_dash.dash import drafts, yaml_edit
+from sway_dash.dash.history import History
+from sway_dash.dash.yaml_tree import Place, parse, plain, same
 from sway_dash.demo import demo_dir
-from sway_dash.probes.base import dotted
+from sway_dash.probes.base import Probe, ProbeSpec, dotted, registry
 from sway_dash.suite import loader
 from sway_dash.suite.runner import plan
+from sway_dash.suite.spec import SwaySpec
 
 TEMPLATE = """\
 version: 1
@@ -33,19 +37,11 @@ suite:
     prompts: []
 """
 
-Place = tuple[str | int, ...]
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes shared parts out instead of naming them."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
 
 class Draft(param.Parameterized):
     """A suite, right or wrong."""
 
+    id = param.String(default="", doc="Name of the draft on disk; empty until something has been changed.")
     text = param.String(default="", doc="The suite as YAML.")
     data = param.Dict(default={}, doc="The suite as plain data: the last text that could be read.")
     readable = param.Boolean(default=True, doc="Whether the text is YAML at all; the form is closed while it is not.")
@@ -53,11 +49,27 @@ class Draft(param.Parameterized):
     planned = param.Integer(default=0, doc="Measurements the suite will make; 0 while it is wrong.")
     base_dir = param.String(default="", doc="Folder that relative paths start from.")
     title = param.String(default="", doc="Name of the run to be.")
+    can_undo = param.Boolean(default=False, doc="Whether there is an earlier version.")
+    can_redo = param.Boolean(default=False, doc="Whether there is a later version.")
+    notice = param.String(default="", doc="What the writer should know about the draft itself.")
+    loads = param.Integer(default=0, doc="Raised whenever another suite has taken the place of the one before.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
+        self.spec: SwaySpec | None = None
+        """The suite as the engine sees it; ``None`` while it is wrong."""
+        self.built: list[tuple[Probe, ProbeSpec]] = []
+        self._found: list[Problem] = []
+        self._own: list[Problem] = []
+        self._history: History[tuple[str, str]] = History((self.text, self.base_dir))
+        self._keeping = False
         if not self.text:
             self.use_demo()
+        self._history = History((self.text, self.base_dir))
+        self.can_undo = False
+        self._keeping = True
+
+    # -- another suite --------------------------------------------------------------------------
 
     def use_demo(self) -> None:
         """Start from the suite of the recorded example, or from an empty one where that is missing."""
@@ -74,28 +86,101 @@ class Draft(param.Parameterized):
         self.load(TEMPLATE, base_dir=Path.cwd())
 
     def load(self, text: str, *, base_dir: Path, title: str = "") -> None:
-        """Take another suite."""
-        self.param.update(base_dir=str(base_dir), title=title)
-        self.set_text(text)
+        """Take another suite, as a new draft; the one before stays on disk and one step back."""
+        with param.parameterized.batch_call_watchers(self):
+            self.param.update(id="", base_dir=str(base_dir), title=title, notice="", loads=self.loads + 1)
+            self._change(text, None)
 
-    def set_text(self, text: str) -> None:
-        """Take the text as written; nothing in it is changed."""
+    def open(self, draft_id: str) -> bool:
+        """Go on with a draft on disk; False, and ``notice`` says why, when it cannot be read."""
         try:
-            data, _ = loader.parse_yaml(text, source="yaml")
-        except SpecValidationError as error:
-            message = str(error).removeprefix("yaml: ")
-            self.param.update(text=text, readable=False, problems=[((), message)], planned=0)
-            return
-        problems, planned = self._check(text)
-        self.param.update(text=text, data=dict(data), readable=True, problems=problems, planned=planned)
+            record = drafts.load(draft_id)
+        except drafts.DraftError as error:
+            self.notice = f"{str(error)[:1].upper()}{str(error)[1:]}."
+            return False
+        self._keeping = False
+        try:
+            with param.parameterized.batch_call_watchers(self):
+                self.load(record.text, base_dir=Path(record.base_dir), title=record.title)
+                self.id = draft_id
+        finally:
+            self._keeping = True
+        return True
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def set_text(self, text: str, *, source: Hashable = "yaml") -> None:
+        """Take the text as written; nothing in it is changed. Changes of one ``source`` in a row are one step."""
+        if text != self.text:
+            self._change(text, source)
 
     def set_values(self, changes: dict[Place, Any]) -> None:
         """Write places of the suite from the form; ``None`` takes a key away."""
-        data = copy.deepcopy(self.data)
+        wanted = self.data
         for place, value in changes.items():
-            _put(data, place, value)
-        if data != self.data:
-            self.set_text(dump(data))
+            wanted = yaml_edit.put(wanted, place, yaml_edit.REMOVE if value is None else value)
+        self.set_data(wanted, source=tuple(changes))
+
+    def set_data(self, wanted: dict[str, Any], *, source: Hashable = None) -> None:
+        """Make the text read as ``wanted``, changing it only where it differs; nothing while it cannot be read."""
+        if self.readable and not same(self.data, wanted):
+            self.set_text(yaml_edit.rewrite(self.text, wanted), source=source)
+
+    def undo(self) -> None:
+        """Go one step back, whether it was made in the form or in the YAML."""
+        if self._history.can_undo:
+            self._return_to(self._history.undo())
+
+    def redo(self) -> None:
+        """Go one step forward again."""
+        if self._history.can_redo:
+            self._return_to(self._history.redo())
+
+    def rename(self, title: str) -> None:
+        """Name the run to be."""
+        if title != self.title:
+            self.title = title
+            self._kept()
+
+    def add_findings(self, found: Sequence[Problem]) -> None:
+        """What is wrong beyond the text itself, such as an adapter that does not fit the base; replaces the last."""
+        self._found = list(found)
+        if (problems := self._own + self._found) != self.problems:
+            self.problems = problems
+
+    # -- entries --------------------------------------------------------------------------------
+
+    def add_entry(self, kind: str) -> int:
+        """Put in a probe of a kind, with the prompts of an entry that has some; returns its index."""
+        entry: dict[str, Any] = {"name": self._free_name(kind), "kind": kind}
+        probe = registry().get(kind)
+        if probe is not None and "prompts" in probe.spec_cls.model_fields:
+            entry["prompts"] = next((plain(e["prompts"]) for e in self.entries() if e.get("prompts")), [])
+        wanted = plain(self.data)
+        suite = wanted.get("suite") if isinstance(wanted.get("suite"), list) else []
+        # Noise has to be known before what is compared with it.
+        index = 0 if kind == "null_adapter" else len(suite)
+        wanted["suite"] = [*suite[:index], entry, *suite[index:]]
+        self.set_data(wanted)
+        return index
+
+    def remove_entry(self, index: int) -> None:
+        """Take a probe out."""
+        self.set_text(yaml_edit.edit(self.text, ("suite", index), yaml_edit.REMOVE), source=None)
+
+    def duplicate_entry(self, index: int) -> int:
+        """Put in a copy with a name of its own behind a probe; returns its index."""
+        name = self._free_name(str(self.get("suite", index, "name") or "probe"))
+        text = yaml_edit.duplicate(self.text, ("suite", index))
+        self.set_text(yaml_edit.edit(text, ("suite", index + 1, "name"), name), source=None)
+        return index + 1
+
+    def move_entry(self, index: int, to: int) -> None:
+        """Put a probe at another place in the order."""
+        if index != to and 0 <= to < len(self.entries()):
+            self.set_text(yaml_edit.move(self.text, ("suite", index), to), source=None)
+
+    # -- reading --------------------------------------------------------------------------------
 
     def get(self, *place: str | int) -> Any:
         """What stands at a place; ``None`` if nothing does."""
@@ -108,9 +193,16 @@ class Draft(param.Parameterized):
         return found
 
     def entries(self) -> list[dict[str, Any]]:
-        """The probe entries that are mappings."""
+        """The probe entries; empty for one that is no mapping."""
         suite = self.data.get("suite")
         return [e if isinstance(e, dict) else {} for e in suite] if isinstance(suite, list) else []
+
+    def path(self, *place: str | int) -> Path | None:
+        """A path of the suite, against the folder that relative paths start from; ``None`` if none is given."""
+        found = self.get(*place)
+        if not isinstance(found, str) or not found.strip():
+            return None
+        return Path(self.base_dir or ".") / Path(found).expanduser()
 
     def messages(self, place: Place = ()) -> list[str]:
         """What is wrong at a place or below it."""
@@ -120,32 +212,72 @@ class Draft(param.Parameterized):
         """Every problem as one line of text."""
         return [f"{dotted(where)}: {message}" if where else message for where, message in self.problems]
 
-    def _check(self, text: str) -> tuple[list[tuple[Place, str]], int]:
+    def rows(self) -> list[tuple[int, str]]:
+        """Every problem with the line of the text it belongs to, from 0."""
+        try:
+            lines = loader.parse_yaml(self.text, source="")[1]
+        except SpecValidationError as error:
+            line = re.search(r"line (\d+)", str(error))
+            return [(int(line[1]) - 1 if line else 0, message) for _, message in self.problems]
+        return [((loader.line_of(where, lines) or 1) - 1, message) for where, message in self.problems]
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _change(self, text: str, source: Hashable) -> None:
+        self._take(text)
+        self._history.add((text, self.base_dir), source)
+        self._kept()
+
+    def _take(self, text: str) -> None:
+        self.spec, self.built = None, []
+        try:
+            loader.parse_yaml(text, source="yaml")
+            data = parse(text)
+        except SpecValidationError as error:
+            self._own = [((), str(error).removeprefix("yaml: "))]
+        except ValueError as error:
+            self._own = [((), f"invalid YAML: {error}")]
+        else:
+            self._own = self._check(text)
+            problems = self._own + self._found
+            self.param.update(text=text, data=data, readable=True, problems=problems, planned=self._measurements())
+            return
+        self.param.update(text=text, readable=False, problems=list(self._own), planned=0)
+
+    def _check(self, text: str) -> list[Problem]:
         try:
             spec = loader.loads(text, source="yaml", folder=Path(self.base_dir or "."))
             built = loader.check_entries(spec, source="yaml", text=text)
         except SpecValidationError as error:
-            return [(tuple(w), m) for w, m in error.problems] or [((), str(error).removeprefix("yaml: "))], 0
+            return [(tuple(w), m) for w, m in error.problems] or [((), str(error).removeprefix("yaml: "))]
+        self.spec, self.built = spec, built
         if not built:
-            return [(("suite",), "there are no probes")], 0
-        if problems := loader.ready_problems(spec, built):
-            return problems, 0
-        return [], sum(p.measurements for p in plan(spec, built))
+            return [(("suite",), "there are no probes: add one")]
+        return loader.ready_problems(spec, built)
 
+    def _measurements(self) -> int:
+        spec: SwaySpec | None = self.spec
+        return sum(p.measurements for p in plan(spec, self.built)) if spec and not self._own else 0
 
-def dump(data: dict[str, Any]) -> str:
-    """A suite as YAML text."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    def _return_to(self, version: tuple[str, str]) -> None:
+        text, folder = version
+        with param.parameterized.batch_call_watchers(self):
+            self.base_dir = folder
+            self._take(text)
+        self._kept()
 
+    def _kept(self) -> None:
+        """Everything that follows a change: what can be undone, and the copy on disk."""
+        self.param.update(can_undo=self._history.can_undo, can_redo=self._history.can_redo)
+        if not self._keeping:
+            return
+        if not self.id:
+            self.id = drafts.new_id()
+        drafts.save_later(drafts.DraftRecord(self.id, self.text, self.base_dir, self.title, time.time()))
+        self.notice = drafts.trouble(self.id)
 
-def _put(data: dict[str, Any], place: Place, value: Any) -> None:
-    here: Any = data
-    for key, following in itertools.pairwise(place):
-        if isinstance(here, dict) and not isinstance(here.get(key), dict | list):
-            here[key] = [] if isinstance(following, int) else {}
-        here = here[key]
-    last = place[-1]
-    if value is None and isinstance(here, dict):
-        here.pop(last, None)
-    else:
-        here[last] = value
+    def _free_name(self, wanted: str) -> str:
+        taken = {str(e.get("name")) for e in self.entries()}
+        stem = re.sub(r"_\d+$", "", wanted)
+        numbered = (f"{stem}_{n}" for n in range(2, len(taken) + 3))
+        return next(name for name in (stem, *numbered) if name not in taken)

@@ -15,6 +15,9 @@ except ImportError:  # PyYAML without libyaml
 
 Place = tuple[str | int, ...]
 
+MAX_VALUES = 500_000
+"""Nested aliases multiply: a text of a few lines may stand for more than fits into memory."""
+
 
 @dataclass(eq=False, slots=True)
 class Node:
@@ -94,8 +97,23 @@ def plain(data: Any) -> Any:
 
 
 def parse(text: str) -> Any:
-    """The data of a text, with nothing shared. Raises ``yaml.YAMLError``, ``ValueError`` or ``RecursionError``."""
-    return plain(yaml.load(text, Loader=_Loader))
+    """The data of a text, with nothing shared. Raises ``yaml.YAMLError`` or ``ValueError``."""
+    data = yaml.load(text, Loader=_Loader)
+    if _size(data, {}) > MAX_VALUES:
+        msg = f"it has more than {MAX_VALUES:,} values once its aliases are written out"
+        raise ValueError(msg)
+    return plain(data)
+
+
+def _size(data: Any, known: dict[int, int]) -> int:
+    """How many values there are once nothing is shared, found without writing it out."""
+    if not isinstance(data, dict | list):
+        return 1
+    if id(data) not in known:
+        known[id(data)] = MAX_VALUES + 1  # while it is being counted: what holds itself has no end
+        inner = data.values() if isinstance(data, dict) else data
+        known[id(data)] = 1 + sum(_size(value, known) for value in inner)
+    return known[id(data)]
 
 
 def same(a: Any, b: Any) -> bool:

@@ -1,18 +1,24 @@
-"""Form and YAML of one draft."""
+"""One draft behind form and YAML: editing, undoing, keeping."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sway_dash.core.model import ModelSpec
+from sway_dash.dash import drafts, history
 from sway_dash.dash.draft import Draft
-from sway_dash.dash.fields import form_fields, prompts_from, prompts_text, read, show
 from sway_dash.demo import demo_dir
-from sway_dash.probes.adapter_ablation import AdapterAblationSpec
-from sway_dash.probes.delta_kl import DeltaKLSpec
 from tests.dash.conftest import suite_text
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("SWAY_RUNS_DIR", str(tmp_path))
+    yield tmp_path / drafts.FOLDER
+    drafts.flush()
 
 
 def draft(text: str) -> Draft:
@@ -21,14 +27,18 @@ def draft(text: str) -> Draft:
     return found
 
 
-def test_yaml_is_kept_as_written_until_the_form_writes() -> None:
+# -- two sides ----------------------------------------------------------------------------------
+
+
+def test_the_form_changes_its_line_and_keeps_the_comments() -> None:
     text = "# mine\n" + suite_text()
     d = draft(text)
     assert (d.text, d.problems) == (text, [])
     assert d.planned == 8 * 10 + 8 + 5 * 6
     d.set_values({("suite", 1, "divergence"): "kl"})
     assert d.get("suite", 1, "divergence") == "kl"
-    assert "divergence: kl" in d.text
+    assert [line for line in d.text.splitlines() if line not in text.splitlines()] == ["  divergence: kl"]
+    assert d.text.startswith("# mine\n")
     assert not d.problems
 
 
@@ -39,22 +49,49 @@ def test_the_same_value_changes_nothing() -> None:
     assert d.text == text
 
 
-def test_problems_name_their_place() -> None:
+def test_both_models_are_written_at_once() -> None:
+    d = draft(suite_text())
+    d.set_values({("models", side, "device"): "cpu" for side in ("base", "ft")})
+    assert d.spec is not None
+    assert (d.spec.models.base.device, d.spec.models.ft.device) == ("cpu", "cpu")
+    d.set_values({("models", side, "device"): None for side in ("base", "ft")})
+    assert d.get("models", "ft", "device") is None
+
+
+def test_problems_name_their_place_and_their_line() -> None:
     d = draft(suite_text())
     d.set_values({("suite", 1, "assert_mean_gte"): -1, ("suite", 1, "positions"): "somewhere"})
     assert {where for where, _ in d.problems} == {("suite", 1, "assert_mean_gte"), ("suite", 1, "positions")}
     assert d.messages(("suite", 1, "positions"))
     assert d.planned == 0
+    lines = d.text.splitlines()
+    assert sorted(lines[row].strip() for row, _ in d.rows()) == ["assert_mean_gte: -1", "positions: somewhere"]
 
 
 def test_broken_yaml_closes_the_form_and_keeps_the_last_data() -> None:
     d = draft(suite_text())
-    d.set_text("models: [")
+    d.set_text("version: 1\nmodels: [")
     assert not d.readable
     assert d.get("suite", 1, "name") == "moved"
     assert "invalid YAML" in d.lines()[0]
+    assert d.rows()[0][0] >= 1
+    d.set_values({("suite", 1, "name"): "lost?"})
+    assert d.text == "version: 1\nmodels: ["
     d.set_text(suite_text())
     assert d.readable
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}"])
+def test_an_alias_that_holds_itself_is_refused_in_a_sentence(text: str) -> None:
+    d = draft(text)
+    assert not d.readable
+    assert "aliases" in d.lines()[0]
+
+
+def test_aliases_that_multiply_do_not_fill_the_memory() -> None:
+    text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    text += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    assert not draft(text).readable
 
 
 def test_template_and_demo_can_be_edited() -> None:
@@ -69,39 +106,170 @@ def test_template_and_demo_can_be_edited() -> None:
     assert not d.problems
 
 
-@pytest.mark.parametrize(
-    "prompts",
-    [["one", "two words"], ["- dash"], [{"text": "a", "tags": ["t"]}, "b"], ["two\nlines"], [" spaced "], []],
-)
-def test_prompts_survive_the_editor(prompts: list[object]) -> None:
-    assert prompts_from(prompts_text(prompts)) == (prompts, "")
+def test_what_is_found_outside_the_text_is_a_problem_like_any_other() -> None:
+    d = draft(suite_text())
+    d.add_findings([(("models", "ft", "adapter"), "does not fit")])
+    assert d.messages(("models",)) == ["does not fit"]
+    d.set_values({("suite", 1, "name"): "other"})
+    assert d.messages(("models",)) == ["does not fit"]
+    d.add_findings([])
+    assert not d.problems
 
 
-def test_prompts_that_are_no_list() -> None:
-    found, wrong = prompts_from("- {text: [")
-    assert found == []
-    assert "YAML" in wrong
+# -- entries ------------------------------------------------------------------------------------
 
 
-def test_fields_come_from_the_models() -> None:
-    fields = {f.name: f for f in form_fields(DeltaKLSpec, skip=("kind", "prompts"))}
-    assert fields["divergence"].options == ("kl", "js")
-    assert fields["positions"].options == ("next", "prompt", "continuation")
-    assert fields["enabled"].kind == "flag"
-    assert fields["assert_mean_gte"].default == 0.02
-    assert {f.name: f for f in form_fields(ModelSpec)}["dtype"].options == ("auto", "fp16", "bf16", "fp32")
+def names(d: Draft) -> list[str]:
+    return [str(e.get("name")) for e in d.entries()]
 
 
-@pytest.mark.parametrize(
-    ("name", "typed", "value"),
-    [
-        ("lambdas", "0, 0.5, 1", [0, 0.5, 1]),
-        ("assert_linearity_gte", "0.9", 0.9),
-        ("name", "12", "12"),
-        ("top_k", "", None),
-    ],
-)
-def test_text_becomes_a_value_and_back(name: str, typed: str, value: object) -> None:
-    field = {f.name: f for f in form_fields(AdapterAblationSpec)}[name]
-    assert read(typed, field) == value
-    assert show(value, field) == typed
+def test_entries_are_added_copied_moved_and_removed() -> None:
+    d = draft("# mine\n" + suite_text())
+    assert d.add_entry("delta_kl") == 3
+    assert names(d) == ["noise", "moved", "strength", "delta_kl"]
+    assert d.get("suite", 3, "prompts") == d.get("suite", 1, "prompts")
+    assert d.duplicate_entry(1) == 2
+    assert names(d) == ["noise", "moved", "moved_2", "strength", "delta_kl"]
+    d.move_entry(4, 1)
+    d.move_entry(0, -1)
+    d.remove_entry(2)
+    assert names(d) == ["noise", "delta_kl", "moved_2", "strength"]
+    assert d.text.startswith("# mine\n")
+    assert not d.problems
+    assert d.add_entry("null_adapter") == 0
+
+
+def test_a_first_entry_can_be_added_to_a_suite_without_any() -> None:
+    d = draft("version: 1\nmodels: {base: {base: a}, ft: {base: a}}\n")
+    assert d.messages(("suite",)) == ["there are no probes: add one"]
+    d.add_entry("delta_kl")
+    assert names(d) == ["delta_kl"]
+
+
+# -- one history --------------------------------------------------------------------------------
+
+
+def test_undo_goes_back_over_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "BURST_S", 0.0)
+    d = draft(suite_text())
+    first = d.text
+    d.set_values({("suite", 1, "divergence"): "kl"})
+    second = d.text
+    d.set_text(second + "# by hand\n")
+    d.set_text("models: [")
+    seen = []
+    while d.can_undo:
+        d.undo()
+        seen.append(d.text)
+    assert seen[:3] == [second + "# by hand\n", second, first]
+    d.redo()
+    assert d.readable
+    while d.can_redo:
+        d.redo()
+    assert d.text == "models: ["
+    d.undo()
+    d.set_values({("suite", 1, "divergence"): "js"})
+    assert not d.can_redo
+
+
+def test_typing_in_a_row_is_one_step() -> None:
+    d = draft(suite_text())
+    first = d.text
+    for i in range(5):
+        d.set_text(first + "#" * i + "\n")
+    d.set_values({("suite", 1, "name"): "a"})
+    d.set_values({("suite", 1, "name"): "ab"})
+    d.undo()
+    assert d.text == first + "####\n"
+    d.undo()
+    assert d.text == first
+
+
+def test_another_suite_can_be_undone_with_its_folder() -> None:
+    d = draft(suite_text())
+    d.use_template()
+    assert d.base_dir == str(Path.cwd())
+    d.undo()
+    assert (d.text, d.base_dir) == (suite_text(), "/tmp")
+    assert names(d) == ["noise", "moved", "strength"]
+
+
+# -- on disk ------------------------------------------------------------------------------------
+
+
+def test_looking_leaves_nothing_behind(own_folder: Path) -> None:
+    d = Draft()
+    drafts.flush()
+    assert (d.id, own_folder.exists(), d.can_undo) == ("", False, False)
+
+
+def test_a_draft_comes_back_as_it_was() -> None:
+    d = Draft()
+    d.rename("Tuesday")
+    d.set_text(d.text + "# not lost\n")
+    again = Draft()
+    assert again.open(d.id)
+    assert (again.text, again.base_dir, again.title, again.id) == (d.text, d.base_dir, "Tuesday", d.id)
+    assert not again.problems
+    again.set_text("models: [")
+    third = Draft()
+    third.open(d.id)
+    assert (third.text, third.readable) == ("models: [", False)
+
+
+def test_another_suite_is_another_draft() -> None:
+    d = Draft()
+    d.set_text("# mine\n" + d.text)
+    first = d.id
+    d.use_template()
+    assert d.id != first
+    d.rename("Second")
+    drafts.flush()
+    found, wrong = drafts.recent()
+    assert [r.id for r in found] == [d.id, first]
+    assert wrong == []
+    assert drafts.load(first).text.startswith("# mine\n")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"text": 1, "base_dir": "/"}', "\x00", '{"text": "a"}'])
+def test_a_damaged_draft_is_left_out_with_a_sentence(own_folder: Path, content: str) -> None:
+    d = Draft()
+    d.rename("good")
+    drafts.flush()
+    (own_folder / "d-20990101-000000-bad.json").write_text(content, encoding="utf-8")
+    found, wrong = drafts.recent()
+    assert [r.title for r in found] == ["good"]
+    assert len(wrong) == 1
+    assert "damaged" in wrong[0]
+    before = d.text
+    assert not d.open("d-20990101-000000-bad")
+    assert "damaged" in d.notice
+    assert d.text == before
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "d-", "", "d-nowhere"])
+def test_a_draft_that_is_not_there_changes_nothing(name: str) -> None:
+    d = Draft()
+    before = d.text
+    assert not d.open(name)
+    assert d.notice
+    assert (d.text, d.id) == (before, "")
+
+
+def test_a_disk_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWAY_RUNS_DIR", str(tmp_path / "file"))
+    d = Draft()
+    d.rename("one")
+    drafts.flush()
+    d.rename("two")
+    assert "cannot be saved" in d.notice
+
+
+def test_a_draft_is_written_whole(own_folder: Path) -> None:
+    d = Draft()
+    for i in range(20):
+        d.set_text(f"{d.text}# {i}\n")
+    drafts.flush()
+    assert [p.name for p in own_folder.iterdir()] == [f"{d.id}.json"]
+    assert json.loads((own_folder / f"{d.id}.json").read_text(encoding="utf-8"))["text"] == d.text

@@ -14,9 +14,10 @@ from sway_dash.core.errors import SwayError
 from sway_dash.core.model import ModelSpec
 from sway_dash.dash import jobs
 from sway_dash.dash.components import body, column, grid, heading, html, set_html, toned
-from sway_dash.dash.draft import Draft, Place
+from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, form_fields, hint, prompts_from, prompts_text, read, show, tags_of
 from sway_dash.dash.theme import count, esc, visible
+from sway_dash.dash.yaml_tree import Place
 from sway_dash.probes.base import registry
 
 MODEL = {f.name: f for f in form_fields(ModelSpec)}

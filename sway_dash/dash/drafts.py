@@ -1,0 +1,164 @@
+"""Suites being written, on disk: what survives a reload, a closed tab and a crash. No Panel, no param.
+
+A draft is one small JSON file below ``<runs root>/.drafts``. Writing is left to a thread that waits until typing
+pauses and is handed plain records only, so a slow disk never holds up a session.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sway_dash.core.errors import SwayError
+from sway_dash.suite.store import runs_root
+
+FOLDER = ".drafts"
+
+PAUSE_S = 0.4
+"""How long nothing may change before a draft is written."""
+
+_SAFE = re.compile(r"d-[A-Za-z0-9_-]+")
+
+
+class DraftError(SwayError):
+    """A draft cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRecord:
+    """A draft as it is on disk; ``saved`` is in Unix seconds."""
+
+    id: str
+    text: str
+    base_dir: str
+    title: str = ""
+    saved: float = 0.0
+
+
+def new_id() -> str:
+    """A name that sorts by time and starts with a letter."""
+    return f"d-{datetime.now().astimezone():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def folder() -> Path:
+    """Where drafts are kept."""
+    return runs_root() / FOLDER
+
+
+def save(record: DraftRecord) -> None:
+    """Write a draft in one step: a reader sees the old file or the new one."""
+    place = folder()
+    place.mkdir(parents=True, exist_ok=True)
+    temporary = place / f"{record.id}.{os.getpid()}.tmp"
+    temporary.write_text(json.dumps(asdict(record), ensure_ascii=False), encoding="utf-8")
+    temporary.replace(place / f"{record.id}.json")
+
+
+def load(draft_id: str) -> DraftRecord:
+    """Read a draft; ``DraftError`` says in a sentence why that is not possible."""
+    if not _SAFE.fullmatch(draft_id):
+        raise DraftError(f"{draft_id!r} is no name of a draft")
+    flush()
+    path = folder() / f"{draft_id}.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return DraftRecord(
+            id=draft_id,
+            text=_text(found["text"]),
+            base_dir=_text(found["base_dir"]),
+            title=_text(found.get("title", "")),
+            saved=float(found.get("saved", 0.0)),
+        )
+    except FileNotFoundError:
+        raise DraftError(f"there is no draft {draft_id} in {folder()}") from None
+    except OSError as error:
+        raise DraftError(f"the draft {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DraftError(f"the draft {path} is damaged and was left out; it is still there as a file") from None
+
+
+def recent(limit: int = 12) -> tuple[list[DraftRecord], list[str]]:
+    """The newest drafts, newest first, and a sentence for each that cannot be read."""
+    try:
+        paths = [p for p in folder().glob("d-*.json") if _SAFE.fullmatch(p.stem)]
+    except OSError:
+        return [], []
+    found: list[DraftRecord] = []
+    wrong: list[str] = []
+    for path in sorted(paths, key=lambda p: p.name, reverse=True)[: 4 * limit]:
+        try:
+            found.append(load(path.stem))
+        except DraftError as error:
+            wrong.append(str(error))
+    return sorted(found, key=lambda r: -r.saved)[:limit], wrong
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+class _Keeper(threading.Thread):
+    """Writes the newest record of every draft once it has rested."""
+
+    def __init__(self) -> None:
+        super().__init__(name="drafts", daemon=True)
+        self.waiting: dict[str, DraftRecord] = {}
+        self.failed: dict[str, str] = {}
+        self.changed = threading.Condition()
+
+    def run(self) -> None:
+        while True:
+            with self.changed:
+                while not self.waiting:
+                    self.changed.wait()
+            time.sleep(PAUSE_S)
+            self.write()
+
+    def write(self) -> None:
+        """Write what is waiting; why a disk refuses is kept for :func:`trouble`."""
+        with self.changed:
+            records, self.waiting = list(self.waiting.values()), {}
+            for record in records:
+                try:
+                    save(record)
+                    self.failed.pop(record.id, None)
+                except OSError as error:
+                    self.failed[record.id] = f"the draft cannot be saved to {folder()}: {error.strerror or error}"
+
+
+_keeper: _Keeper | None = None
+_starting = threading.Lock()
+
+
+def save_later(record: DraftRecord) -> None:
+    """Write a draft once nothing has changed for a moment."""
+    global _keeper
+    with _starting:
+        if _keeper is None:
+            _keeper = _Keeper()
+            _keeper.start()
+            atexit.register(flush)
+    with _keeper.changed:
+        _keeper.waiting[record.id] = record
+        _keeper.changed.notify()
+
+
+def flush() -> None:
+    """Write at once what is waiting."""
+    if _keeper is not None:
+        _keeper.write()
+
+
+def trouble(draft_id: str) -> str:
+    """Why a draft could not be written the last time; empty if it could."""
+    return _keeper.failed.get(draft_id, "") if _keeper is not None else ""
