@@ -241,7 +241,11 @@ def test_the_strip_tells_speed_time_left_and_memory(told: Told) -> None:
     events = [ev.Phase(ts=NOW, phase="probe", name="moved"), *(measured(i) for i in range(1, 11))]
     state = told(STARTED, *events, alive=True)
     text = strip(state.feed, NOW + 11)  # type: ignore[arg-type]
-    assert text.startswith("moved: 10 of 24, 0.909/s, about 15 s left · whole run, 0.909/s, about 15 s left")
+    assert text.startswith("moved: 10 of 24, 0.909/s, about 15 s left")
+    assert "whole run" not in text, "it is this probe"
+    two = STARTED.model_copy(update={"probes": (*PLAN, PLAN[0].model_copy(update={"name": "more"}))})
+    text = strip(told(two, *events, alive=True).feed, NOW + 11)  # type: ignore[arg-type]
+    assert "about 15 s left · whole run, 0.909/s, about 42 s left" in text
     assert "worker holds" in text
     few = told(STARTED, *events[:5], alive=True)
     assert "left" not in strip(few.feed, NOW + 5)  # type: ignore[arg-type]

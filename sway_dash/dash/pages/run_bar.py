@@ -141,7 +141,8 @@ def strip(feed: Feed, now: float) -> str:
         progress = feed.progress
         if (probe := progress.current) is not None and probe.total:
             facts.append(f"{probe.name}: {probe.done:,} of {probe.total:,}{_left(probe, now)}")
-        if progress.whole.rate(now):
+        # Of a run that is one probe everything has been said.
+        if progress.whole.rate(now) and (probe is None or probe.total < progress.whole.total):
             facts.append(f"whole run{_left(progress.whole, now)}")
         if passes := feed.passes_per_second(now):
             facts.append(f"{number(passes)} passes/s")
