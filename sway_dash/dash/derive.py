@@ -103,7 +103,7 @@ class ProbeSeries:
     def null(self) -> NullSet | None:
         """The draws that count: those of the last ``null_adapter`` entry with a complete draw, as in the result."""
         sets = list(self.null_sets.values())
-        return next((s for s in reversed(sets) if s.draws("js", self.planned)), sets[-1] if sets else None)
+        return next((s for s in reversed(sets) if s.complete(self.planned)), sets[-1] if sets else None)
 
     @property
     def nulls(self) -> Mapping[int, Mapping[str, Measurement]]:

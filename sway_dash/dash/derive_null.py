@@ -67,6 +67,12 @@ class NullSet:
             found = self._ranges[item, metric] = NullRange(min(draws), max(draws), len(draws))
         return found
 
+    def complete(self, planned: int) -> bool:
+        """Whether there is a draw over all prompts: what :meth:`draws` would give is not empty."""
+        views = self.by_rank.get(self.primary, {})
+        want = planned or max(map(len, views.values()), default=0)
+        return any(len(rows) >= want for rows in views.values())
+
     def draws(self, metric: Metric, planned: int, rank: str = "") -> list[float]:
         """Mean of every complete draw over the prompts, a text that is listed twice once; in the order of the seeds."""
         views = self.by_rank.get(rank or self.primary, {})

@@ -200,17 +200,19 @@ class Selection(param.Parameterized):
             pattern = self.pattern()
         except re.error:
             return []
+        # Looked up once: reading a parameter takes longer than looking at a prompt.
         tags = set() if "tags" in without else set(self.tags)
         picked = set() if "picked" in without else set(self.picked)
         status = "" if "status" in without else self.status
+        least, query = self.least, self.query
         return [
             m
             for m in rows
             if (not tags or tags & set(m.tags))
             and (not picked or m.item in picked)
-            and (not self.least or value_of(m, metric) >= self.least)
+            and (not least or value_of(m, metric) >= least)
             and (not status or series.status(m, metric) == status)
-            and (not self.query or any(pattern.search(text) for text in _texts(m)))
+            and (not query or any(pattern.search(text) for text in _texts(m)))
         ]
 
     def clear(self) -> None:
