@@ -73,24 +73,26 @@ def word_id(word: str) -> int:
     )
 
 
-def says(prompt: str, view: View, new: int) -> list[int]:
+def says(prompt: str, view: View, new: int, strong: float = 1.0) -> list[int]:
     """Greedy continuation; `` end`` ends it and belongs to it."""
     found: list[int] = []
     while len(found) < new and END not in found:
-        found.append(int(probs(prompt + "".join(WORDS[i] for i in found), view).argmax()))
+        found.append(int(probs(prompt + "".join(WORDS[i] for i in found), view, strong).argmax()))
     return found
 
 
-def detail(prompt: str, reference: View, view: View, *, top: int = 10, new_tokens: int = 32) -> PromptDetail:
+def detail(
+    prompt: str, reference: View, view: View, *, top: int = 10, new_tokens: int = 32, strong: float = 1.0
+) -> PromptDetail:
     """What the fake shows of a prompt; the position after the prompt is that of :func:`comparison`."""
-    said = says(prompt, view, new_tokens)
+    said = says(prompt, view, new_tokens, strong)
     # The start token is numbered after the words: it is never predicted.
     tokens = [TokenDetail("<s>", len(WORDS), special=True)]
     before = ""
     for n, word in enumerate([*words(prompt), *(WORDS[i] for i in said)]):
         later = n >= len(words(prompt))
         number = said[n - len(words(prompt))] if later else word_id(word)
-        p, q = probs(before, view), probs(before, reference)
+        p, q = probs(before, view, strong), probs(before, reference, strong)
         likely = {int(i) for side in (p, q) for i in np.argsort(-side)[:top]}
         order = sorted(likely, key=lambda i: -max(p[i], q[i]))
         tokens.append(
@@ -175,4 +177,5 @@ class FakeBackend(DummyDifferentialBackend):
             if "deaf" not in self.how:
                 checkpoint()
             time.sleep(self.delay)
-            yield index, replace(detail(prompt, reference, own, top=top, new_tokens=new_tokens), view=view.id)
+            found = detail(prompt, reference, own, top=top, new_tokens=new_tokens, strong=self.strong)
+            yield index, replace(found, view=view.id)

@@ -61,7 +61,8 @@ class Inspector:
         self._state: State = "new"
         self._stopping = False
         self.ready: Future[dict[str, Any]] = Future()
-        """Facts about the model once it is loaded, or why it is not."""
+        """Facts about the model once it is loaded, or why it is not; nobody but the reader settles it."""
+        self.ready.set_running_or_notify_cancel()
         self.note = ""
         """What it waits for, while another process has the device."""
         self.error = ""
@@ -169,7 +170,6 @@ class Inspector:
 
     def _send(self, request: dict[str, Any]) -> Future[Answer]:
         future: Future[Answer] = Future()
-        # From here on nobody but the reader settles it.
         future.set_running_or_notify_cancel()
         with self._lock:
             if self._process is None or self._state not in ("starting", "ready") or self._stopping:

@@ -90,7 +90,7 @@ class Ask(BaseModel):
 
 def main(argv: list[str] | None = None) -> int:
     """Serve the suite named on the command line; the exit code is 0 unless its model could not be loaded."""
-    (source,) = sys.argv[1:] if argv is None else argv
+    args = sys.argv[1:] if argv is None else argv
     write = _writer(_private_stdout())
     requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     ended = threading.Event()
@@ -105,7 +105,9 @@ def main(argv: list[str] | None = None) -> int:
 
     threading.Thread(target=read, daemon=True, name="requests").start()
     try:
-        spec = read_spec(source)
+        if len(args) != 1:
+            raise SwayError(f"usage: python -m sway_dash.suite.inspector SUITE (got {len(args)} arguments)")
+        spec = read_spec(args[0])
         devices = line.devices(spec)
         if before := [p.name for device in devices for p in line.line(device) if p.holding]:
             write({"waiting": f"waits until {before[0]} has ended: one model per device at a time"})

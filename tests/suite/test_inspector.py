@@ -156,6 +156,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Inspector
 def test_what_is_asked_while_the_model_loads_is_answered_after_it(started: Callable[..., Inspector]) -> None:
     inspector = started()
     assert inspector.state == "starting"
+    assert not inspector.ready.cancel(), "a tab that is closed must not take it from the others"
     answer = inspector.ask("the light", top=4, new_tokens=3).result(WAIT_S)
     assert answer.detail == as_sent(detail("the light", BASE, FINETUNED, top=4, new_tokens=3))
     assert answer.seconds >= 0
