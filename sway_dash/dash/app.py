@@ -11,6 +11,7 @@ import param
 from markupsafe import Markup
 from panel.util import edit_readonly
 
+from sway_dash.core.errors import SwayError
 from sway_dash.dash import first, runs
 from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.components import BODY
@@ -22,13 +23,16 @@ from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.pages.new_run import NewRunView
 from sway_dash.dash.pages.overview import OverviewPage
 from sway_dash.dash.pages.palette import Palette
+from sway_dash.dash.pages.probe import ProbePage
 from sway_dash.dash.pages.prompts import PromptsPage
 from sway_dash.dash.pages.run_bar import RunBar
 from sway_dash.dash.pages.runs import RunsView
 from sway_dash.dash.pages.trace import TraceView
+from sway_dash.dash.probing import Probing
 from sway_dash.dash.session import Session
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import assets, css, theme_config
+from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
 
 BAR_SX = {
@@ -40,6 +44,8 @@ BAR_SX = {
         "borderBottom": "1px solid",
         "borderColor": "divider",
     },
+    # On a telephone the pages need the room.
+    "@media (max-width: 600px)": {".MuiAppBar-root .title": {"display": "none"}},
     ".MuiAppBar-root .MuiIconButton-root, .MuiAppBar-root .title": {"color": "text.primary"},
 }
 
@@ -53,6 +59,7 @@ class App(param.Parameterized):
         self.run = RunState()
         self.choice = Selection()
         self.draft = Draft()
+        self.probing, self.looking = Probing(), Probing()
         self.browser = Browser()
         self.bar = RunBar(run=self.run)
         self.help = Help()
@@ -70,11 +77,12 @@ class App(param.Parameterized):
         both = {"run": self.run, "choice": self.choice}
         return {
             "overview": lambda: OverviewPage(**both),
-            "prompts": lambda: PromptsPage(**both),
+            "prompts": self._prompts,
             "trace": lambda: TraceView(run=self.run),
             "log": lambda: LogView(run=self.run),
             "new": self._new_run,
             "runs": self._list,
+            "probe": lambda: ProbePage(run=self.run, draft=self.draft, probing=self.probing),
         }
 
     def view(self, page: str) -> Any:
@@ -87,6 +95,34 @@ class App(param.Parameterized):
             self._holders[page] = holder
             self._main.append(holder)
         return self.views[page]
+
+    def _prompts(self) -> PromptsPage:
+        view = PromptsPage(run=self.run, choice=self.choice)
+        view.param.watch(lambda e: self._look(e.new), "wanted", onlychanged=False)
+        return view
+
+    def _look(self, prompt: str) -> None:
+        """Ask the open run's model for a prompt that was not recorded token by token."""
+        view = self.views["prompts"]
+        if self.run.folder is None:
+            return
+        try:
+            if not self.looking.loaded:
+                self.looking.load(folder_spec(self.run.folder))
+        except SwayError as error:
+            view.show_problem(str(error))
+            return
+        self.looking.text = prompt
+
+    def _looked(self) -> None:
+        """Hand the answer, or why there is none, to the page that asked."""
+        view, looking = self.views.get("prompts"), self.looking
+        if view is None:
+            return
+        if looking.error:
+            view.show_problem(looking.error)
+        elif looking.detail is not None:
+            view.show_detail(looking.detail)
 
     def _new_run(self) -> NewRunView:
         view = NewRunView(draft=self.draft)
@@ -121,6 +157,8 @@ class App(param.Parameterized):
             self.choice.param.update(item=None, token=None, probe="", metric="js", sort="auto")
         address = runs.address_of(folder)
         self.bar.demo = address == runs.DEMO
+        # Another run may be of another model.
+        self.looking.leave()
         self.run.open(folder)
         self.nav.run = address
 
@@ -186,6 +224,7 @@ class App(param.Parameterized):
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self._duplicate(), "duplicate")
+        self.looking.param.watch(lambda *_: self._looked(), ["detail", "error"])
         self.help.param.watch(lambda e: setattr(self.browser, "letters", e.new), "letters")
         self.browser.param.watch(lambda e: setattr(self.help, "letters", e.new), "letters")
 
@@ -230,12 +269,12 @@ TOP = ("overview", "runs", "new", "compare", "probe")
 
 def create_app(address: str = "") -> pmui.Page:
     """The page of one session, showing the run of an address, else the recorded example."""
-    dark = (pn.state.cookies or {}).get(COOKIE) == "dark"
-    app = App(dark=dark)
+    theme = (pn.state.cookies or {}).get(COOKIE, "")
+    app = App(dark=theme == "dark")
     app.session.start(address)
     if pn.state.curdoc is not None:
         pn.state.curdoc.template_variables.update(
-            sway_style=Markup(first.style(dark)), sway_first=Markup(first.first(app.run, app.choice))
+            sway_style=Markup(first.style(theme)), sway_first=Markup(first.first(app.run, app.choice))
         )
     return app.page
 

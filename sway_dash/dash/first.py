@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 from sway_dash.dash import columns
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import DARK, GLYPH, LIGHT, STATIC, TONE, esc, number
+from sway_dash.dash.theme import DARK, GLYPH, LIGHT, STATIC, TONE, Tokens, esc, number
 
 TEMPLATE = (STATIC / "first.html").read_text(encoding="utf-8")
 """Page template: scripts wait for the body, and the body begins with our own words."""
@@ -20,11 +20,15 @@ _STYLE = (STATIC / "first.css").read_text(encoding="utf-8")
 WIDTH, HEIGHT, LEFT = 560, 84, 60
 
 
-def style(dark: bool) -> str:
-    """Stylesheet of the first words; the scripts' own styles come later and replace it."""
-    t = DARK if dark else LIGHT
-    values = "".join(f"--first-{name}: {value}; " for name, value in asdict(t).items())
-    return f"html {{ {values} color-scheme: {'dark' if dark else 'light'}; }}\n{_STYLE}"
+def style(theme: str) -> str:
+    """Stylesheet of the first words, ``light`` or ``dark``, or the system's; the scripts' own styles replace it."""
+    light, dark = (f"html {{ {_values(t)} color-scheme: {name}; }}" for t, name in ((LIGHT, "light"), (DARK, "dark")))
+    own = {"light": light, "dark": dark}.get(theme, f"{light} @media (prefers-color-scheme: dark) {{ {dark} }}")
+    return f"{own}\n{_STYLE}"
+
+
+def _values(t: Tokens) -> str:
+    return "".join(f"--first-{name}: {value}; " for name, value in asdict(t).items())
 
 
 def first(run: RunState, choice: Selection) -> str:

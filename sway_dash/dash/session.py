@@ -52,11 +52,15 @@ class Session:
     def tick(self) -> None:
         """Take what is new; one message to the browser."""
         self._ticks += 1
-        if not self.app.run.live and self._ticks % IDLE_TICKS:
-            return
-        jobs.reap()
+        app = self.app
         with pn.io.hold():
-            self.app.run.pull()
+            app.probing.pull()
+            app.looking.pull()
+            if app.run.live or not self._ticks % IDLE_TICKS:
+                jobs.reap()
+                app.run.pull()
+                if (page := app.views.get("prompts")) is not None:
+                    page.poll()
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """What the browser says: a key, another address (Back, Forward), the system's theme."""
@@ -110,6 +114,8 @@ class Session:
     def _destroyed(self, session_context: Any) -> None:
         if self._timer is not None:
             self._timer.stop()
+        self.app.probing.leave()
+        self.app.looking.leave()
         self.app.run.close()
 
 

@@ -77,7 +77,9 @@ export function render({ model }) {
   doc?.on_event?.("client_reconnected", here)
 
   go()
-  tell()
+  // A frame that has not mounted yet does not hear of another theme.
+  const mounted = () => Bokeh.index?.roots?.[0]?.is_idle ? tell() : setTimeout(mounted, 50)
+  mounted()
   // What stood here before the scripts ran has done its work.
   requestAnimationFrame(() => document.getElementById("sway-first")?.remove())
   model.on("remove", () => {

@@ -1,0 +1,226 @@
+"""Type a prompt and see at once, on the loaded model, how base and tuned differ; move the adapter's strength."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from sway_dash.core.detail import PromptDetail
+from sway_dash.core.errors import SwayError
+from sway_dash.core.stats import percentiles
+from sway_dash.dash.components import body, column, grid, heading, html, set_html, toned
+from sway_dash.dash.draft import Draft
+from sway_dash.dash.pages.distribution import Distribution
+from sway_dash.dash.pages.generations import generations
+from sway_dash.dash.pages.token_view import TokenView
+from sway_dash.dash.plots import Plot
+from sway_dash.dash.probing import MAX_LAMBDA, Probing
+from sway_dash.dash.state import RunState
+from sway_dash.dash.theme import count, duration, esc, number
+from sway_dash.dash.token_columns import default_token, scale_of
+from sway_dash.suite.execute import folder_spec
+from sway_dash.suite.loader import loads
+from sway_dash.suite.spec import SwaySpec
+
+STATES = {
+    "none": ("muted", "no model loaded"),
+    "waiting": ("warn", "waiting for the device"),
+    "starting": ("accent", "loading"),
+    "ready": ("good", "ready"),
+    "busy": ("accent", "measuring"),
+    "failed": ("bad", "failed"),
+    "ended": ("warn", "ended"),
+}
+
+SOURCES = {"Models of the open run": "run", "Models of the new run": "draft"}
+
+STEP = 0.05
+
+
+class ProbePage(pn.viewable.Viewer):
+    """Follows ``probing``; ``added`` tells that the prompt was written into the new run's suite."""
+
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    draft: Draft = param.ClassSelector(class_=Draft)  # type: ignore[assignment]
+    probing: Probing = param.ClassSelector(class_=Probing)  # type: ignore[assignment]
+    source: str = param.Selector(default="run", objects=list(SOURCES.values()))  # type: ignore[assignment]
+    added = param.Event(doc="The prompt is now part of the new run's suite.")
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._source = pmui.Select(options=SOURCES, size="small", label="", width=230, margin=0)
+        self._source.param.watch(lambda e: setattr(self, "source", e.new), "value")
+        self._load = pmui.Button(label="Load the model", variant="contained", size="small", margin=0)
+        self._unload = pmui.Button(label="Unload", variant="outlined", size="small", margin=0)
+        self._load.on_click(lambda _: self.load())
+        self._unload.on_click(lambda _: self.probing.unload())
+        self._state = html(css_classes=["sway-hook-model"])
+        self._text = pmui.TextAreaInput(
+            label="Prompt", rows=4, max_rows=14, auto_grow=True, sizing_mode="stretch_width", margin=(8, 0, 0, 0)
+        )
+        # While typing, not only on leaving the field; the page asks on its next tick.
+        self._text.param.watch(lambda e: setattr(self.probing, "text", e.new or ""), "value_input")
+        self._text.param.watch(lambda e: setattr(self.probing, "text", e.new or ""), "value")
+        self._lam = pmui.FloatSlider(
+            label="Adapter strength λ (0 is the base, 1 as trained)",
+            start=0.0,
+            end=MAX_LAMBDA,
+            step=STEP,
+            value=1.0,
+            sizing_mode="stretch_width",
+            margin=(10, 8),
+        )
+        self._lam.param.watch(lambda e: setattr(self.probing, "lam", float(e.new)), "value")
+        self._add = pmui.Button(label="Add to the new run's suite", variant="text", size="small", margin=0)
+        self._add.on_click(lambda _: self._add_prompt())
+        self._said = html(css_classes=["sway-hook-added"])
+        self._answer = html(css_classes=["sway-hook-answer"])
+        self._tokens, self._distribution, self._next = TokenView(), Distribution(), html()
+        self._tokens.param.watch(lambda e: self._open(e.new), "token")
+        buttons = pn.FlexBox(self._source, self._load, self._unload, margin=0, gap="10px", align_items="center")
+        left = column(
+            html(heading("Ask a prompt", "Nothing is measured into a run here; the model is in its own process.")),
+            buttons,
+            self._state,
+            self._text,
+            self._lam,
+            pn.FlexBox(self._add, margin=0),
+            self._said,
+            self._answer,
+            gap=8,
+        )
+        self._right = column(self._tokens, self._distribution, self._next, gap=18, visible=False)
+        self._root = body(grid(left, self._right, even=True))
+        self._shown: PromptDetail | None = None
+        self._follow()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Its figures."""
+        return self._distribution.plots
+
+    def load(self) -> None:
+        """Load the chosen models; says why not."""
+        try:
+            self.probing.load(self._spec())
+        except SwayError as error:
+            self.probing.param.update(state="failed", error=str(error))
+
+    def next_token(self) -> None:
+        """Go to the next token of the answer."""
+        self._step(1)
+
+    def previous_token(self) -> None:
+        """Go to the previous token."""
+        self._step(-1)
+
+    def _step(self, step: int) -> None:
+        detail = self.probing.detail
+        if detail is not None and detail.tokens:
+            self._open(min(max(self._tokens.text.chosen + step, 0), len(detail.tokens) - 1))
+
+    def _spec(self) -> SwaySpec:
+        if self.source == "draft":
+            from pathlib import Path
+
+            return loads(self.draft.text, source="the new run", folder=Path(self.draft.base_dir or "."))
+        if self.run.folder is None:
+            raise SwayError("no run is open: choose the models of the new run")
+        return folder_spec(self.run.folder)
+
+    # -- reading state --------------------------------------------------------------------------
+
+    @param.depends(
+        "probing.state",
+        "probing.error",
+        "probing.note",
+        "probing.memory",
+        "probing.detail",
+        "probing.asked",
+        watch=True,
+    )
+    def _follow(self) -> None:
+        probe = self.probing
+        tone, word = STATES[probe.state]
+        self._load.visible, self._unload.visible = not probe.loaded, probe.loaded
+        facts = [str(probe.facts[k]) for k in ("device", "dtype") if probe.facts.get(k)]
+        if probe.memory:
+            facts.append(f"{probe.memory / 1e9:.2g} GB in its process")
+        if probe.note:
+            facts.append(probe.note)
+        state = toned(tone, "sway-state", word, tag="span")
+        head = f'<p class="sway-kicker sway-num">{state} {esc(" · ".join(facts))}</p>'
+        problem = toned("bad", "sway-banner", esc(probe.error), role="alert") if probe.error else ""
+        set_html(self._state, head + problem)
+        self._right.visible = probe.detail is not None
+        if probe.detail is None:
+            hint = "Type a prompt; the answer comes while you type." if probe.loaded else "Load a model to begin."
+            set_html(self._answer, f'<p class="sway-empty">{hint}</p>')
+            return
+        if probe.detail is not self._shown:
+            self._shown = probe.detail
+            self._show(probe.detail)
+
+    def _show(self, detail: PromptDetail) -> None:
+        index = default_token(detail)
+        prediction = detail.tokens[index].prediction if detail.tokens else None
+        strength = self.probing.asked[1]
+        line = ""
+        if prediction is not None:
+            line = f"JS {number(prediction.js, 'nats')}, KL {number(prediction.kl, 'nats')} at the next token"
+        cut = (
+            f"; {count(detail.truncated_tokens, 'token')} left out at the beginning" if detail.truncated_tokens else ""
+        )
+        when = f"λ = {strength:g}, {duration(self.probing.seconds)}{cut}"
+        set_html(
+            self._answer,
+            f'<p class="sway-sentence sway-num">{esc(line)}</p>'
+            f'<p class="sway-caption">{esc(" · ".join(p for p in (when, self._beside()) if p))}.</p>',
+        )
+        self._tokens.show(detail, index, scale_of([detail]))
+        self._distribution.show(detail, index)
+        set_html(self._next, generations(detail))
+
+    def _beside(self) -> str:
+        """What the open run measured, to compare with."""
+        series = next(iter(self.run.data.series.values()), None)
+        if series is None or not series.rows or self.source != "run":
+            return ""
+        median = percentiles([m.js for m in series.rows])["median"]
+        draws = [r.hi for i in series.nulls if (r := series.null_range(i, "js"))]
+        noise = f", random adapters reach {number(max(draws))}" if draws else ""
+        return f"in the open run: median JS {number(median, 'nats')}{noise}"
+
+    def _open(self, index: int | None) -> None:
+        detail = self.probing.detail
+        if detail is not None and index is not None and 0 <= index < len(detail.tokens):
+            self._tokens.show(detail, index, scale_of([detail]))
+            self._distribution.show(detail, index)
+
+    # -- into the suite -------------------------------------------------------------------------
+
+    def _add_prompt(self) -> None:
+        """Write the prompt into the first entry of the new run that measures prompts."""
+        text = self.probing.text
+        entries = self.draft.entries()
+        at = next((i for i, e in enumerate(entries) if e.get("kind") == "delta_kl"), None)
+        if not text.strip():
+            said = "There is no prompt to add yet."
+        elif at is None or not self.draft.readable:
+            said = "The new run has no delta_kl probe to take the prompt: add one on the New run page."
+        else:
+            prompts = list(self.draft.get("suite", at, "prompts") or [])
+            known = any((p.get("text") if isinstance(p, dict) else p) == text for p in prompts)
+            if known:
+                said = "The new run's suite has this prompt already."
+            else:
+                self.draft.set_values({("suite", at, "prompts"): [*prompts, text]})
+                said = f"Added as prompt {len(prompts) + 1} of {entries[at].get('name', 'the probe')} in the new run."
+                self.param.trigger("added")
+        set_html(self._said, f'<p class="sway-caption" role="status">{esc(said)}</p>')

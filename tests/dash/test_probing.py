@@ -1,0 +1,106 @@
+"""A prompt asked by hand, with real processes behind it and no browser before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from sway_dash.dash import probing
+from sway_dash.dash.probing import Probing
+from sway_dash.suite.loader import loads
+from tests.dash.conftest import suite_text
+
+
+def until(probe: Probing, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, (probe.state, probe.error)
+        probe.pull()
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def make(fakes: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Probing]]:
+    monkeypatch.setenv("SWAY_RUNS_DIR", str(tmp_path))
+    found: list[Probing] = []
+
+    def new() -> Probing:
+        found.append(Probing())
+        return found[-1]
+
+    yield new
+    for probe in found:
+        probe.unload()
+    assert probing._models == {}
+
+
+def first_js(probe: Probing) -> float:
+    assert probe.detail is not None
+    return next(t.prediction.js for t in probe.detail.tokens if t.part == "continuation" and t.prediction)
+
+
+def test_a_question_is_answered_once_the_model_is_there(make: Callable[[], Probing], fakes: Any) -> None:
+    from sway_dash.core.scoring import BASE, FINETUNED
+
+    probe = make()
+    probe.text = "The light is"
+    probe.load(loads(suite_text()))
+    assert probe.state in ("starting", "waiting", "ready", "busy")
+    until(probe, lambda: probe.detail is not None)
+    assert probe.detail.prompt == "The light is"
+    assert first_js(probe) == pytest.approx(fakes.comparison("The light is", BASE, FINETUNED).js, rel=1e-5)
+    assert probe.memory > 0
+
+
+def test_only_the_newest_strength_is_waited_for(make: Callable[[], Probing]) -> None:
+    probe = make()
+    probe.load(loads(suite_text()))
+    probe.text = "The light is"
+    for lam in (0.2, 0.4, 0.6, 0.0):
+        probe.lam = lam
+        probe.pull()
+    until(probe, lambda: probe.asked == ("The light is", 0.0))
+    assert first_js(probe) == 0.0
+
+
+def test_two_sessions_share_a_process_and_the_last_ends_it(make: Callable[[], Probing]) -> None:
+    a, b = make(), make()
+    for probe in (a, b):
+        probe.text = "The light is"
+        probe.load(loads(suite_text()))
+    pid = a._inspector.pid
+    assert pid == b._inspector.pid
+    for probe in (a, b):
+        until(probe, lambda probe=probe: probe.detail is not None)
+    a.leave()
+    assert psutil.pid_exists(pid)
+    inspector = b._inspector
+    b.leave()
+    end = time.monotonic() + 20
+    while inspector.pid is not None:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_model_that_cannot_be_loaded_says_why(make: Callable[[], Probing]) -> None:
+    probe = make()
+    probe.text = "x"
+    probe.load(loads(suite_text("noload")))
+    until(probe, lambda: probe.state == "failed")
+    assert "cannot be read" in probe.error
+
+
+def test_a_process_that_is_killed_says_so_and_can_be_loaded_again(make: Callable[[], Probing]) -> None:
+    probe = make()
+    probe.load(loads(suite_text()))
+    until(probe, lambda: probe.state == "ready")
+    psutil.Process(probe._inspector.pid).kill()
+    until(probe, lambda: probe.state == "ended")
+    assert "SIGKILL" in probe.error
+    probe.text = "The light is"
+    probe.load(loads(suite_text()))
+    until(probe, lambda: probe.detail is not None)
