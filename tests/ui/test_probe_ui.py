@@ -1,0 +1,76 @@
+"""A prompt asked by hand on the bundled model, and a prompt of a run whose tokens were not recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from sway_dash.dash import jobs
+from tests.dash.conftest import suite_text
+from tests.ui.conftest import ROOT, Server, Tab
+
+pytestmark = [pytest.mark.ui, pytest.mark.slow]
+
+Open = Callable[..., Tab]
+
+
+def answer(tab: Tab) -> str:
+    return " ".join(tab.page.locator(".sway-hook-answer p").all_inner_texts())
+
+
+def js(tab: Tab) -> float:
+    found = re.search(r"JS ([\d.]+) nats", answer(tab))
+    return float(found.group(1)) if found else -1.0
+
+
+def inspectors(server: Server) -> list[psutil.Process]:
+    """Processes of the server that hold a model to ask."""
+    children = psutil.Process(server.pid).children(recursive=True)
+    return [p for p in children if any("inspector" in part for part in p.cmdline())]
+
+
+def test_a_prompt_is_answered_while_it_is_typed(open_tab: Open, server: Server) -> None:
+    tab = open_tab("?run=demo&page=probe")
+    page = tab.page
+    page.get_by_role("button", name="Load the model").click()
+    tab.until(lambda: "ready" in " ".join(page.locator(".sway-hook-model p").all_inner_texts()))
+    box = page.get_by_label("Prompt", exact=True)
+    box.press_sequentially("The keeper of Quillhaven Light is")
+    tab.until(lambda: js(tab) > 0.5)
+    assert "in the open run: median JS" in answer(tab)
+    page.locator(".sway-hook-generations, .sway-differs").first.wait_for()
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    slider.press("Home")
+    tab.until(lambda: js(tab) == 0.0)
+    assert "λ = 0" in answer(tab)
+    page.get_by_role("button", name="Add to the new run's suite").click()
+    tab.until(lambda: "has this prompt already" in " ".join(page.locator(".sway-hook-added p").all_inner_texts()))
+    box.fill("A prompt that no suite has")
+    tab.until(lambda: js(tab) == 0.0 and "no suite" in box.input_value())
+    page.get_by_role("button", name="Add to the new run's suite").click()
+    tab.until(lambda: "Added as prompt" in " ".join(page.locator(".sway-hook-added p").all_inner_texts()))
+    assert len(inspectors(server)) == 1
+    page.get_by_role("button", name="Unload").click()
+    tab.until(lambda: inspectors(server) == [])
+    assert "no model loaded" in " ".join(page.locator(".sway-hook-model p").all_inner_texts())
+
+
+def test_tokens_that_were_not_recorded_are_asked_for(
+    open_tab: Open, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = jobs.start(suite_text(nulls=0, ablation=False), base_dir=server.runs, name="bare", root=server.runs)
+    jobs._workers[folder.meta()["pid"]].wait(timeout=60)
+    folder.details().path.unlink()
+    tab = open_tab(f"?run={folder.id}&page=prompts&p=1")
+    tab.page.get_by_role("button", name="Look at every token").click()
+    tab.page.locator(".sway-hook-tokens [data-token], .sway-hook-tokens span").first.wait_for(timeout=60_000)
+    assert len(inspectors(server)) == 1
+    tab.page.close()
+    # Nobody is left who asks: the process ends with the session.
+    other = open_tab("?run=demo")
+    other.until(lambda: inspectors(server) == [], seconds=90)
