@@ -145,7 +145,7 @@ def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
         page.on("pageerror", lambda e: tab.errors.append(str(e)))
         page.on("console", lambda m: tab.errors.append(m.text) if m.type == "error" else None)
         page.goto(server.url + query)
-        page.wait_for_selector(".sway-hook-head h1")
+        page.wait_for_selector("nav[aria-label='Main'] a[aria-current]")
         tabs.append(tab)
         return tab
 
