@@ -15,7 +15,7 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScalableDifferentialBackend, View
 from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, mean, no_calibration_note
-from sway_dash.probes.base import Probe, ProbeSpec, PromptField, RunContext
+from sway_dash.probes.base import Ask, Probe, ProbeSpec, PromptField, RunContext
 from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
 
 Curve = Sequence[float]
@@ -60,6 +60,11 @@ class AdapterAblationProbe(Probe):
     def planned(self, spec: AdapterAblationSpec, ctx: RunContext) -> int:
         """One measurement per prompt and λ."""
         return len(spec.prompts) * len(spec.lambdas)
+
+    def asks(self, spec: AdapterAblationSpec, ctx: RunContext) -> list[Ask]:
+        """The adapter at every strength on every prompt."""
+        views = tuple(View.scaled(lam) for lam in spec.lambdas)
+        return [Ask(views, tuple(p.text for p in spec.prompts), top_k=spec.top_k)]
 
     def run(self, spec: AdapterAblationSpec, ctx: RunContext) -> ProbeResult:
         """Measure every prompt at every λ against λ = 0 and judge the curve's shape."""

@@ -22,6 +22,7 @@ from sway_dash.core.scoring import (
     FINETUNED,
     DifferentialBackend,
     NullCalibratedBackend,
+    Positions,
     ScalableDifferentialBackend,
     ScoringModel,
     View,
@@ -126,6 +127,17 @@ class RunContext:
             raise RunCancelled
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a probe is going to ask of a backend: to compare views with the base on prompts."""
+
+    views: tuple[View, ...]
+    prompts: tuple[str, ...]
+    positions: Positions = "next"
+    continuation_tokens: int = 32
+    top_k: int | None = None
+
+
 class Probe(ABC):
     """A measurement a suite can ask for.
 
@@ -160,6 +172,10 @@ class Probe(ABC):
     def planned(self, spec: Any, ctx: RunContext) -> int:
         """How many measurement events ``run`` emits when nothing goes wrong; 0 if it emits none."""
         return 0
+
+    def asks(self, spec: Any, ctx: RunContext) -> Sequence[Ask]:
+        """What ``run`` asks of the backend, in order; needs no model. Empty if this probe cannot say."""
+        return ()
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> ProbeSpec | None:

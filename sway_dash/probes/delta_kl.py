@@ -10,7 +10,7 @@ from pydantic import Field, FiniteFloat
 from sway_dash.core.divergence import LN2, Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import Positions, View
+from sway_dash.core.scoring import FINETUNED, Positions, View
 from sway_dash.core.stats import (
     format_z_profile,
     interval,
@@ -19,7 +19,7 @@ from sway_dash.core.stats import (
     percentiles,
     score_from_anchors,
 )
-from sway_dash.probes.base import SENTINEL_PROMPTS, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
 from sway_dash.probes.null_adapter import Calibration, calibration
 
@@ -59,6 +59,11 @@ class DeltaKLProbe(Probe):
     def planned(self, spec: DeltaKLSpec, ctx: RunContext) -> int:
         """One measurement per prompt."""
         return len(spec.prompts)
+
+    def asks(self, spec: DeltaKLSpec, ctx: RunContext) -> list[Ask]:
+        """The tuned view on every prompt."""
+        texts = tuple(p.text for p in spec.prompts)
+        return [Ask((FINETUNED,), texts, spec.positions, spec.continuation_tokens, spec.top_k)]
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> DeltaKLSpec:

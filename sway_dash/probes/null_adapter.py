@@ -15,7 +15,7 @@ from sway_dash.core.events import Measurement, Warned
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, View
 from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext, registry
+from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext, registry
 from sway_dash.probes.null_cache import NullCache
 
 MAX_Z = 99.0
@@ -120,6 +120,13 @@ class NullAdapterProbe(Probe):
         draws = spec.runs * max(1, len(spec.rank_multipliers))
         targets, _ = self._targets(spec, ctx)
         return sum(probe.planned(entry, ctx) * draws for probe, entry in targets)
+
+    def asks(self, spec: NullAdapterSpec, ctx: RunContext) -> list[Ask]:
+        """What every calibrated entry asks, with all random adapters in the tuned view's place."""
+        multipliers = [m for m in spec.rank_multipliers or (1.0,) if math.isfinite(m) and m > 0]
+        views = tuple(v for m in multipliers for v in self._views(spec, m))
+        targets, _ = self._targets(spec, ctx)
+        return [replace(ask, views=views) for probe, entry in targets for ask in probe.asks(entry, ctx)]
 
     def run(self, spec: NullAdapterSpec, ctx: RunContext) -> ProbeResult:
         """Draw nulls for every later entry that can be calibrated, with that entry's own prompts and settings."""

@@ -113,7 +113,7 @@ def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[Pl
     """What a run of these entries is going to measure; needs no model."""
     planned = []
     for index, (probe, settings) in enumerate(entries):
-        ctx = replace(RunContext(), **_later(entries, index))
+        ctx = replace(RunContext(), **later(entries, index))
         planned.append(
             PlannedProbe(
                 name=settings.name,
@@ -127,7 +127,7 @@ def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[Pl
     return tuple(planned)
 
 
-def _later(entries: Sequence[tuple[Probe, ProbeSpec]], index: int) -> dict[str, Any]:
+def later(entries: Sequence[tuple[Probe, ProbeSpec]], index: int) -> dict[str, Any]:
     """Context fields that name the enabled entries after one."""
     later = tuple((p, s) for p, s in entries[index + 1 :] if s.enabled)
     return {"downstream": later, "downstream_kinds": tuple(s.kind for _, s in later)}
@@ -272,7 +272,7 @@ class _Run:
             self._stop_if_asked()
             self.emit(Phase(phase="probe", name=spec.name))
             label(spec.name, phase="calibration" if spec.kind == "null_adapter" else "probe")
-            result = self._run_probe(probe, spec, replace(ctx, **_later(self.entries, index)))
+            result = self._run_probe(probe, spec, replace(ctx, **later(self.entries, index)))
             self._finish(result)
             if spec.kind == "null_adapter":
                 ctx = with_null(ctx, result)

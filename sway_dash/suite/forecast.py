@@ -1,0 +1,171 @@
+"""What a run is going to cost, before a model is loaded: forward passes and cache hits, entry by entry.
+
+Follows what probes say they will ask (:meth:`sway_dash.probes.base.Probe.asks`) through the rules of the scoring
+cache: a view of a prompt is computed once, and the base's row is kept for the other views of the prompt.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from sway_dash.backends.torch_compare import VIEWS_AT_ONCE
+from sway_dash.core.scoring import BASE, View
+from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext
+from sway_dash.probes.measure import measurement_key
+from sway_dash.probes.null_cache import NullCache
+from sway_dash.suite.runner import later
+from sway_dash.suite.spec import SwaySpec
+
+PREFLIGHT = 8
+"""Passes of the check that a model with an adapter is fit to be measured: four prompts in both views."""
+
+_Key = tuple[View, str, int, str]
+
+
+@dataclass(slots=True)
+class EntryForecast:
+    """One entry of a suite."""
+
+    name: str
+    kind: str
+    prompts: int = 0
+    """Distinct prompts."""
+    views: int = 0
+    """Views of each prompt beside the base."""
+    passes: int = 0
+    hits: int = 0
+    weight: float = 0.0
+    """Passes, each counted by how many tokens it makes: one, and one more for every token of a continuation."""
+    on_disk: int = 0
+    """Draws that an earlier run has left; they are not measured again."""
+    unknown: bool = False
+    """The probe does not say what it asks; its measurements stand for its passes."""
+
+
+@dataclass(slots=True)
+class Forecast:
+    """A whole suite."""
+
+    entries: list[EntryForecast] = field(default_factory=list)
+    preflight: int = 0
+
+    @property
+    def passes(self) -> int:
+        """Prompts that go through the model."""
+        return self.preflight + sum(e.passes for e in self.entries)
+
+    @property
+    def hits(self) -> int:
+        """Look-ups that the scoring cache answers."""
+        return sum(e.hits for e in self.entries)
+
+    @property
+    def on_disk(self) -> int:
+        """Draws that are taken from an earlier run."""
+        return sum(e.on_disk for e in self.entries)
+
+    @property
+    def weight(self) -> float:
+        """Passes by the tokens they make."""
+        return self.preflight + sum(e.weight for e in self.entries)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every probe says what it asks."""
+        return not any(e.unknown for e in self.entries)
+
+
+class _Exact:
+    """Stands for a backend that compares whole vocabularies, which decides what a measurement's key holds."""
+
+    def compare(self) -> None:
+        """Never called."""
+
+
+def forecast(
+    spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]], *, fingerprint: str = "", most: int = 500_000
+) -> Forecast:
+    """Follow a suite through the cache.
+
+    ``fingerprint`` is that of an earlier run of the same model; the draws it left on disk are counted then. Above
+    ``most`` single look-ups the cache is not followed any more and every one counts as a pass.
+    """
+    hf = spec.models.ft.kind == "hf"
+    out = Forecast(preflight=PREFLIGHT if hf else 0)
+    cache = _Cache(most)
+    for index, (probe, settings) in enumerate(entries):
+        ctx = replace(RunContext(), seed=spec.defaults.seed, top_k=spec.defaults.top_k, **later(entries, index))
+        line = EntryForecast(settings.name, settings.kind)
+        out.entries.append(line)
+        if not settings.enabled:
+            continue
+        asks = list(probe.asks(settings, ctx))
+        if not asks and (measured := probe.planned(settings, ctx)):
+            line.passes, line.weight, line.unknown = 2 * measured, 2.0 * measured, True
+        known = (
+            _known(ctx, fingerprint) if settings.kind == "null_adapter" and getattr(settings, "cache", False) else None
+        )
+        for ask in asks:
+            if not spec.defaults.differential and any(v.kind in ("null", "scaled") for v in ask.views):
+                continue  # two models have no adapter to scale or to replace
+            cache.follow(ask, line, known and known(ask))
+    return out
+
+
+class _Cache:
+    """What the scoring cache knows after everything asked so far."""
+
+    def __init__(self, most: int) -> None:
+        self._compared: set[_Key] = set()
+        self._rows: set[str] = set()
+        self._left = most
+
+    def follow(self, ask: Ask, line: EntryForecast, known: Callable[[View, str], bool] | None) -> None:
+        """Count what an ask costs."""
+        texts = list(dict.fromkeys(ask.prompts))
+        views = list(dict.fromkeys(ask.views))
+        length = ask.continuation_tokens if ask.positions == "continuation" else 0
+        line.prompts, line.views = line.prompts + len(texts), max(line.views, len(views))
+        self._left -= len(texts) * len(views)
+        if self._left < 0:
+            passes = len(texts) * (len(views) + 1)
+            line.passes, line.weight = line.passes + passes, line.weight + passes * (1 + length)
+            return
+        for text in texts:
+            asked = [v for v in views if known is None or not known(v, text)]
+            line.on_disk += len(views) - len(asked)
+            if not asked:
+                continue
+            fresh = [v for v in asked if (v, ask.positions, length, text) not in self._compared]
+            self._compared.update((v, ask.positions, length, text) for v in fresh)
+            line.hits += len(asked) - len(fresh)
+            if not fresh:
+                line.hits += 1
+                continue
+            base = math.ceil(len(fresh) / VIEWS_AT_ONCE)
+            if ask.positions == "next":
+                # The base's row of a prompt is kept on the device.
+                first = 0 if text in self._rows else 1
+                self._rows.add(text)
+                line.hits, base = line.hits + base - first, first
+            line.passes += len(fresh) + base
+            line.weight += (len(fresh) + base) * (1 + length)
+
+
+def _known(ctx: RunContext, fingerprint: str) -> Callable[[Ask], Callable[[View, str], bool]] | None:
+    """Tells which draws an earlier run of the same model has left on disk."""
+    if not fingerprint:
+        return None
+    cache = NullCache(fingerprint)
+    ctx = replace(ctx, fingerprint=fingerprint, backend=_Exact())  # type: ignore[arg-type]
+
+    def of(ask: Ask) -> Callable[[View, str], bool]:
+        def is_known(view: View, text: str) -> bool:
+            key = measurement_key(ctx, BASE, view, text, ask.positions, ask.continuation_tokens, ask.top_k or ctx.top_k)
+            return cache.get(key) is not None
+
+        return is_known
+
+    return of

@@ -1,0 +1,154 @@
+"""What is forecast is what a run then counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sway_dash.core.events import RunFinished
+from sway_dash.demo import demo_dir
+from sway_dash.probes.null_cache import NullCache
+from sway_dash.suite.execute import open_backend
+from sway_dash.suite.forecast import PREFLIGHT, Forecast, forecast
+from sway_dash.suite.loader import check_entries, loads
+from sway_dash.suite.runner import run
+from tests.fakes import FakeBackend
+
+
+def of(text: str, folder: Path | None = None, **options: Any) -> Forecast:
+    spec = loads(text, folder=folder)
+    return forecast(spec, check_entries(spec), **options)
+
+
+def suite(entries: list[dict[str, Any]], **defaults: Any) -> str:
+    side = {"kind": "custom", "base": "plain", "entry_point": "tests.fakes:FakeBackend"}
+    data = {"version": 1, "models": {"base": side, "ft": side}, "defaults": defaults, "suite": entries}
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def test_the_recorded_example_cost_what_is_forecast() -> None:
+    folder = demo_dir() / "run"
+    found = of((folder / "spec.yaml").read_text(encoding="utf-8"))
+    last = json.loads((folder / "events.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    stats = last["backend_stats"]
+    assert (found.passes, found.hits) == (stats["cache_misses"], stats["cache_hits"])
+    calibration = stats["by_phase"]["calibration"]
+    assert (found.entries[0].passes, found.entries[0].hits) == (calibration["cache_misses"], calibration["cache_hits"])
+    assert found.exact
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [{"name": "a", "kind": "delta_kl", "prompts": ["one", "two", "one"]}],
+        [
+            {"name": "n", "kind": "null_adapter", "runs": 3, "cache": False},
+            {"name": "a", "kind": "delta_kl", "prompts": ["one", "two"]},
+            {"name": "b", "kind": "delta_kl", "prompts": ["two", "three"]},
+            {"name": "c", "kind": "adapter_ablation", "prompts": ["one", "four"], "lambdas": [0.5, 1, 1.5]},
+        ],
+        [
+            {"name": "n", "kind": "null_adapter", "runs": 2, "rank_multipliers": [1.0, 2.0], "cache": False},
+            {"name": "a", "kind": "delta_kl", "prompts": ["one"], "enabled": False},
+            {"name": "b", "kind": "delta_kl", "prompts": ["two"]},
+        ],
+    ],
+)
+def test_passes_are_those_a_run_makes(entries: list[dict[str, Any]]) -> None:
+    text = suite(entries)
+    spec = loads(text)
+    backend = FakeBackend(base_spec=spec.models.ft)
+    seen: list[Any] = []
+    run(spec, backend, on_event=seen.append)
+    stats = next(e for e in seen if isinstance(e, RunFinished)).backend_stats
+    assert of(text).passes == stats["forward_passes"]
+
+
+@pytest.mark.slow
+def test_a_real_run_of_the_demo_costs_what_is_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWAY_NULL_CACHE_DIR", str(tmp_path))
+    entries = [
+        {"name": "n", "kind": "null_adapter", "runs": 11},
+        {"name": "a", "kind": "delta_kl", "prompts": ["The lamp of", "Once upon a time", "A bee"]},
+        {"name": "p", "kind": "delta_kl", "prompts": ["The lamp of", "A bee lives"], "positions": "prompt"},
+        {
+            "name": "c",
+            "kind": "delta_kl",
+            "prompts": ["A bee lives"],
+            "positions": "continuation",
+            "continuation_tokens": 3,
+        },
+        {"name": "s", "kind": "adapter_ablation", "prompts": ["A bee", "Two and"]},
+    ]
+    folder = demo_dir()
+    data = {
+        "models": {
+            "base": {"base": str(folder / "model"), "device": "cpu"},
+            "ft": {"base": str(folder / "model"), "adapter": str(folder / "adapter"), "device": "cpu"},
+        },
+        "suite": entries,
+    }
+    text = yaml.safe_dump(data, sort_keys=False)
+    spec = loads(text)
+
+    def measured() -> tuple[int, int, str]:
+        backend: Any = open_backend(spec)
+        seen: list[Any] = []
+        try:
+            run(spec, backend, on_event=seen.append)
+            stats = next(e for e in seen if isinstance(e, RunFinished)).backend_stats
+            return stats["cache_misses"], stats["cache_hits"], backend.describe()["fingerprint"]
+        finally:
+            backend.close()
+
+    first, again = of(text), None
+    passes, hits, fingerprint = measured()
+    assert (first.passes, first.hits) == (passes, hits)
+    # The draws are on disk now.
+    again = of(text, fingerprint=fingerprint)
+    assert again.on_disk == 11 * (3 + 2 + 1)
+    assert (again.passes, again.hits) == measured()[:2]
+    assert again.passes < first.passes
+
+
+def test_draws_on_disk_are_those_of_the_same_model_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWAY_NULL_CACHE_DIR", str(tmp_path))
+    text = suite([{"name": "n", "kind": "null_adapter"}, {"name": "a", "kind": "delta_kl", "prompts": ["one"]}])
+    NullCache("other")
+    assert of(text, fingerprint="mine").on_disk == 0
+
+
+def test_two_models_have_no_nulls_and_no_strengths() -> None:
+    entries = [
+        {"name": "n", "kind": "null_adapter", "runs": 9},
+        {"name": "a", "kind": "delta_kl", "prompts": ["one"]},
+        {"name": "s", "kind": "adapter_ablation", "prompts": ["one"]},
+    ]
+    found = of(suite(entries, differential=False))
+    assert [e.passes for e in found.entries] == [0, 2, 0]
+
+
+def test_continuations_weigh_more_than_single_tokens() -> None:
+    entry = {"name": "a", "kind": "delta_kl", "prompts": ["one"]}
+    plain = of(suite([entry]))
+    long = of(suite([{**entry, "positions": "continuation", "continuation_tokens": 15}]))
+    assert (plain.weight, long.weight) == (2.0, 32.0)
+    assert plain.passes == long.passes
+
+
+def test_the_check_of_the_model_counts_where_there_is_one() -> None:
+    text = "models: {base: {base: a}, ft: {base: a, adapter: b}}\nsuite: [{name: a, kind: delta_kl, prompts: [x]}]\n"
+    assert of(text).preflight == PREFLIGHT
+    assert of(suite([{"name": "a", "kind": "delta_kl", "prompts": ["x"]}])).preflight == 0
+
+
+def test_an_enormous_suite_is_counted_roughly_and_fast() -> None:
+    entries = [
+        {"name": "n", "kind": "null_adapter", "runs": 100},
+        {"name": "a", "kind": "delta_kl", "prompts": [f"p{i}" for i in range(20)]},
+    ]
+    assert of(suite(entries), most=10).passes == 20 * 101 + 20 * 2
