@@ -116,8 +116,11 @@ class AblationSeries:
         curve = self.curve(item)
         return saturation_lambda([lam for lam, _ in curve], [v for _, v in curve])[0] if curve else None
 
-    def left_on(self) -> tuple[float, bool] | None:
-        """Mean at λ = 0, and whether it is too large for an adapter that is off; ``None`` where it is not measured."""
+    def at_zero(self) -> tuple[float, bool] | None:
+        """Mean at λ = 0, and whether it is more than rounding; ``None`` where it is not measured.
+
+        λ = 0 is the base itself: the same model measured twice, in another batch.
+        """
         zero = next((m for lam, m, _, _ in self.points() if lam == 0.0), None)
         if zero is None:
             return None
@@ -140,7 +143,7 @@ class ShapeNumber:
     @property
     def verdict(self) -> str:
         """In one word."""
-        return {True: "✓ inside", False: "✕ outside", None: "not known"}[self.passed]
+        return {True: "✓ passes", False: "✕ fails", None: "not known"}[self.passed]
 
 
 def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[str, Any]) -> list[ShapeNumber]:
@@ -163,7 +166,7 @@ def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[st
     lo, hi = (float(v) for v in setting("assert_saturation_between"))
     flat = linear is None
     top = max(lambdas, default=1.0)
-    bound = f"at λ = 1 the mean is near ln 2 already: no more is asked of λ = {top:g}" if at_bound else ""
+    bound = f"At λ = 1 the mean is near ln 2 already, so no more is asked of λ = {top:g}" if at_bound else ""
     return [
         ShapeNumber(
             "Linearity",
@@ -172,7 +175,7 @@ def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[st
             least_linear,
             1.0,
             None if linear is None else linear >= least_linear,
-            "the curve is flat: it has no shape" if flat and points else "",
+            "The curve is flat: it has no shape" if flat and points else "",
         ),
         ShapeNumber(
             "Saturation",
@@ -181,7 +184,7 @@ def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[st
             lo,
             hi,
             None if not points or flat else saturated is not None and lo <= saturated <= hi,
-            "" if saturated is not None or flat else "not reached at any λ",
+            "" if saturated is not None or flat else "Not reached at any λ",
         ),
         ShapeNumber(
             "Overshoot",

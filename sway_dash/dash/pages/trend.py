@@ -73,7 +73,7 @@ class MeanView(pn.viewable.Viewer):
         else:
             last = points[-1]
             ci = f"95 % CI {interval(last.ci)}" if last.ci else f"no interval below {MIN_ITEMS} prompts"
-            text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.n}."
+            text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
         why = (
             " Bootstrap-t, at each number of prompts by itself; about prompts like these. Prompts of like length are"

@@ -6,6 +6,9 @@ from bokeh.models import BasicTickFormatter, HoverTool, NumeralTickFormatter, Ra
 
 from sway_dash.dash.plots.base import Plot, frame, painted, source_of
 
+EDGE_PX = 64
+"""Both panels begin at the same place, however wide their numbers are."""
+
 TITLES = {"time": "seconds since the start", "calls": "scoring calls"}
 
 
@@ -19,9 +22,9 @@ def lookups(span: Range1d, axis: str) -> Plot:
     misses = fig.quad("left", "right", "hits", "all", source=source, line_width=0.5, fill_alpha=0.45)
     hits = fig.quad("left", "right", 0, "hits", source=source, line_width=0.5)
     fig.add_tools(HoverTool(renderers=[misses, hits], tooltips=[("answered by the cache", "@text")]))
-    fig.xaxis.major_label_text_font_size = "0px"
+    fig.xaxis.visible = False
     fig.yaxis.formatter = BasicTickFormatter(use_scientific=False)
-    fig.min_border_bottom = 4
+    fig.min_border_left = EDGE_PX
     painted(plot, misses.glyph, fill_color="muted", line_color="surface")
     painted(plot, hits.glyph, fill_color="accent", line_color="surface")
     return plot
@@ -33,7 +36,8 @@ def hit_rate(span: Range1d, axis: str) -> Plot:
     fig.x_range = span
     plot = Plot(fig, {"rate": source_of("x", "so_far", "recent", "text"), "steps": _steps()})
     _backgrounds(plot)
-    fig.y_range.update(start=-0.02, end=1.04, bounds=(-0.02, 1.04))
+    fig.min_border_left = EDGE_PX
+    fig.y_range.update(start=-0.02, end=1.04)
     fig.yaxis.formatter = NumeralTickFormatter(format="0%")
     source = plot.sources["rate"]
     recent = fig.line("x", "recent", source=source, line_width=1.5, line_dash="dashed")

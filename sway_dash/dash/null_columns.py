@@ -1,0 +1,302 @@
+"""From draws of random adapters to the columns and the words of the Null page: pure functions. No Bokeh, no Panel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sway_dash.core.events import PlannedProbe
+from sway_dash.dash.derive import ProbeSeries, RunData
+from sway_dash.dash.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
+from sway_dash.dash.theme import count, interval, number, percent, visible
+from sway_dash.probes.null_adapter import MAX_Z, NullAdapterSpec
+
+Columns = dict[str, list[Any]]
+
+ACROSS = 60
+"""Dots that fit beside each other; closer ones are stacked."""
+
+UNLIKE = 2.0
+"""Random adapters whose change of the weights differs by more than this factor are pointed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """One entry of the suite beside one set of random adapters."""
+
+    entry: str
+    null: str
+    metric: Metric
+    standing: Standing
+    by_rank: dict[str, Standing]
+    series: ProbeSeries
+    draws: NullSet
+    final: bool
+    """The value and the draws are those of the result."""
+
+    @property
+    def name(self) -> str:
+        """``divergence`` in letters."""
+        return self.metric.upper()
+
+
+def calibrated(data: RunData) -> list[Calibrated]:
+    """Every entry that has draws, in suite order; the draws that count for it last."""
+    found = []
+    for series in data.series.values():
+        metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
+        result = data.finished.get(series.name)
+        points = series.running(metric)
+        raw = result.raw if result is not None else points[-1].mean if points else None
+        for null in series.null_sets.values():
+            made = data.finished.get(null.entry)
+            known = ((made.evidence.get("null_draws") or {}).get(series.name) or {}) if made else {}
+            ranks = known or {rank: null.draws(metric, series.planned, rank) for rank in null.by_rank}
+            by_rank = {rank: stand(raw, values) for rank, values in ranks.items()}
+            standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, ()))
+            final = result is not None and bool(known)
+            found.append(Calibrated(series.name, null.entry, metric, standing, by_rank, series, null, final))
+    return found
+
+
+def why_none(data: RunData, live: bool) -> str:
+    """Why there are no draws, and what would bring some."""
+    entries = [p for p in data.fold.planned if p.kind == "null_adapter"]
+    how = "Put a null_adapter entry with runs: 20 before the probes that are to be compared with noise."
+    if not entries:
+        return f"The suite has no null_adapter entry: a fixed threshold is all there is to compare with. {how}"
+    if not any(p.enabled for p in entries):
+        return "The null_adapter entry is turned off (enabled: false). Turn it on and run the suite again."
+    if live and not any(p.name in data.finished for p in entries):
+        return "The random adapters have not been drawn yet."
+    for planned in entries:
+        result = data.finished.get(planned.name)
+        if result is None:
+            continue
+        if result.verdict in ("skip", "error"):
+            return f"{visible(planned.name)} drew nothing: {visible(result.message)}"
+        reasons = "; ".join(
+            f"{visible(s.get('entry', ''))}: {visible(s.get('reason', ''))}"
+            for s in result.evidence.get("skipped_kinds") or ()
+        )
+        if reasons:
+            return f"Nothing in this suite could be calibrated. {reasons}."
+    return f"Nothing comes after the null_adapter entry that could be calibrated. {how}"
+
+
+# -- columns ------------------------------------------------------------------------------------
+
+
+def reach(standing: Standing, *, all_of_it: bool, gate: float | None = None) -> tuple[float, float]:
+    """Ends of the axis: everything that is compared, or the draws alone."""
+    values = [*standing.draws, *(standing.expected or ())]
+    if all_of_it:
+        values += [0.0, *([standing.raw] if standing.raw is not None else []), *([gate] if gate else [])]
+    lo, hi = min(values, default=0.0), max(values, default=1.0)
+    pad = 0.05 * (hi - lo) or 0.05 * abs(hi) or 1.0
+    return (lo - pad if not all_of_it or lo < 0 else -pad, hi + pad)
+
+
+def stacked(draws: Sequence[float], ends: tuple[float, float], names: Sequence[str]) -> Columns:
+    """One dot a draw; from :data:`SOME` draws on dots that would overlap are stacked."""
+    width = (ends[1] - ends[0]) / ACROSS
+    height: dict[int, int] = {}
+    out: Columns = {"x": [], "y": [], "text": []}
+    for value, name in sorted(zip(draws, names, strict=True)):
+        place = math.floor((value - ends[0]) / width) if len(draws) >= SOME else 0
+        level = height.get(place, 0) if len(draws) >= SOME else 0
+        height[place] = level + 1
+        out["x"].append(value)
+        out["y"].append(float(level))
+        out["text"].append(f"{name}: {number(value, 'nats')}")
+    return out
+
+
+def ecdf(standing: Standing, ends: tuple[float, float]) -> tuple[Columns, Columns]:
+    """Share of the draws at or below a value, and where the tuned value reads it off."""
+    values, n = sorted(standing.draws), standing.n
+    steps: Columns = {"x": [ends[0], *values, ends[1]], "share": [0.0, *((k + 1) / n for k in range(n)), 1.0]}
+    if standing.raw is None or not ends[0] <= standing.raw <= ends[1]:
+        return steps, {"x": [], "share": [], "text": []}
+    share = sum(1 for v in values if v <= standing.raw) / n
+    text = f"{number(standing.raw, 'nats')}, {percent(1 - share)} of the draws above"
+    return steps, {"x": [standing.raw], "share": [share], "text": [text]}
+
+
+def rank_name(rank: str) -> str:
+    """``rank_0.50`` → ``rank × 0.5``."""
+    try:
+        return f"rank × {float(rank.removeprefix('rank_')):g}"
+    except ValueError:
+        return visible(rank)
+
+
+def ranks(by_rank: Mapping[str, Standing]) -> tuple[Columns, Columns, list[str]]:
+    """One row a rank: its draws and the tuned value; and the names of the rows."""
+    draws: Columns = {"x": [], "y": [], "text": []}
+    tuned: Columns = {"x": [], "y": [], "text": []}
+    names = []
+    for row, (rank, standing) in enumerate(sorted(by_rank.items(), key=lambda item: _multiple(item[0]))):
+        names.append(rank_name(rank))
+        draws["x"] += standing.draws
+        draws["y"] += [-float(row)] * standing.n
+        draws["text"] += [number(v, "nats") for v in standing.draws]
+        if standing.raw is not None:
+            tuned["x"].append(standing.raw)
+            tuned["y"].append(-float(row))
+            tuned["text"].append(f"{number(standing.raw, 'nats')}, z {z_text(standing.z)}")
+    return draws, tuned, names
+
+
+def _multiple(rank: str) -> float:
+    try:
+        return float(rank.removeprefix("rank_"))
+    except ValueError:
+        return math.inf
+
+
+def norm_rows(trained: float | None, null: Mapping[str, float]) -> tuple[Columns, Columns, list[str]]:
+    """Bars of ‖ΔW‖: the tuned adapter, then random ones by rank."""
+    names = ["tuned"] if trained is not None else []
+    tuned: Columns = {"y": [0.0] * len(names), "x": [], "text": []}
+    if trained is not None:
+        tuned["x"], tuned["text"] = [trained], [number(trained)]
+    nulls: Columns = {"y": [], "x": [], "text": []}
+    for rank, value in sorted(null.items(), key=lambda item: _multiple(item[0])):
+        nulls["y"].append(-float(len(names)))
+        nulls["x"].append(value)
+        nulls["text"].append(number(value))
+        names.append("random" if len(null) == 1 else f"random, {rank_name(rank)}")
+    return tuned, nulls, names
+
+
+# -- words --------------------------------------------------------------------------------------
+
+
+def z_text(z: float | None) -> str:
+    """``4.2``, ``≥ 99``, or a dash."""
+    return "—" if z is None else f"≥ {MAX_Z:.0f}" if z >= MAX_Z else number(z)
+
+
+def verdict(found: Calibrated) -> tuple[str, list[str]]:
+    """Where the value stands, in one sentence, and the numbers behind it."""
+    s = found.standing
+    if not s.n:
+        return "The random adapters have not been drawn yet.", []
+    drawn = count(s.n, "random adapter")
+    far = f"{number(min(s.draws))} to {number(max(s.draws))} nats"
+    if s.raw is None:
+        return f"{drawn}: mean {found.name} {far}. Nothing tuned to compare with yet.", _few(s)
+    so_far = "" if found.final else " so far"
+    value = f"Mean {found.name} {number(s.raw, 'nats')}{so_far}"
+    if s.n < FEW:
+        return f"{value}. {drawn} ({far}) cannot calibrate it: a spread takes at least {FEW}.", _few(s)
+    if s.expected is None:
+        return f"{value}. The {drawn} hardly differ from each other ({far}), so they cannot calibrate it.", _few(s)
+    if s.above == s.n:
+        where = f"above all {s.n} random adapters"
+    elif not s.above:
+        where = f"below all {s.n} random adapters"
+    else:
+        where = f"above {s.above} of {s.n} random adapters"
+    return f"{value}: {where} ({far}).", [*_rank(s), *_tail(s), *_few(s)]
+
+
+def _rank(s: Standing) -> list[str]:
+    smallest = 1 / (s.n + 1)
+    text = f"Rank: p = {number(s.rank_p)}, n = {s.n}"
+    if s.rank_p is not None and math.isclose(s.rank_p, smallest):
+        text += f", the smallest that {s.n} draws can give (1 in {s.n + 1})"
+    return [f"{text}."]
+
+
+def _tail(s: Standing) -> list[str]:
+    if s.z is None or s.p is None:
+        return []
+    normal = 0.5 * math.erfc(s.z / math.sqrt(2))
+    text = f"As the next draw: p = {number(s.p)} (Student's t, {s.n - 1} degrees of freedom); z = {z_text(s.z)}"
+    text = text.replace("= ≥", "≥")
+    if s.n < MANY and abs(s.z) < MAX_Z:
+        text += f", for which a normal tail would say p = {number(normal)}"
+    lines = [f"{text}."]
+    if s.expected is not None:
+        lines.append(f"The next random adapter would fall between {interval(s.expected)} nats with 95 %.")
+    return lines
+
+
+def _few(s: Standing) -> list[str]:
+    return [] if s.n >= 20 else ["From 20 random adapters on, the rank alone can reach p < 0.05."]
+
+
+def own_null_text(own: OwnNull) -> str:
+    """How many prompts stand above their own random adapters."""
+    if not own.drawn:
+        return "No prompt has been measured under both the tuned and a random adapter yet."
+    parts = []
+    if own.judged:
+        chance = 0.05 * own.judged
+        parts.append(
+            f"{own.above} of {own.judged} prompts above their own null 95 % (by chance about {number(chance)} would be)"
+        )
+    parts.append(f"{own.above_all} of {own.drawn} above every draw on the same prompt (n = {own.draws})")
+    if own.drawn > own.judged:
+        left = own.drawn - own.judged
+        parts.append(f"{count(left, 'prompt')} with draws too few or too much alike to judge")
+    return "; ".join(parts) + "."
+
+
+def norms_text(trained: float | None, null: Mapping[str, float], primary: str) -> str:
+    """Whether the random adapters are as large as the tuned one."""
+    size = null.get(primary, next(iter(null.values()), None))
+    if trained is None or size is None or trained <= 0 or size <= 0:
+        return "The backend does not tell how much the adapters change the weights."
+    ratio = trained / size
+    text = f"‖ΔW‖: tuned {number(trained)}, random {number(size)}"
+    if 1 / UNLIKE <= ratio <= UNLIKE:
+        return f"{text}: of like size."
+    if ratio > 1:
+        return f"{text}, {number(ratio)} times less: being above them is a weak test, because size alone would do it."
+    return f"{text}, {number(1 / ratio)} times more: being above them is a hard test."
+
+
+def same_twice(data: RunData) -> str:
+    """What the same model twice differs by, where an ablation has measured λ = 0."""
+    for series in data.ablations.values():
+        at_zero = [v for _, v in sorted(series.curves.get(0.0, {}).items())]
+        if at_zero:
+            return (
+                f"The base against itself (λ = 0 of {visible(series.name)}, {count(len(at_zero), 'prompt')}):"
+                f" at most {number(max(at_zero), 'nats')}. Below that everything is rounding."
+            )
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What more random adapters would take."""
+
+    have: int
+    seconds_each: float | None
+    kept: str
+    """Whether those there are can be used again, in words."""
+
+
+def more(data: RunData, planned: PlannedProbe) -> More:
+    """What is known of the draws of a ``null_adapter`` entry that helps to ask for more."""
+    fields = NullAdapterSpec.model_fields
+    have = planned.entry.get("runs", fields["runs"].default)
+    made = data.finished.get(planned.name)
+    evidence = made.evidence if made else {}
+    measured, reused = int(evidence.get("measured") or 0), int(evidence.get("reused") or 0)
+    each = None
+    if made is not None and measured and isinstance(have, int):
+        each = made.duration_s * (measured + reused) / measured / max(have, 1)
+    if not planned.entry.get("cache", fields["cache"].default):
+        kept = "The entry says cache: false, so all of them are measured again."
+    elif not data.fold.environment.get("fingerprint"):
+        kept = "What exactly the model is was not known, so no draw was kept: all of them are measured again."
+    else:
+        kept = "Draws made on this machine are kept by content and used again; only the others are measured."
+    return More(int(have) if isinstance(have, int) else 0, each, kept)

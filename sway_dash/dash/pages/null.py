@@ -1,0 +1,262 @@
+"""What noise looks like: the tuned adapter among random ones, every draw on the screen, with how much they can say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from sway_dash.dash import null_columns as nc
+from sway_dash.dash.components import body, column, figure, grid, heading, html, legend, set_data, set_html, table
+from sway_dash.dash.derive_null import SOME, Standing, norms, own_null
+from sway_dash.dash.pages.opening import ask
+from sway_dash.dash.pages.verdict import gate_of
+from sway_dash.dash.plots import Plot
+from sway_dash.dash.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
+from sway_dash.dash.state import RunState, Selection
+from sway_dash.dash.theme import count, duration, esc, number, visible
+from sway_dash.dash.trace_columns import view_name
+
+SCALES = {"Tuned and random": True, "Random only": False}
+WANTED = (20, 40)
+DOT_PX, STACK_PX = 9, 150
+
+
+class NullPage(pn.viewable.Viewer):
+    """One calibrated entry at a time. ``more`` asks for a run with so many random adapters."""
+
+    run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+    entry = param.String(default="", doc="Which of the calibrated entries; empty: the one of the chosen probe.")
+    whole = param.Boolean(default=True, doc="The axis holds the tuned value, too, not the random adapters alone.")
+    more = param.Integer(default=0, doc="Random adapters that are asked for.")
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**{"choice": Selection(), **params})
+        self._draws = null_draws()
+        self._ecdf = null_ecdf(self._draws)
+        self._ranks, self._norms = rank_rows(), norm_bars()
+        self._words = html(css_classes=["sway-hook-null"])
+        self._none = html(css_classes=["sway-hook-no-null"], visible=False)
+        self._caption, self._norm_text, self._rank_text = html(), html(css_classes=["sway-hook-norms"]), html()
+        self._own, self._floor, self._kept = html(css_classes=["sway-hook-own-null"]), html(), html()
+        self._list = html(css_classes=["sway-hook-draws"])
+        self._entries = pmui.Select(options=[""], size="small", width=300, label="", margin=(0, 8, 4, 0), visible=False)
+        self._entries.param.watch(lambda event: setattr(self, "entry", event.new or ""), "value")
+        self._scale = pmui.RadioButtonGroup.from_param(
+            self.param.whole, options=SCALES, size="small", label="", description="", width=300, margin=(0, 0, 4, 0)
+        )
+        self._buttons = {
+            n: pmui.Button(label=f"Run {n}", size="small", variant="outlined", margin=(0, 8, 4, 0)) for n in WANTED
+        }
+        for n, button in self._buttons.items():
+            button.on_click(lambda _, n=n: ask(self, "more", n))
+        self._drawn: tuple[Any, ...] = ()
+        self._root = self._layout()
+        self._refresh()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Figures of the page."""
+        return [self._draws, self._ecdf, self._ranks, self._norms]
+
+    def _layout(self) -> pn.Column:
+        marks = legend(
+            ("●", "null", "one random adapter"),
+            ("◆", "tuned", "tuned"),
+            ("bar", "null", "where the next one would fall, 95 %"),
+            ("dash", "threshold", "gate"),
+        )
+        controls = pn.FlexBox(self._entries, self._scale, margin=0, sizing_mode="stretch_width")
+        self._ecdf_pane = figure(self._ecdf)
+        chart = column(controls, figure(self._draws), self._ecdf_pane, html(marks), self._caption, self._list, gap=2)
+        self._rank_part = column(html(heading("By rank")), figure(self._ranks), self._rank_text, gap=2)
+        self._norm_pane = figure(self._norms)
+        side = column(
+            column(html(heading("How large they are")), self._norm_pane, self._norm_text, gap=2),
+            self._rank_part,
+            column(html(heading("Prompt by prompt")), self._own, gap=2),
+            self._floor,
+            gap=20,
+        )
+        self._ask = column(
+            html(heading("More random adapters")),
+            pn.FlexBox(*self._buttons.values(), margin=0, sizing_mode="stretch_width"),
+            self._kept,
+            gap=2,
+        )
+        self._all = column(self._words, grid(chart, side), gap=20)
+        return body(self._none, self._all, self._ask)
+
+    # -- drawing --------------------------------------------------------------------------------
+
+    @param.depends("run.version", "choice.probe", "entry", "whole", watch=True)
+    def _refresh(self) -> None:
+        data = self.run.data
+        sizes = tuple(len(rows) for s in data.series.values() for n in s.null_sets.values() for rows in _views(n))
+        rows = tuple(len(s.rows) for s in data.series.values())
+        state = (self.run.epoch, sizes, rows, len(data.finished), self.run.live)
+        drawn = (*state, self.choice.probe, self.entry, self.whole)
+        if drawn == self._drawn:
+            return
+        self._drawn = drawn
+        known = nc.calibrated(data)
+        self._none.visible, self._all.visible = not known, bool(known)
+        with pn.io.hold():
+            self._more()
+            if not known:
+                text = nc.why_none(data, self.run.live)
+                self._none.object = heading("No random adapters") + f'<p class="sway-empty">{esc(text)}</p>'
+                return
+            found = self._chosen(known)
+            self._options(known, found)
+            self._draw(found)
+            self._beside(found)
+
+    def _chosen(self, known: list[nc.Calibrated]) -> nc.Calibrated:
+        """The entry asked for, else that of the chosen probe; of its draws those that count."""
+        for found in known:
+            if self.entry == _key(found):
+                return found
+        series = self.choice.series(self.run.data)
+        own = [f for f in known if series is not None and f.entry == series.name] or known[:1]
+        counts = own[-1].series.null
+        return next((f for f in own if f.draws is counts), own[-1])
+
+    def _options(self, known: list[nc.Calibrated], found: nc.Calibrated) -> None:
+        many = len({f.null for f in known}) > 1
+        options = {visible(f.entry) + (f", against {visible(f.null)}" if many else ""): _key(f) for f in known}
+        if self._entries.options != options:
+            self._entries.param.update(options=options, value=_key(found))
+        elif self._entries.value != _key(found):
+            self._entries.value = _key(found)
+        self._entries.visible = len(known) > 1
+
+    def _draw(self, found: nc.Calibrated) -> None:
+        s = found.standing
+        gate = gate_of(self.run, found.entry, found.metric)
+        ends = nc.reach(s, all_of_it=self.whole, gate=gate)
+        axis = self._draws.figure.x_range
+        axis.update(start=ends[0], end=ends[1], reset_start=ends[0], reset_end=ends[1])
+        dots = nc.stacked(s.draws, ends, self._names(found))
+        set_data(self._draws.sources["draws"], dots)
+        inside = s.raw is not None and ends[0] <= s.raw <= ends[1]
+        text = number(s.raw, "nats")
+        one: nc.Columns = {"x": [s.raw], "y": [0.0], "text": [text]} if inside else {"x": [], "y": [], "text": []}
+        set_data(self._draws.sources["tuned"], one)
+        beyond = s.raw is not None and not inside
+        arrow = f"tuned ◆ {text} →" if (s.raw or 0) > ends[1] else f"← ◆ tuned {text}"
+        right = ends[1] - 0.01 * (ends[1] - ends[0])
+        edge: nc.Columns = {"x": [right], "text": [arrow]} if beyond else {"x": [], "text": []}
+        set_data(self._draws.sources["beyond"], edge)
+        top = max(dots["y"], default=0.0) + 1.0
+        self._draws.figure.y_range.update(start=-0.8, end=top + 0.4)
+        self._draws.parts["dots"].glyph.size = min(DOT_PX, max(3, STACK_PX / (top + 1)))
+        lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
+        self._draws.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
+        self._draws.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
+        self._draws.figure.xaxis.axis_label = f"mean {found.name} divergence, nats"
+        self._ecdf_pane.visible = s.n >= SOME
+        if s.n >= SOME:
+            steps, mark = nc.ecdf(s, ends)
+            set_data(self._ecdf.sources["steps"], steps)
+            set_data(self._ecdf.sources["tuned"], mark)
+        self._tell(found)
+
+    def _tell(self, found: nc.Calibrated) -> None:
+        sentence, facts = nc.verdict(found)
+        about = f"{visible(found.entry)} against {visible(found.null)}. {sentence}"
+        lines = "".join(f"<li>{esc(fact)}</li>" for fact in facts)
+        more = f'<ul class="sway-reasons">{lines}</ul>' if lines else ""
+        set_html(self._words, f'<p class="sway-sentence sway-num">{esc(sentence)}</p>{more}')
+        self._draws.describe(about)
+        self._ecdf.describe(f"Cumulative distribution of {count(found.standing.n, 'random adapter')}. {about}")
+        n = found.standing.n
+        how = "one dot a random adapter"
+        if n >= SOME:
+            how += ", stacked where they would overlap; below, the share of them at or below a value"
+        entry = f"{visible(found.entry)}, drawn by {visible(found.null)}"
+        set_html(self._caption, f'<p class="sway-caption">{esc(entry)}: {how}.</p>')
+        rows = [
+            (esc(name), number(value, "nats"))
+            for name, value in zip(self._names(found), found.standing.draws, strict=True)
+        ]
+        twin = table(("Random adapter", f"Mean {found.name}"), rows, right=(1,))
+        set_html(self._list, f"<details><summary>Every draw as a table</summary>{twin}</details>")
+
+    def _names(self, found: nc.Calibrated) -> list[str]:
+        """Names of the draws, by their seeds where those are known."""
+        views = sorted(found.draws.by_rank.get(found.draws.primary, {}), key=_seed)
+        if len(views) == found.standing.n:
+            return [view_name(view) for view in views]
+        return [f"random {k + 1}" for k in range(found.standing.n)]
+
+    def _beside(self, found: nc.Calibrated) -> None:
+        made = self.run.data.finished.get(found.null)
+        trained, null = norms(made.evidence if made else {})
+        tuned, nulls, names = nc.norm_rows(trained, null)
+        set_data(self._norms.sources["tuned"], tuned)
+        set_data(self._norms.sources["nulls"], nulls)
+        name_rows(self._norms, names)
+        self._norms.reach("x", max([*tuned["x"], *nulls["x"]], default=0.0), anew=True)
+        text = nc.norms_text(trained, null, found.draws.primary)
+        if made is None:
+            text = "Told when the random adapters are done."
+        self._norm_pane.visible = bool(names)
+        self._norms.describe(f"Size of the change of the weights. {text}")
+        set_html(self._norm_text, f'<p class="sway-caption">{esc(text)}</p>')
+        self._rank_part.visible = len(found.by_rank) > 1
+        if len(found.by_rank) > 1:
+            self._draw_ranks(found.by_rank)
+        own = own_null(found.series.rows, found.draws, found.metric)
+        how = " The 95 % are those of the next draw on the prompt (Student's t, one-sided)." if own.judged else ""
+        set_html(self._own, f"<p>{esc(nc.own_null_text(own))}</p><p class='sway-caption'>{esc(how)}</p>")
+        floor = nc.same_twice(self.run.data)
+        self._floor.visible = bool(floor)
+        set_html(self._floor, heading("The same model twice") + f"<p>{esc(floor)}</p>")
+
+    def _draw_ranks(self, by_rank: dict[str, Standing]) -> None:
+        draws, tuned, names = nc.ranks(by_rank)
+        set_data(self._ranks.sources["draws"], draws)
+        set_data(self._ranks.sources["tuned"], tuned)
+        name_rows(self._ranks, names)
+        values = [*draws["x"], *tuned["x"]]
+        self._ranks.reach("x", max(values, default=0.0), anew=True)
+        told = "; ".join(
+            f"{nc.rank_name(rank)}: z {nc.z_text(s.z)}, above {s.above} of {s.n}" for rank, s in by_rank.items()
+        )
+        self._ranks.describe(f"Tuned against random adapters of other ranks. {told}.")
+        set_html(self._rank_text, f'<p class="sway-caption">{esc(told)}.</p>')
+
+    def _more(self) -> None:
+        planned = [p for p in self.run.data.fold.planned if p.kind == "null_adapter" and p.enabled]
+        self._ask.visible = bool(planned) and not self.run.live
+        if not planned:
+            return
+        known = nc.more(self.run.data, planned[-1])
+        for n, button in self._buttons.items():
+            button.visible = n > known.have
+            extra = n - known.have
+            eta = f", about {duration(extra * known.seconds_each)} more" if known.seconds_each else ""
+            button.label = f"Run {n} random adapters{eta}"
+        self._ask.visible = self._ask.visible and any(n > known.have for n in WANTED)
+        text = f"This run has {known.have}. A new run is made from its suite. {known.kept}"
+        set_html(self._kept, f'<p class="sway-caption">{esc(text)}</p>')
+
+
+def _key(found: nc.Calibrated) -> str:
+    return f"{found.entry}\0{found.null}"
+
+
+def _views(null: Any) -> list[Any]:
+    return [rows for views in null.by_rank.values() for rows in views.values()]
+
+
+def _seed(view: str) -> tuple[int, str]:
+    seed = view.partition("_")[2].partition("_")[0]
+    return (int(seed) if seed.isdecimal() else 0, view)
