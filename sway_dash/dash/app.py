@@ -45,7 +45,11 @@ BAR_SX = {
         "borderColor": "divider",
     },
     # On a telephone the pages need the room.
-    "@media (max-width: 600px)": {".MuiAppBar-root .title": {"display": "none"}},
+    "@media (max-width: 600px)": {
+        ".MuiAppBar-root .title": {"display": "none"},
+        ".MuiAppBar-root .logo": {"marginRight": "4px"},
+        ".MuiAppBar-root .MuiToolbar-root": {"paddingLeft": "8px", "paddingRight": "8px"},
+    },
     ".MuiAppBar-root .MuiIconButton-root, .MuiAppBar-root .title": {"color": "text.primary"},
 }
 
@@ -170,7 +174,8 @@ class App(param.Parameterized):
             lambda page: self.go("page", self._run_page if page == "overview" else page),
             items={page: "Run" if page == "overview" else TITLES[page] for page in self._shown(TOP)},
             label="Main",
-            styles={"margin-left": "20px"},
+            css_classes=["sway-main"],
+            styles={"margin-left": "20px", "min-width": "0"},
         )
         self._tabs = Links(
             lambda page: self.go("page", page),

@@ -78,7 +78,7 @@ class ProbePage(pn.viewable.Viewer):
         self._add.on_click(lambda _: self._add_prompt())
         self._said = html(css_classes=["sway-hook-added"])
         self._answer = html(css_classes=["sway-hook-answer"])
-        self._tokens, self._distribution, self._next = TokenView(), Distribution(), html()
+        self._tokens, self._distribution, self._next = TokenView(local=True), Distribution(), html()
         self._tokens.param.watch(lambda e: self._open(e.new), "token")
         buttons = pn.FlexBox(self._source, self._load, self._unload, margin=0, gap="10px", align_items="center")
         left = column(
@@ -90,9 +90,10 @@ class ProbePage(pn.viewable.Viewer):
             pn.FlexBox(self._add, margin=0),
             self._said,
             self._answer,
+            self._next,
             gap=8,
         )
-        self._right = column(self._tokens, self._distribution, self._next, gap=18, visible=False)
+        self._right = column(self._tokens, self._distribution, gap=18, visible=False)
         self._root = body(grid(left, self._right, even=True))
         self._shown: PromptDetail | None = None
         self._follow()
@@ -158,7 +159,7 @@ class ProbePage(pn.viewable.Viewer):
         head = f'<p class="sway-kicker sway-num">{state} {esc(" · ".join(facts))}</p>'
         problem = toned("bad", "sway-banner", esc(probe.error), role="alert") if probe.error else ""
         set_html(self._state, head + problem)
-        self._right.visible = probe.detail is not None
+        self._right.visible = self._next.visible = probe.detail is not None
         if probe.detail is None:
             hint = "Type a prompt; the answer comes while you type." if probe.loaded else "Load a model to begin."
             set_html(self._answer, f'<p class="sway-empty">{hint}</p>')
