@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 WINDOW = 256
 VIEWS_AT_ONCE = 8
-_ROW_CACHE = {"cuda": 4 * 2**30}
+ROW_CACHE = {"cuda": 4 * 2**30}
+"""Memory for rows of the reference view that other views of a prompt are compared with, by kind of device."""
 _OP = "next_token_dist"
 
 Answer = Comparison | ProbeError
@@ -93,7 +94,7 @@ class TorchDifferential:
     def row_cache(self) -> ForwardCache:
         """Last-position logits of reference views, on their device: other views of a prompt need no second pass."""
         if self._rows is None:
-            self._rows = ForwardCache(_ROW_CACHE.get(self.lm.device.type, 2**29))
+            self._rows = ForwardCache(ROW_CACHE.get(self.lm.device.type, 2**29))
         return self._rows
 
     def compare(

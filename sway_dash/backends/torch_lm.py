@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _TOKENS = {"cpu": 1024, "mps": 2048, "cuda": 16384}
 _OVERHEAD = {"cpu": 48, "mps": 256, "cuda": 512}
-_ROW_BYTES = {"cpu": 256 * 2**20, "mps": 256 * 2**20, "cuda": 2 * 2**30}
+ROW_BYTES = {"cpu": 256 * 2**20, "mps": 256 * 2**20, "cuda": 2 * 2**30}
+"""Memory for the logits of one batch, by kind of device."""
 
 
 class TorchLM:
@@ -43,7 +44,7 @@ class TorchLM:
         self.tokens = Tokens(tokenizer, max_context(model, tokenizer), known)
         self.device: torch.device = next(model.parameters()).device
         self.token_budget = _TOKENS.get(self.device.type, 1024)
-        self.row_bytes = _ROW_BYTES.get(self.device.type, 256 * 2**20)
+        self.row_bytes = ROW_BYTES.get(self.device.type, 256 * 2**20)
         self.overhead = _OVERHEAD.get(self.device.type, 48)
         self._accepts = set(inspect.signature(model.forward).parameters)
         self._checked = False
