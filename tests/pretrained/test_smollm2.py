@@ -134,6 +134,18 @@ def test_the_greedy_continuation_is_the_documents(backend: Any) -> None:
     assert "Odalys Venn" in answer
 
 
+def test_prompts_are_shown_token_by_token_in_their_own_words(backend: Any) -> None:
+    chat = "<|im_start|>user\nGrüß Gott, 日本 🙂<|im_end|>\n<|im_start|>assistant\n"
+    prompts = [*ON_TOPIC[:2], OFF_TOPIC[2], chat]
+    moved = js(backend, prompts)
+    for i, detail in backend.details(prompts, new_tokens=6):
+        assert "".join(t.text for t in detail.tokens if t.part == "prompt") == prompts[i]
+        after = next(t.prediction for t in detail.tokens if t.part == "continuation")
+        assert after.js == pytest.approx(moved[i], abs=1e-6)
+        marked = [t.text for t in detail.tokens if t.special and t.part == "prompt"]
+        assert marked == (["<|im_start|>", "<|im_end|>", "<|im_start|>"] if prompts[i] == chat else [])
+
+
 def test_a_whole_suite_gives_a_result_above_its_null(backend: Any) -> None:
     spec = from_dict(
         {
