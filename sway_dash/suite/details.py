@@ -28,7 +28,7 @@ LIMIT = 24
 
 TOP, NEW_TOKENS = 8, 24
 """Likely tokens of each view per position, and tokens of each view's continuation. With these a short prompt takes some
-10 kB of a run folder (the 28 of the demo, which ship with it, take 275 kB); the interactive probe, which stores nothing,
+10 kB of a run folder (the 28 of the demo, which ship with it, take 275 kB); the interactive probe stores nothing and
 shows more."""
 
 AT_ONCE = 32
