@@ -8,7 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sway_dash.suite.comparison import Side
+import numpy as np
+
+from sway_dash.core.divergence import LN2
+from sway_dash.core.paired import mean_interval
+from sway_dash.core.stats import mean
+from sway_dash.suite.comparison import Comparison, Side
+from sway_dash.suite.pairing import Array, Index
 
 _STEP = re.compile(r"(?:checkpoint|ckpt|global[_-]?step|step|iter)[_-]?(\d{1,12})$", re.IGNORECASE)
 STATE = "trainer_state.json"
@@ -71,3 +77,48 @@ def _global_step(path: Path) -> int | None:
     except (OSError, ValueError, RecursionError, AttributeError):
         return None
     return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
+
+
+@dataclass(frozen=True)
+class Course:
+    """A divergence over the steps of a training run, over the prompts that every checkpoint has."""
+
+    checkpoints: Checkpoints
+    places: Index
+    """``(n,)`` places of those prompts in the alignment."""
+    values: Array
+    """``(n, steps)`` divergences, nats."""
+    means: tuple[float, ...]
+    intervals: tuple[tuple[float, float] | None, ...]
+    """95 % interval of each mean, pointwise."""
+    nulls: tuple[tuple[float, float] | None, ...]
+    """Smallest and largest mean of the random adapters over the same prompts; ``None`` without them."""
+
+
+def course(comparison: Comparison, checkpoints: Checkpoints) -> Course | None:
+    """How the runs of a comparison that are checkpoints move on; ``None`` when no prompt is in all of them.
+
+    A mean over other prompts at every step would show the prompts, not the training.
+    """
+    runs = [run for _, run in checkpoints.steps]
+    values = comparison.values[:, runs]
+    places = np.flatnonzero(comparison.admitted & comparison.alignment.first & ~np.isnan(values).any(axis=1))
+    if not places.size:
+        return None
+    bounds = (0.0, LN2) if comparison.metric == "js" else (0.0, float("inf"))
+    common = values[places]
+    nulls = []
+    for run in runs:
+        series = comparison.series[run]
+        draws = series.nulls.get(comparison.metric) if series is not None else None
+        means = draws[comparison.alignment.rows[places, run]].mean(axis=0) if draws is not None else np.zeros(0)
+        means = means[~np.isnan(means)]
+        nulls.append((float(means.min()), float(means.max())) if means.size else None)
+    return Course(
+        checkpoints=checkpoints,
+        places=places,
+        values=common,
+        means=tuple(mean(column) for column in common.T),
+        intervals=tuple(mean_interval(column, bounds=bounds)[0] for column in common.T),
+        nulls=tuple(nulls),
+    )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from sway_dash.core.divergence import LN2, Divergence
 from sway_dash.core.errors import SwayError
+from sway_dash.core.events import Measurement
 from sway_dash.core.paired import NUMERIC_FLOOR, Paired, adjusted, null_spread, paired
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.report.json_io import load_result
@@ -101,9 +102,16 @@ class Side:
             return None
         if self.fold is None:
             return series_of_result(self.results[probe])
+        return self._reader(self.fold, probe).read()
+
+    def measurement(self, probe: str, item: int) -> Measurement | None:
+        """What was measured of a prompt, by its index in the suite entry; a result file does not keep it."""
+        return None if self.fold is None else self._reader(self.fold, probe).measurement(item)
+
+    def _reader(self, fold: Fold, probe: str) -> SeriesReader:
         if probe not in self._readers:
-            self._readers[probe] = SeriesReader(self.fold, probe)
-        return self._readers[probe].read()
+            self._readers[probe] = SeriesReader(fold, probe)
+        return self._readers[probe]
 
     @property
     def _start(self) -> Any:
@@ -187,6 +195,8 @@ class Comparison:
         series, text = self.series[run], self.alignment.keys[place][0]
         if series is None:
             return f"no probe {self.probe}"
+        if self.alignment.rows[place, run] >= 0:
+            return f"its {'KL' if self.metric == 'js' else 'JS'} only is known"
         if text in series.failed:
             return "could not be measured"
         if text in series.texts:

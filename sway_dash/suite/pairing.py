@@ -6,6 +6,7 @@ measured), a repeated prompt by its occurrence. Their order and their indices ma
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,6 +111,11 @@ class SeriesReader:
             self._series = self._build()
         return self._series
 
+    def measurement(self, item: int) -> Measurement | None:
+        """What was measured of a prompt, by its index in the suite entry."""
+        self.read()
+        return self._rows.get(item)
+
     def _draw(self, m: Measurement) -> None:
         if m.view not in self._draws:
             # Draws at another rank answer another question.
@@ -197,6 +203,11 @@ class Alignment:
     def first(self) -> npt.NDArray[np.bool_]:
         """``(n,)`` items that are not a repetition of a prompt."""
         return np.fromiter((key[1] == 0 for key in self.keys), dtype=np.bool_, count=len(self.keys))
+
+    @cached_property
+    def tag_counts(self) -> dict[str, int]:
+        """How many items have each tag, tags in suite order."""
+        return dict(Counter(tag for own in self.tags for tag in dict.fromkeys(own)))
 
     def column(self, run: int, values: Array) -> Array:
         """``(n,)`` values of a run's series by item, NaN where it has none."""
