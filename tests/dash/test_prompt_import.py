@@ -1,0 +1,138 @@
+"""Prompts from anywhere, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sway_dash.dash.prompt_import import (
+    PromptFileError,
+    PromptRow,
+    from_file,
+    from_paste,
+    notes,
+    repeats,
+    rows_of,
+    split_tags,
+    tag,
+    tag_counts,
+    to_data,
+    without_repeats,
+)
+
+
+def texts(rows: list[PromptRow]) -> list[str]:
+    return [r.text for r in rows]
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        ["one", "two\nlines", " spaced ", ""],
+        [{"text": "a", "tags": ["t", "u"]}, "b", {"text": "plain"}],
+        [{"text": "a", "own": 1}, 5, None, {"tags": "x"}, ["a"]],
+    ],
+)
+def test_rows_that_are_not_changed_are_written_as_they_were(prompts: list[object]) -> None:
+    assert to_data(rows_of(prompts)) == prompts
+
+
+def test_a_changed_row_is_written_the_short_way() -> None:
+    rows = rows_of([{"text": "a", "tags": ["t"]}, "b"])
+    assert to_data([rows[0].changed(tags=()), rows[1].changed(tags=("x",))]) == ["a", {"text": "b", "tags": ["x"]}]
+    assert rows[0].changed(text="a").raw is rows[0].raw
+
+
+def test_a_paste_is_split_into_lines_or_paragraphs() -> None:
+    assert texts(from_paste("one\n\n  two \r\nthree")) == ["one", "two", "three"]
+    assert texts(from_paste("one\ntwo\n\n three", split="paragraphs")) == ["one\ntwo", "three"]
+    assert from_paste(" \n ") == []
+
+
+def test_a_pasted_list_is_understood() -> None:
+    assert from_paste('- one\n- {text: "two\\nlines", tags: [a]}\n') == [
+        PromptRow("one"),
+        PromptRow("two\nlines", ("a",)),
+    ]
+    assert texts(from_paste('["a, b", "c"]')) == ["a, b", "c"]
+    assert from_paste('{"prompt": "a\\nb", "tags": "x;y"}\n{"prompt": "c"}') == [
+        PromptRow("a\nb", ("x", "y")),
+        PromptRow("c"),
+    ]
+    # What only looks like one is text.
+    assert texts(from_paste("- 5\n- see: [")) == ["- 5", "- see: ["]
+    assert texts(from_paste("{not json}\nsecond")) == ["{not json}", "second"]
+
+
+def test_csv_keeps_line_breaks_and_tags() -> None:
+    content = b'tags,Prompt\n"a; b","first\nsecond line"\n,"with ""quotes"""\nc,   \n'
+    assert from_file("p.csv", content) == [PromptRow("first\nsecond line", ("a", "b")), PromptRow('with "quotes"')]
+    assert from_file("p.csv", "\ufefftext;tag\nä;x\n".encode()) == [PromptRow("ä", ("x",))]
+    assert texts(from_file("p.tsv", b"text\tother\na, b\t1\n")) == ["a, b"]
+    assert texts(from_file("p.csv", b"one\ntwo\n")) == ["one", "two"]
+
+
+def test_jsonl_json_yaml_and_text() -> None:
+    lines = '{"text": "a\\nb", "category": "x"}\n\n"plain"\n'
+    assert from_file("p.jsonl", lines.encode()) == [PromptRow("a\nb", ("x",)), PromptRow("plain")]
+    assert texts(from_file("p.json", json.dumps({"prompts": ["a", {"question": "b"}]}).encode())) == ["a", "b"]
+    assert texts(from_file("p.yaml", b"- a\n- text: b\n")) == ["a", "b"]
+    assert texts(from_file("p.txt", b"a\n\n b \n")) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("p.txt", b"\xff\xfe", "not UTF-8"),
+        ("p.txt", b"\n \n", "holds no prompts"),
+        ("p.csv", b"a,b\n1,2\n", "no column is called text or prompt; its columns are a, b"),
+        ("p.jsonl", b'"a"\n{broken\n', "line 2 is no JSON"),
+        ("p.jsonl", b'{"no": 1}\n', "line 1 has no text or prompt"),
+        ("p.json", b"{}", "no list"),
+        ("p.json", b"[1]", "item 1 is neither"),
+        ("p.json", b"[", "no JSON"),
+        ("p.yaml", b"a: [", "no YAML"),
+        ("p.txt", b"x\n" * 20_001, "at most 20,000"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(name: str, content: bytes, words: str) -> None:
+    with pytest.raises(PromptFileError, match=words) as caught:
+        from_file(name, content)
+    assert "\n" not in str(caught.value)
+
+
+def test_tags_are_put_on_and_taken_off_the_chosen_rows() -> None:
+    rows = rows_of(["a", {"text": "b", "tags": ["t"]}, "c"])
+    on = tag(rows, {0, 1}, "t")
+    assert [r.tags for r in on] == [("t",), ("t",), ()]
+    assert on[1].raw is rows[1].raw
+    assert [r.tags for r in tag(on, {1}, "t", on=False)] == [("t",), (), ()]
+    assert tag_counts(on) == {"t": 2}
+    assert split_tags(" a ,b;|a") == ("a", "b")
+
+
+def test_what_is_odd_is_said() -> None:
+    rows = rows_of(["a", "b ", "a", "", "x" * 5000])
+    assert notes(rows) == ["", "space at the end", "repeats 1", "empty", "long"]
+    assert notes(rows, {"a": 9, "x" * 5000: 3}, context=8) == [
+        "9 tokens of 8",
+        "space at the end",
+        "repeats 1",
+        "empty",
+        "",
+    ]
+
+
+def test_repeats_go_and_leave_their_tags() -> None:
+    rows = rows_of(["a", {"text": "b", "tags": ["x"]}, {"text": "a", "tags": ["y"]}, "b"])
+    assert repeats(rows) == 2
+    assert without_repeats(rows) == [PromptRow("a", ("y",)), PromptRow("b", ("x",))]
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda t: t.strip() and "\x00" not in t), min_size=1, max_size=8))
+def test_any_prompts_survive_jsonl(prompts: list[str]) -> None:
+    content = "\n".join(json.dumps({"text": p}) for p in prompts).encode()
+    assert texts(from_file("p.jsonl", content)) == prompts
