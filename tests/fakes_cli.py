@@ -16,6 +16,7 @@ from typing import Any
 from sway_dash.backends.dummy import DummyDifferentialBackend
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import Comparison, TopToken, View
+from sway_dash.core.steps import step
 
 BATCH = 2
 UNMEASURABLE = "cannot be measured"
@@ -93,6 +94,16 @@ class Slow(Exact):
 
     def pause(self) -> None:
         time.sleep(float(os.environ.get("FAKE_DELAY_S", "0.02")))
+
+
+class Heavy(Exact):
+    """Takes ``$FAKE_LOAD_S`` seconds to load and does not look up meanwhile."""
+
+    def __init__(self, **options: Any) -> None:
+        step("packages")
+        step("weights (2.5 GB)")
+        time.sleep(float(os.environ.get("FAKE_LOAD_S", "600")))
+        super().__init__(**options)
 
 
 class Unfit(Exact):

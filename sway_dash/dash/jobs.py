@@ -84,6 +84,7 @@ def kill(folder: RunFolder, *, reason: str = "the worker did not stop in time: k
         return False
     # Its end was wished for: nothing to be told as an accident.
     _folders.pop(pid, None)
+    folder.request_stop()
     with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).kill()
     _wait_dead(folder, 5.0)

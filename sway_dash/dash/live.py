@@ -21,12 +21,13 @@ from sway_dash.report.json_io import load_result
 from sway_dash.suite import processes, queue
 from sway_dash.suite.replay import events_of
 from sway_dash.suite.status import LIVE, Status, settled, status_of
-from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder
+from sway_dash.suite.store import EVENTS, RESULT, STOP, TRACE, RunFolder
 from sway_dash.suite.tail import CHUNK, LineTail
 from sway_dash.suite.trace_file import TraceEvent, parse_line
 
 POLL_S = 0.08
 ALIVE_S = 1.0
+ENDING_S = 10.0
 RATE_S = 5.0
 """Scoring calls of so many seconds make the passes per second."""
 
@@ -72,6 +73,11 @@ class Feed:
         return self.status not in LIVE
 
     @property
+    def alive(self) -> bool:
+        """Its process is there."""
+        return self._alive
+
+    @property
     def lingering(self) -> bool:
         """The run is finished and its process is not: it records token details, or gives the model back."""
         return self.status == "finished" and self._alive
@@ -99,7 +105,7 @@ class Feed:
     def _look_at_process(self) -> None:
         meta = self.folder.meta()
         pid, claimed = meta.get("pid"), meta.get("claimed_at")
-        self._alive = processes.is_alive(pid, since=claimed, host=meta.get("host"))
+        self._alive = processes.is_alive(pid, since=claimed, host=meta.get("host")) or self._ending(pid)
         self._claimed = float(claimed) if isinstance(claimed, int | float) else 0.0
         before = (self.standing, self.memory, self.exit, self.title)
         self.standing = queue.standing(self.folder.id) if self._unheard else None
@@ -108,6 +114,13 @@ class Feed:
         self.title = runs.title(self.folder, meta)
         if before != (self.standing, self.memory, self.exit, self.title):
             self.beat += 1
+
+    def _ending(self, pid: object) -> bool:
+        """The process was killed on request just now, and whoever did it has not yet written its end down."""
+        try:
+            return pid is not None and time.time() - (self.folder.path / STOP).stat().st_mtime < ENDING_S
+        except OSError:
+            return False
 
     @property
     def _unheard(self) -> bool:

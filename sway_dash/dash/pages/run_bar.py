@@ -80,6 +80,7 @@ class RunBar(pn.viewable.Viewer):
         # A run elsewhere (the shipped example) is not ours to continue, and one without a suite cannot be.
         suite = bool(feed) and (feed.folder.path / SPEC).is_file()
         self._resume.visible = suite and run.status in ("cancelled", "interrupted", "failed") and not self.demo
+        self._resume.disabled = bool(feed and feed.alive)
         self._resume.label = "Resume" if run.data.fold.measurements else "Try again"
         self._duplicate.visible = suite
         log = jobs.log_tail(feed.folder) if feed and run.status in ("failed", "interrupted") else ""
