@@ -52,9 +52,7 @@ class RunProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._draw(time.time())
-            self._bar.stop()
+        self.settle()
         if self._failed > MAX_FAILED_SHOWN:
             note(f"… {self._failed - MAX_FAILED_SHOWN} more measurements failed")
 
@@ -85,13 +83,12 @@ class RunProgress:
         if now - self._said >= (REDRAW_EVERY_S if self._live else LINE_EVERY_S):
             self._draw(now)
 
-    def announce(self, step: str) -> None:
-        """Name what is done after the last event."""
-        self._step = step
-        if self._live:
+    def settle(self) -> None:
+        """Draw for the last time: what is printed from here on stays below."""
+        if self._bar is not None:
             self._draw(time.time())
-        else:
-            self._say(step)
+            self._bar.stop()
+        self._bar, self._live = None, False
 
     def _name(self, event: Phase) -> str:
         if event.phase != "probe":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,13 +42,23 @@ def measure(
     from sway_dash.suite.score import compute
 
     used = weights or folder_spec(folder).defaults.score_weights
-    with StopSwitch() as stop:
-        attempt = _attempt(folder, stop, device=device, resume=resume, details=details)
-        result = attempt.state.result()
+    told: list[tuple[SuiteResult, SwayScore]] = []
+
+    def tell(state: Fold) -> None:
+        """Print what came out, once: before token details are recorded, if they are, for they may take longer."""
+        if told:
+            return
+        result = state.result()
         score = compute(result, weights=used)
+        told.append((result, score))
         if weights is not None and not folder.error:
             _rescore(folder, result, score)
         _tell(folder, result, score, outputs)
+
+    with StopSwitch() as stop:
+        attempt = _attempt(folder, stop, device=device, resume=resume, details=details, tell=tell)
+        tell(attempt.state)
+        result, score = told[0]
         # A run that could not start says nothing, a failed or stopped one says so in its files.
         written = attempt.state.started is None or outputs.write(result, score)
         if folder.error:
@@ -67,7 +78,15 @@ def measure(
     return OK if written else USAGE
 
 
-def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume: bool, details: int) -> Attempt:
+def _attempt(
+    folder: RunFolder,
+    stop: StopSwitch,
+    *,
+    device: str | None,
+    resume: bool,
+    details: int,
+    tell: Callable[[Fold], None],
+) -> Attempt:
     """Execute the folder under a progress display."""
     from sway_dash.cli.progress import RunProgress
     from sway_dash.core.events import TERMINAL
@@ -85,7 +104,9 @@ def _attempt(folder: RunFolder, stop: StopSwitch, *, device: str | None, resume:
 
         def recording(count: int) -> None:
             prompts = "1 prompt" if count == 1 else f"{count} prompts"
-            progress.announce(f"recording {prompts} token by token (Ctrl-C leaves the rest out)")
+            progress.settle()
+            tell(attempt.state)
+            note(f"recording {prompts} token by token (Ctrl-C leaves the rest out)")
 
         def asked() -> bool:
             return stop.requested() or stop.hurried

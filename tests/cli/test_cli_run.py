@@ -106,6 +106,8 @@ def test_progress_is_told_on_standard_error_only(cli, suite):
 def test_the_most_moved_prompts_are_kept_token_by_token(cli, suite):
     result = cli("run", suite, "--details", "2")
     assert "recording 2 prompts token by token" in result.stderr
+    # The answer does not wait for them.
+    assert result.output.index("mean JS") < result.output.index("recording 2 prompts")
     assert len(only_run().details().keys()) == 2
 
 
