@@ -44,7 +44,7 @@ class NullPage(pn.viewable.Viewer):
         self._own, self._floor, self._kept = html(css_classes=["sway-hook-own-null"]), html(), html()
         self._list = html(css_classes=["sway-hook-draws"])
         self._entries = pmui.Select(options=[""], size="small", width=300, label="", margin=(0, 8, 4, 0), visible=False)
-        self._entries.param.watch(lambda event: setattr(self, "entry", event.new or ""), "value")
+        self._entries.param.watch(self._picked, "value")
         self._scale = pmui.RadioButtonGroup.from_param(
             self.param.whole, options=SCALES, size="small", label="", description="", width=300, margin=(0, 0, 4, 0)
         )
@@ -53,6 +53,7 @@ class NullPage(pn.viewable.Viewer):
         }
         for n, button in self._buttons.items():
             button.on_click(lambda _, n=n: ask(self, "more", n))
+        self._filling = False
         self._drawn: tuple[Any, ...] = ()
         self._root = self._layout()
         self._refresh()
@@ -95,7 +96,16 @@ class NullPage(pn.viewable.Viewer):
 
     # -- drawing --------------------------------------------------------------------------------
 
-    @param.depends("run.version", "choice.probe", "entry", "whole", watch=True)
+    def _picked(self, event: Any) -> None:
+        if not self._filling:
+            self.entry = event.new or ""
+
+    @param.depends("choice.probe", watch=True)
+    def _another_probe(self) -> None:
+        self.entry = ""
+        self._refresh()
+
+    @param.depends("run.version", "entry", "whole", watch=True)
     def _refresh(self) -> None:
         data = self.run.data
         sizes = tuple(len(rows) for s in data.series.values() for n in s.null_sets.values() for rows in _views(n))
@@ -131,10 +141,12 @@ class NullPage(pn.viewable.Viewer):
     def _options(self, known: list[nc.Calibrated], found: nc.Calibrated) -> None:
         many = len({f.null for f in known}) > 1
         options = {visible(f.entry) + (f", against {visible(f.null)}" if many else ""): _key(f) for f in known}
+        self._filling = True
         if self._entries.options != options:
             self._entries.param.update(options=options, value=_key(found))
         elif self._entries.value != _key(found):
             self._entries.value = _key(found)
+        self._filling = False
         self._entries.visible = len(known) > 1
 
     def _draw(self, found: nc.Calibrated) -> None:

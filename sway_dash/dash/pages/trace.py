@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from typing import Any
 
@@ -222,7 +223,7 @@ class TraceView(pn.viewable.Viewer):
     def _place(self, known: CallTable, span: tuple[float, float]) -> None:
         """Both axes show the same stretch; the one under the reader's hand has it already."""
         start, end = self.window or span
-        lo, hi = (int(v) for v in known.at.searchsorted((start, end)))
+        lo, hi = int(known.at.searchsorted(start)), int(known.at.searchsorted(end, side="right"))
         numbers = (lo + 0.5, max(hi, lo + 1) + 0.5) if self.window else (0.5, len(known) + 0.5)
         for axis, ends, all_of_it in (
             (self._time, (start, end), span),
@@ -341,7 +342,7 @@ class TraceView(pn.viewable.Viewer):
         known = self._table()
         if not len(known):
             return
-        first, last = max(int(event.x0 + 0.5), 1), min(int(event.x1 - 0.5) + 1, len(known))
+        first, last = max(math.ceil(event.x0), 1), min(math.floor(event.x1), len(known))
         if (first, last) == (1, len(known)) or last < first:
             self.window = None
         else:

@@ -1,0 +1,406 @@
+"""The Null page without a browser: every number is that of the result, and what is drawn depends on how many draws."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import yaml
+
+from sway_dash.core.events import Measurement, Phase, PlannedProbe, ProbeFinished, RunStarted
+from sway_dash.core.scoring import BASE, View
+from sway_dash.core.stats import mean, null_stats
+from sway_dash.dash import null_columns as nc
+from sway_dash.dash import runs
+from sway_dash.dash.derive import RunData
+from sway_dash.dash.derive_null import own_null, stand
+from sway_dash.dash.pages.null import NullPage
+from sway_dash.dash.state import RunState, Selection
+from sway_dash.suite.store import RunFolder
+from tests.dash.conftest import suite_text
+
+Record = Callable[..., RunFolder]
+
+
+def opened(folder: RunFolder) -> tuple[RunState, NullPage]:
+    run = RunState()
+    run.open(folder)
+    return run, NullPage(run=run, choice=Selection())
+
+
+def changed(text: str, change: Callable[[list[dict[str, Any]]], Any]) -> str:
+    spec = yaml.safe_load(text)
+    change(spec["suite"])
+    return yaml.safe_dump(spec, sort_keys=False)
+
+
+def words(page: NullPage) -> str:
+    return str(page._words.object)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------------
+
+
+def same_as_the_result(run: RunState) -> int:
+    compared = 0
+    for found in nc.calibrated(run.data):
+        result = run.data.finished[found.entry]
+        told, s = result.evidence["null"], found.standing
+        draws = run.data.finished[found.null].evidence["null_draws"][found.entry]
+        assert s.raw == pytest.approx(result.raw, abs=1e-9)
+        assert s.draws == pytest.approx(draws[found.draws.primary], abs=1e-9)
+        assert (s.n, s.z) == (told["n"], pytest.approx(result.z_score, abs=1e-9))
+        assert s.p == pytest.approx(told["p_prediction"], abs=1e-9)
+        assert s.rank_p == pytest.approx(told["p_rank"], abs=1e-9)
+        assert max(s.draws) == pytest.approx(told["largest_draw"], abs=1e-9)
+        # What the screen shows before the entry is finished is derived from its measurements.
+        live = found.draws.draws(found.metric, found.series.planned)
+        assert live == pytest.approx(list(s.draws), abs=1e-9)
+        assert found.series.running(found.metric)[-1].mean == pytest.approx(result.raw, abs=1e-9)
+        compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("delta", [{}, {"divergence": "kl"}])
+def test_numbers_are_those_of_the_result(record: Record, delta: dict[str, Any]) -> None:
+    run, page = opened(record(suite_text(ablation=False, **delta)))
+    assert same_as_the_result(run) == 1
+    assert sorted(page._draws.sources["draws"].data["x"]) == sorted(nc.calibrated(run.data)[0].standing.draws)
+    assert page._draws.sources["tuned"].data["x"] == [run.data.finished["moved"].raw]
+
+
+def test_numbers_of_the_recorded_example_are_those_of_its_result() -> None:
+    folder = runs.demo_folder()
+    if folder is None:
+        pytest.skip("the recorded example is not here")
+    run, page = opened(folder)
+    assert same_as_the_result(run) >= 2
+    n = run.data.finished["next_token"].evidence["null"]["n"]
+    assert f"above all {n} random adapters" in words(page)
+    assert f"n = {n}, the smallest that {n} draws can give (1 in {n + 1})" in words(page)
+    assert "times less: being above them is a weak test" in page._norm_text.object
+    assert "At most" in page._floor.object or "at most" in page._floor.object
+
+
+def test_repeated_prompts_count_once(record: Record) -> None:
+    def repeat(suite: list[dict[str, Any]]) -> None:
+        prompts = suite[1]["prompts"]
+        suite[1]["prompts"] = [prompts[2], *prompts, prompts[0], prompts[0]]
+
+    run, _ = opened(record(changed(suite_text(ablation=False), repeat)))
+    assert same_as_the_result(run) == 1
+    last = run.data.series["moved"].running("js")[-1]
+    result = run.data.finished["moved"]
+    assert (last.n, last.distinct) == (11, 8)
+    assert last.ci == result.ci_95
+
+
+def test_the_expected_range_is_that_of_the_next_draw(record: Record) -> None:
+    run, page = opened(record(suite_text(ablation=False, nulls=5)))
+    s = nc.calibrated(run.data)[0].standing
+    half = scipy.stats.t.ppf(0.975, 4) * np.std(s.draws, ddof=1) * math.sqrt(1 + 1 / 5)
+    box = page._draws.parts["expected"]
+    assert box.visible
+    assert (box.left, box.right) == pytest.approx((np.mean(s.draws) - half, np.mean(s.draws) + half), abs=1e-12)
+
+
+# --- how many draws -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_one_or_two_draws_cannot_calibrate(record: Record, n: int) -> None:
+    _, page = opened(record(suite_text(ablation=False, nulls=n)))
+    assert "cannot calibrate" in words(page)
+    assert len(page._draws.sources["draws"].data["x"]) == n
+    assert not page._draws.parts["expected"].visible
+    assert not page._ecdf_pane.visible
+
+
+def test_three_draws_have_a_rank_and_the_real_tail_of_their_z(record: Record) -> None:
+    run, page = opened(record(suite_text(ablation=False, nulls=3)))
+    s = nc.calibrated(run.data)[0].standing
+    assert "p = 0.25, n = 3, the smallest that 3 draws can give (1 in 4)" in words(page)
+    assert "Student&#x27;s t, 2 degrees of freedom" in words(page)
+    if abs(s.z) < 99:
+        assert "a normal tail would say" in words(page)
+    assert page._draws.parts["expected"].visible
+    assert not page._ecdf_pane.visible
+    assert set(page._draws.sources["draws"].data["y"]) == {0.0}
+
+
+def test_ten_draws_are_stacked_and_have_a_distribution(record: Record) -> None:
+    run, page = opened(record(suite_text(ablation=False, nulls=10)))
+    assert page._ecdf_pane.visible
+    steps = page._ecdf.sources["steps"].data
+    draws = nc.calibrated(run.data)[0].standing.draws
+    assert steps["x"][1:-1] == sorted(draws)
+    assert steps["share"] == pytest.approx([0.0, *(k / 10 for k in range(1, 11)), 1.0])
+    assert "From 20 random adapters on" in words(page)
+
+
+def test_from_thirty_draws_on_the_tail_is_read_off(record: Record) -> None:
+    run, page = opened(record(suite_text(ablation=False, nulls=30, prompts=4)))
+    s = nc.calibrated(run.data)[0].standing
+    assert page._ecdf.sources["tuned"].data["share"] == [sum(d <= s.raw for d in s.draws) / 30]
+    assert "normal tail" not in words(page)
+    assert "From 20 random adapters" not in words(page)
+
+
+def test_draws_all_alike_cannot_calibrate() -> None:
+    found = nc.Calibrated("a", "b", "js", stand(0.5, [0.1] * 5), {}, None, None, final=True)  # type: ignore[arg-type]
+    assert "hardly differ" in nc.verdict(found)[0]
+    assert not found.standing.calibrates
+
+
+def test_dots_that_would_overlap_are_stacked() -> None:
+    dots = nc.stacked([0.1] * 6 + [0.9] * 6, (0.0, 1.0), [str(k) for k in range(12)])
+    assert sorted(dots["y"]) == sorted([0.0, 1.0, 2.0, 3.0, 4.0, 5.0] * 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda suite: suite.pop(0), "no null_adapter entry"),
+        (lambda suite: suite[0].update(enabled=False), "turned off"),
+        (lambda suite: suite.append(suite.pop(0)), "Nothing comes after"),
+        (lambda suite: suite.pop(1), "this kind has no null"),
+    ],
+)
+def test_without_draws_the_page_says_why(record: Record, change: Callable[..., Any], says: str) -> None:
+    _, page = opened(record(changed(suite_text(), change)))
+    assert page._none.visible
+    assert says in page._none.object
+    assert not page._all.visible
+
+
+def test_a_tuned_value_off_the_axis_is_an_arrow(record: Record) -> None:
+    run, page = opened(record(suite_text(ablation=False)))
+    s = nc.calibrated(run.data)[0].standing
+    assert s.raw > 2 * max(s.draws)
+    page.whole = False
+    assert page._draws.sources["tuned"].data["x"] == []
+    assert page._draws.sources["beyond"].data["text"][0].endswith("→")
+    assert page._draws.figure.x_range.end < s.raw
+    page.whole = True
+    assert page._draws.sources["beyond"].data["text"] == []
+    assert page._draws.figure.x_range.end > s.raw
+
+
+# --- several entries ----------------------------------------------------------------------------------------------
+
+
+def two_nulls(suite: list[dict[str, Any]]) -> None:
+    suite.insert(1, {**suite[0], "name": "other", "seed_base": 5000, "runs": 3})
+
+
+def test_draws_of_two_null_entries_are_kept_apart(record: Record, fakes: Any) -> None:
+    run, page = opened(record(changed(suite_text(ablation=False), two_nulls)))
+    series = run.data.series["moved"]
+    assert list(series.null_sets) == ["noise", "other"]
+    for m in series.rows:
+        draws = [fakes.comparison(m.prompt, BASE, View.null(5000 + k)).js for k in range(3)]
+        null = series.null_range(m.item, "js")
+        assert (null.lo, null.hi, null.n) == (min(draws), max(draws), 3)
+    # The later entry is the one the result was judged by.
+    assert run.data.finished["moved"].evidence["null"]["n"] == 3
+    assert "n = 3" in words(page)
+    assert len(page._entries.options) == 2
+    page.entry = next(key for label, key in page._entries.options.items() if label.endswith("noise"))
+    assert "n = 10" in words(page)
+
+
+def test_two_probes_have_a_null_each(record: Record) -> None:
+    def second(suite: list[dict[str, Any]]) -> None:
+        suite.append({**suite[1], "name": "again", "prompts": suite[1]["prompts"][:5]})
+
+    run, page = opened(record(changed(suite_text(ablation=False), second)))
+    assert same_as_the_result(run) == 2
+    assert list(page._entries.options) == ["moved", "again"]
+    page.choice.probe = "again"
+    raw = run.data.finished["again"].raw
+    assert page._draws.sources["tuned"].data["x"] == [raw]
+
+
+def test_ranks_are_shown_one_a_row(record: Record) -> None:
+    run, page = opened(
+        record(changed(suite_text(ablation=False), lambda s: s[0].update(rank_multipliers=[2.0, 1.0, 0.5], runs=4)))
+    )
+    assert same_as_the_result(run) == 1
+    found = nc.calibrated(run.data)[0]
+    assert found.standing.n == 4
+    evidence = run.data.finished["noise"].evidence["null_draws"]["moved"]
+    for rank, draws in evidence.items():
+        assert found.draws.draws("js", 8, rank) == pytest.approx(draws, abs=1e-12)
+    assert page._rank_part.visible
+    names = page._ranks.figure.yaxis[0].major_label_overrides
+    assert [names[y] for y in sorted(names, reverse=True)] == ["rank × 0.5", "rank × 1", "rank × 2"]
+    assert len(page._ranks.sources["draws"].data["x"]) == 12
+    z = run.data.finished["moved"].evidence["z_by_rank"]
+    shown = {rank: s.z for rank, s in found.by_rank.items()}
+    assert shown == {rank: pytest.approx(min(v, 99.0)) for rank, v in z.items()}
+
+
+# --- prompt by prompt, size, more ---------------------------------------------------------------------------------
+
+
+def test_prompts_above_their_own_null_are_counted_by_the_next_draw(record: Record, fakes: Any) -> None:
+    run, page = opened(record(suite_text(ablation=False)))
+    series = run.data.series["moved"]
+    above = above_all = 0
+    for m in series.rows:
+        draws = [fakes.comparison(m.prompt, BASE, View.null(1000 + k)).js for k in range(10)]
+        t = (m.js - np.mean(draws)) / (np.std(draws, ddof=1) * math.sqrt(1 + 1 / 10))
+        above += scipy.stats.t.sf(t, 9) <= 0.05
+        above_all += m.js > max(draws)
+    own = own_null(series.rows, series.null, "js")
+    assert (own.above, own.judged, own.above_all, own.drawn) == (above, 8, above_all, 8)
+    assert f"{above} of 8 prompts above their own null 95 %" in page._own.object
+
+
+def test_sizes_of_the_updates_stand_side_by_side() -> None:
+    tuned, nulls, names = nc.norm_rows(58.0, {"rank_2.00": 5.0, "rank_1.00": 3.6})
+    assert (tuned["x"], nulls["x"], names) == ([58.0], [3.6, 5.0], ["tuned", "random, rank × 1", "random, rank × 2"])
+    text = nc.norms_text(58.0, {"rank_1.00": 3.6}, "rank_1.00")
+    assert "16.1 times less" in text
+    assert "weak test" in text
+    assert "hard test" in nc.norms_text(1.0, {"rank_1.00": 4.0}, "rank_1.00")
+    assert "of like size" in nc.norms_text(1.0, {"rank_1.00": 1.5}, "rank_1.00")
+    assert "does not tell" in nc.norms_text(None, {}, "rank_1.00")
+
+
+def test_more_random_adapters_are_asked_for_as_often_as_wanted(record: Record) -> None:
+    _, page = opened(record(suite_text(ablation=False, nulls=20, prompts=4)))
+    asked = []
+    page.param.watch(lambda event: asked.append(event.new), "more")
+    assert [n for n, b in page._buttons.items() if b.visible] == [40]
+    page._buttons[40].clicks += 1
+    page._buttons[40].clicks += 1
+    assert asked == [40, 40]
+    assert "cache: false" in page._kept.object
+
+
+@pytest.mark.parametrize(
+    ("entry", "environment", "says"),
+    [
+        ({}, {"fingerprint": "abc"}, "kept by content and used again"),
+        ({}, {}, "no draw was kept"),
+        ({"cache": False}, {"fingerprint": "abc"}, "cache: false"),
+    ],
+)
+def test_whether_draws_are_used_again_is_said(entry: dict[str, Any], environment: Any, says: str) -> None:
+    data: Any = SimpleNamespace(finished={}, fold=SimpleNamespace(environment=environment))
+    known = nc.more(data, PlannedProbe(name="noise", kind="null_adapter", category="baseline", entry=entry))
+    assert says in known.kept
+    assert known.have == 3
+
+
+def test_a_run_with_more_random_adapters_measures_only_the_others(
+    fakes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sway_dash.suite.loader import loads
+    from sway_dash.suite.runner import run as run_suite
+
+    monkeypatch.setenv("SWAY_NULL_CACHE_DIR", str(tmp_path))
+
+    class Known(fakes.FakeBackend):  # type: ignore[misc, name-defined]
+        def describe(self) -> dict[str, Any]:
+            return {"fingerprint": "f" * 64}
+
+    def evidence(n: int) -> dict[str, Any]:
+        text = changed(suite_text(ablation=False, nulls=n, prompts=4), lambda suite: suite[0].pop("cache"))
+        spec = loads(text)
+        result = run_suite(spec, Known(base_spec=spec.models.ft))
+        return next(p.evidence for p in result.probes if p.name == "noise")
+
+    first, second = evidence(5), evidence(20)
+    assert (first["measured"], first["reused"]) == (5 * 4, 0)
+    assert (second["measured"], second["reused"]) == (15 * 4, 5 * 4)
+    assert second["null_draws"]["moved"]["rank_1.00"][:5] == first["null_draws"]["moved"]["rank_1.00"]
+
+
+# --- live ---------------------------------------------------------------------------------------------------------
+
+
+def test_while_it_runs_complete_draws_are_shown_and_the_value_is_so_far(record: Record) -> None:
+    def until_third(events: list[Any]) -> list[Any]:
+        own = [i for i, e in enumerate(events) if isinstance(e, Measurement) and e.role == "probe"]
+        return events[: own[2] + 1]
+
+    folder = record(suite_text(ablation=False), keep=until_third)
+    folder.claim()
+    folder.write_meta(claimed_at=folder.meta()["created_at"])
+    run, page = opened(folder)
+    assert run.live
+    assert "so far: " in words(page)
+    values = [m.js for m in run.data.series["moved"].rows]
+    assert page._draws.sources["tuned"].data["x"] == [pytest.approx(mean(values))]
+    assert not page._ask.visible
+    assert "Told when" not in page._norm_text.object
+
+
+def test_a_draw_over_part_of_the_prompts_is_no_draw() -> None:
+    data = RunData()
+    planned = [
+        PlannedProbe(name="noise", kind="null_adapter", category="baseline", entry={"runs": 3}, measurements=6),
+        PlannedProbe(
+            name="moved", kind="delta_kl", category="adherence", entry={"prompts": ["a", "b"]}, measurements=2
+        ),
+    ]
+    data.add(RunStarted(probes=tuple(planned)))
+    data.add(Phase(phase="probe", name="noise"))
+    values = {"null_1001": {0: 0.1}, "null_1000": {0: 0.2, 1: 0.4}}
+    for view, found in values.items():
+        for item, js in found.items():
+            data.add(
+                Measurement(
+                    probe="moved",
+                    item=item,
+                    prompt="ab"[item],
+                    view=view,
+                    role="null",
+                    js=js,
+                    kl=0,
+                    kl_reverse=0,
+                    same_top=1,
+                )
+            )
+    assert data.series["moved"].null_means("js") == [pytest.approx(0.3)]
+    assert data.series["moved"].null_range(0, "js").n == 2
+    assert nc.calibrated(data)[0].standing.stats == pytest.approx(null_stats([0.3]))
+
+
+def test_the_result_of_a_null_entry_stands_even_where_prompts_failed() -> None:
+    """The engine averages over the prompts that could be measured; the page shows what was judged."""
+    data = RunData()
+    entry = {"prompts": ["a", "b"], "name": "moved"}
+    data.add(
+        RunStarted(
+            probes=(
+                PlannedProbe(name="noise", kind="null_adapter", category="baseline", entry={"runs": 1}),
+                PlannedProbe(name="moved", kind="delta_kl", category="adherence", entry=entry, measurements=2),
+            )
+        )
+    )
+    data.add(Phase(phase="probe", name="noise"))
+    data.add(
+        Measurement(
+            probe="moved", item=0, prompt="a", view="null_1000", role="null", js=0.2, kl=0, kl_reverse=0, same_top=1
+        )
+    )
+    assert nc.calibrated(data)[0].standing.draws == ()
+    result = {
+        "name": "noise",
+        "kind": "null_adapter",
+        "verdict": "pass",
+        "score": 1.0,
+        "evidence": {"null_draws": {"moved": {"rank_1.00": [0.2]}}},
+    }
+    data.add(ProbeFinished(result=json.loads(json.dumps(result))))
+    assert nc.calibrated(data)[0].standing.draws == (0.2,)
