@@ -18,9 +18,11 @@ from sway_dash.dash.components import BODY
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav
+from sway_dash.dash.pages.ablation import AblationPage
 from sway_dash.dash.pages.help import Help
 from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.pages.new_run import NewRunView
+from sway_dash.dash.pages.null import NullPage
 from sway_dash.dash.pages.overview import OverviewPage
 from sway_dash.dash.pages.palette import Palette
 from sway_dash.dash.pages.probe import ProbePage
@@ -82,8 +84,10 @@ class App(param.Parameterized):
         return {
             "overview": lambda: OverviewPage(**both),
             "prompts": self._prompts,
-            "trace": lambda: TraceView(run=self.run),
-            "log": lambda: LogView(run=self.run),
+            "ablation": lambda: self._asking(AblationPage(**both)),
+            "null": lambda: NullPage(**both),
+            "trace": lambda: self._asking(TraceView(**both)),
+            "log": lambda: self._asking(LogView(**both)),
             "new": self._new_run,
             "runs": self._list,
             "probe": lambda: ProbePage(run=self.run, draft=self.draft, probing=self.probing),
@@ -99,6 +103,10 @@ class App(param.Parameterized):
             self._holders[page] = holder
             self._main.append(holder)
         return self.views[page]
+
+    def _asking(self, view: Any) -> Any:
+        view.param.watch(lambda e: self.go("page", e.new) if e.new else None, "goto")
+        return view
 
     def _prompts(self) -> PromptsPage:
         view = PromptsPage(run=self.run, choice=self.choice)
@@ -246,6 +254,8 @@ class App(param.Parameterized):
         self._tabs.active = page
         for name, holder in self._holders.items():
             holder.visible = name == page
+            if "shown" in self.views[name].param:
+                self.views[name].shown = name == page
 
     def _theme(self) -> None:
         with pn.io.hold():
