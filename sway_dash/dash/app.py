@@ -14,11 +14,13 @@ from panel.util import edit_readonly
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import first, runs
 from sway_dash.dash.browser import COOKIE, Browser
+from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import BODY
-from sway_dash.dash.draft import Draft
+from sway_dash.dash.draft import Draft, Place
 from sway_dash.dash.links import Links
-from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav
+from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
 from sway_dash.dash.pages.ablation import AblationPage
+from sway_dash.dash.pages.compare import CompareView
 from sway_dash.dash.pages.help import Help
 from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.pages.new_run import NewRunView
@@ -31,7 +33,7 @@ from sway_dash.dash.pages.run_bar import RunBar
 from sway_dash.dash.pages.runs import RunsView
 from sway_dash.dash.pages.trace import TraceView
 from sway_dash.dash.probing import Probing
-from sway_dash.dash.session import Session
+from sway_dash.dash.session import Session, tell
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import assets, css, theme_config
 from sway_dash.suite.execute import folder_spec
@@ -64,6 +66,7 @@ class App(param.Parameterized):
         self.nav = Nav()
         self.run = RunState()
         self.choice = Selection()
+        self.compare = CompareState()
         self.draft = Draft()
         self.probing, self.looking = Probing(), Probing()
         self.browser = Browser()
@@ -85,11 +88,12 @@ class App(param.Parameterized):
             "overview": lambda: OverviewPage(**both),
             "prompts": self._prompts,
             "ablation": lambda: self._asking(AblationPage(**both)),
-            "null": lambda: NullPage(**both),
+            "null": self._null,
             "trace": lambda: self._asking(TraceView(**both)),
             "log": lambda: self._asking(LogView(**both)),
             "new": self._new_run,
             "runs": self._list,
+            "compare": lambda: CompareView(state=self.compare),
             "probe": lambda: ProbePage(run=self.run, draft=self.draft, probing=self.probing),
         }
 
@@ -141,10 +145,39 @@ class App(param.Parameterized):
         view.param.watch(lambda e: self.go("run", e.new) if e.new else None, "started")
         return view
 
+    def _null(self) -> NullPage:
+        view = NullPage(run=self.run, choice=self.choice)
+        view.param.watch(lambda e: self._more_nulls(e.new) if e.new else None, "more")
+        return view
+
+    def _more_nulls(self, n: int) -> None:
+        """A new run like this one with more random adapters; those that were drawn are found again."""
+        self.duplicate(self.nav.run)
+        entries = enumerate(self.draft.entries())
+        places: dict[Place, Any] = {("suite", i, "runs"): n for i, e in entries if e.get("kind") == "null_adapter"}
+        self.draft.set_values(places)
+
     def _list(self) -> RunsView:
         view = RunsView()
         view.param.watch(lambda e: self.go("run", e.new) if e.new else None, "opened")
+        view.param.watch(lambda e: self.duplicate(e.new) if e.new else None, "duplicate")
+        view.param.watch(lambda _: self._compare(view.compare), "comparing")
         return view
+
+    def _compare(self, marked: list[str]) -> None:
+        self.compare.param.update(runs=list(marked), baseline=self._baseline(marked))
+        self.nav.page = "compare"
+
+    def _baseline(self, marked: list[str]) -> str:
+        """The run that was starred, if it is among them."""
+        starred = runs.baseline()
+        return starred if starred in marked else ""
+
+    def _opened_from_compare(self, goto: tuple[str, int]) -> None:
+        address, item = goto
+        if (folder := runs.find(address)) is not None:
+            self.show(folder)
+            self.go("prompt", item)
 
     # -- going somewhere ------------------------------------------------------------------------
 
@@ -225,6 +258,10 @@ class App(param.Parameterized):
     def _shown(self, pages: tuple[str, ...]) -> list[str]:
         return [page for page in pages if page in self.makers]
 
+    def query(self) -> str:
+        """Query of the address of what is on the screen."""
+        return to_query(self.nav, self.choice, self.compare)
+
     def origin(self) -> str:
         """Address of the app without its query."""
         here = pn.state.location
@@ -236,7 +273,9 @@ class App(param.Parameterized):
         self._run_page = "overview"
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
         self.nav.param.watch(lambda _: self.turn(), "page")
-        self.bar.param.watch(lambda _: self._duplicate(), "duplicate")
+        self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
+        self.compare.param.watch(lambda e: self._opened_from_compare(e.new) if e.new else None, "goto")
+        self.compare.param.watch(lambda e: self.go("run", e.new) if e.new else None, "opened")
         self.looking.param.watch(lambda *_: self._looked(), ["detail", "error"])
         self.help.param.watch(lambda e: setattr(self.browser, "letters", e.new), "letters")
         self.browser.param.watch(lambda e: setattr(self.help, "letters", e.new), "letters")
@@ -247,8 +286,8 @@ class App(param.Parameterized):
         self.view(page)
         if page in RUN_PAGES:
             self._run_page = page
-        if page == "runs":
-            self.views["runs"].reread()
+        if page in ("runs", "compare"):
+            self.views[page].reread()
         self._head.visible = page in RUN_PAGES
         self._top.active = "overview" if page in RUN_PAGES else page
         self._tabs.active = page
@@ -270,12 +309,19 @@ class App(param.Parameterized):
         if "dark" in view.param:
             view.dark = dark
 
-    def _duplicate(self) -> None:
-        folder = self.run.folder
-        if folder is not None:
-            name = "Example, run here" if self.bar.demo else f"{self.run.title}, again"
-            self.draft.load(folder.spec_text(), base_dir=folder.base_dir(), title=name)
-            self.nav.page = "new"
+    def duplicate(self, address: str) -> None:
+        """Begin a new run with the suite of another."""
+        folder = runs.find(address)
+        if folder is None:
+            return
+        try:
+            text = folder.spec_text()
+        except SwayError as error:
+            tell(str(error), tone="error")
+            return
+        name = "Example, run here" if address == runs.DEMO else f"{runs.title(folder)}, again"
+        self.draft.load(text, base_dir=folder.base_dir(), title=name)
+        self.nav.page = "new"
 
 
 TOP = ("overview", "runs", "new", "compare", "probe")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sway_dash.dash.nav import to_query
+from sway_dash.dash.nav import RUN_PAGES
 
 if TYPE_CHECKING:
     from sway_dash.dash.app import App
@@ -23,11 +23,14 @@ def press(app: App, what: str) -> None:
         app.browser.theme = "light" if app.page.dark_theme else "dark"
     elif kind == "copy":
         app.browser.copied = ""
-        app.browser.copied = f"{app.origin()}?{to_query(app.nav, app.choice)}"
+        app.browser.copied = f"{app.origin()}?{app.query()}"
     elif kind == "metric":
         app.choice.metric = "kl" if app.choice.metric == "js" else "js"
     elif kind == "back":
         _back(app)
+    elif kind == "stop":
+        if app.nav.page in RUN_PAGES and app.run.live:
+            app.bar.param.trigger("cancel")
     else:
         _page_key(app, kind)
 
@@ -36,6 +39,11 @@ def _back(app: App) -> None:
     """Close what is open, the innermost first."""
     if app.help.open or app.palette.open:
         app.help.open = app.palette.open = False
+    elif app.nav.page == "compare":
+        if app.compare.item is not None:
+            app.compare.item = None
+        else:
+            app.compare.clear()
     elif app.choice.item is not None:
         app.choice.param.update(item=None, token=None)
     elif app.choice.picked:
@@ -48,6 +56,11 @@ def _page_key(app: App, what: str) -> None:
     """Keys that a page answers with a method of the same name."""
     if what in ("next", "previous", "next_token", "previous_token", "search", "open") and app.nav.page == "overview":
         app.go("page", "prompts")
-    answer = getattr(app.views.get(app.nav.page), what, None)
+    view = app.views.get(app.nav.page)
+    if app.nav.page == "compare":
+        view = app.compare if what in ("next_run", "previous_run") else view
+        what = {"baseline": "set_baseline", "search": "focus_search"}.get(what, what)
+        view = app.compare if what == "set_baseline" else view
+    answer = getattr(view, {"run": "start"}.get(what, what), None)
     if callable(answer):
         answer()

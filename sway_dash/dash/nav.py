@@ -11,7 +11,9 @@ from urllib.parse import parse_qs, urlencode
 
 import param
 
+from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.state import Selection
+from sway_dash.suite.comparison import MAX_RUNS
 
 RUN_PAGES = ("overview", "prompts", "ablation", "null", "trace", "log")
 """Pages about the open run, in the order of their tabs."""
@@ -39,18 +41,16 @@ class Nav(param.Parameterized):
 
     page: str = param.Selector(default="overview", objects=list(PAGES))  # type: ignore[assignment]
     run = param.String(default="", doc="Address of the open run.")
-    compare = param.List(default=[], item_type=str, doc="Addresses of the runs being compared.")
-    baseline = param.String(default="", doc="Address of the run the others are compared with.")
     draft = param.String(default="", doc="Id of the draft on the New run page.")
 
 
-def to_query(nav: Nav, choice: Selection) -> str:
+def to_query(nav: Nav, choice: Selection, compare: CompareState) -> str:
     """The address of what is on the screen, as the query of a URL without its question mark."""
     found: dict[str, str] = {"v": VERSION, "page": nav.page}
     if nav.run:
         found["run"] = nav.run
-    if nav.page in ("compare",):
-        found |= {"runs": ",".join(nav.compare), "base": nav.baseline}
+    if nav.page == "compare":
+        found |= _compared(compare)
     if nav.page == "new" and nav.draft:
         found["draft"] = nav.draft
     if nav.page in RUN_PAGES:
@@ -59,7 +59,8 @@ def to_query(nav: Nav, choice: Selection) -> str:
 
 
 def read_query(query: str) -> dict[str, Any]:
-    """What an address asks for: parameters of :class:`Nav` under ``nav`` and of ``Selection`` under ``choice``.
+    """What an address asks for: parameters of :class:`Nav`, ``Selection`` and ``CompareState`` under ``nav``,
+    ``choice`` and ``compare``.
 
     What is not understood is left out: an address comes from outside.
     """
@@ -71,10 +72,34 @@ def read_query(query: str) -> dict[str, Any]:
     for name in ("run", "draft"):
         if given.get(name):
             nav[name] = given[name]
+    choice = _read_choices(given)
+    compare: dict[str, Any] = {}
     if "runs" in given:
-        nav["compare"] = [r for r in given["runs"].split(",") if r][:8]
-        nav["baseline"] = given.get("base", "")
-    return {"nav": nav, "choice": _read_choices(given)}
+        compare = {name: choice[name] for name in ("metric", "probe", "tags", "query", "regex", "item")}
+        compare["runs"] = [r for r in given["runs"].split(",") if r][:MAX_RUNS]
+        compare |= {"baseline": given.get("base", ""), "focus": given.get("focus", "")}
+        compare |= {"outside": given.get("outside") == "1", "sort": given.get("by", "")}
+    return {"nav": nav, "choice": choice, "compare": compare}
+
+
+def _compared(state: CompareState) -> dict[str, str]:
+    return {
+        "runs": ",".join(state.runs),
+        "base": state.baseline,
+        "focus": state.focus,
+        "probe": state.probe,
+        "x": state.metric,
+        "tags": ",".join(state.tags),
+        "q": state.query,
+        "re": "1" if state.regex else "",
+        "outside": "1" if state.outside else "",
+        "by": state.sort,
+        "p": str(state.item + 1) if state.item is not None else "",
+    }
+
+
+COMPARED = ("runs", "baseline", "focus", "probe", "metric", "tags", "query", "regex", "outside", "sort", "item")
+"""Choices of a comparison that an address carries."""
 
 
 def _choices(choice: Selection) -> dict[str, str]:

@@ -10,7 +10,7 @@ import panel as pn
 import param
 
 from sway_dash.dash import jobs, keys, runs
-from sway_dash.dash.nav import SHARED, read_query, to_query
+from sway_dash.dash.nav import COMPARED, SHARED, read_query
 
 if TYPE_CHECKING:
     from sway_dash.dash.app import App
@@ -45,7 +45,8 @@ class Session:
             pn.state.on_session_destroyed(self._destroyed)
         app = self.app
         app.browser.listen(self.hear)
-        app.nav.param.watch(lambda *_: self._address(), ["page", "run", "compare", "baseline", "draft"])
+        app.nav.param.watch(lambda *_: self._address(), ["page", "run", "draft"])
+        app.compare.param.watch(lambda *_: self._address(), list(COMPARED))
         app.choice.param.watch(lambda *_: self._address(), list(SHARED))
         self._address()
 
@@ -56,6 +57,8 @@ class Session:
         with pn.io.hold():
             app.probing.pull()
             app.looking.pull()
+            if app.nav.page == "compare":
+                app.compare.pull()
             if app.run.live or not self._ticks % IDLE_TICKS:
                 jobs.reap()
                 app.run.pull()
@@ -89,6 +92,8 @@ class Session:
                 app.show(folder)
             with param.parameterized.batch_call_watchers(app.choice):
                 app.choice.param.update(**asked["choice"])
+            if asked["compare"]:
+                app.compare.param.update(**asked["compare"])
             page = nav.pop("page", "overview")
             app.nav.param.update(**nav)
             app.nav.page = page if page in app.makers else "overview"
@@ -104,7 +109,7 @@ class Session:
         app = self.app
         step = (app.nav.page, app.nav.run)
         push = bool(self._step) and step != self._step
-        app.browser.address = {"query": to_query(app.nav, app.choice), "push": push}
+        app.browser.address = {"query": app.query(), "push": push}
         self._step = step
 
     def _attached(self) -> None:
@@ -116,6 +121,7 @@ class Session:
             self._timer.stop()
         self.app.probing.leave()
         self.app.looking.leave()
+        self.app.compare.close()
         self.app.run.close()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import param
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sway_dash.dash.nav import MAX_PICKED, PAGES, RUN_PAGES, SHARED, Nav, read_query, to_query
+from sway_dash.dash.compare_state import CompareState
+from sway_dash.dash.nav import COMPARED, MAX_PICKED, PAGES, RUN_PAGES, SHARED, Nav, read_query, to_query
 from sway_dash.dash.state import Selection
 
 words = st.text(alphabet="abcÄ &=?#+%/-_ <>\"'", min_size=1, max_size=12).map(str.strip).filter(bool)
@@ -25,7 +27,7 @@ words = st.text(alphabet="abcÄ &=?#+%/-_ <>\"'", min_size=1, max_size=12).map(s
 )
 def test_every_choice_survives_its_address(page: str, **choices: object) -> None:
     nav, choice = Nav(page=page, run="r-1"), Selection(**choices)
-    asked = read_query("?" + to_query(nav, choice))
+    asked = read_query("?" + to_query(nav, choice, CompareState()))
     assert asked["nav"] == {"page": page, "run": "r-1"}
     again = Selection(**asked["choice"])
     # Quotes at the ends of a value are those of an old form of the address.
@@ -36,13 +38,12 @@ def test_every_choice_survives_its_address(page: str, **choices: object) -> None
 
 
 def test_an_address_of_runs_to_compare() -> None:
-    nav = Nav(page="compare", run="r-1", compare=["r-1", "demo"], baseline="demo")
-    assert read_query(to_query(nav, Selection()))["nav"] == {
-        "page": "compare",
-        "run": "r-1",
-        "compare": ["r-1", "demo"],
-        "baseline": "demo",
-    }
+    state = CompareState(baseline="demo", focus="r-1", metric="kl", query="a b", outside=True, item=3)
+    with param.parameterized.discard_events(state):
+        state.runs = ["r-1", "demo"]
+    asked = read_query(to_query(Nav(page="compare", run="r-1"), Selection(), state))
+    assert asked["nav"] == {"page": "compare", "run": "r-1"}
+    assert asked["compare"] == {name: getattr(state, name) for name in COMPARED}
 
 
 @given(st.text(max_size=60))
@@ -55,5 +56,5 @@ def test_nonsense_in_an_address_asks_for_nothing_wrong(text: str) -> None:
 
 def test_an_address_says_defaults_too() -> None:
     """A default that changes later must not change what a link shows."""
-    assert "x=js" in to_query(Nav(), Selection())
-    assert to_query(Nav(), Selection()).startswith("v=1&page=overview")
+    assert "x=js" in to_query(Nav(), Selection(), CompareState())
+    assert to_query(Nav(), Selection(), CompareState()).startswith("v=1&page=overview")
