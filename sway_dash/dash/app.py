@@ -16,7 +16,7 @@ from sway_dash.dash import first, runs
 from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import BODY
-from sway_dash.dash.draft import Draft, Place
+from sway_dash.dash.draft import Draft
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
 from sway_dash.dash.pages.ablation import AblationPage
@@ -36,6 +36,7 @@ from sway_dash.dash.probing import Probing
 from sway_dash.dash.session import Session, tell
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import assets, css, theme_config
+from sway_dash.dash.yaml_tree import Place
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
 
