@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+import panel as pn
 import param
 from panel.custom import JSComponent
 
@@ -30,10 +31,12 @@ class Chips(JSComponent):
     def offer(self, chips: Iterable[tuple[str, str, str, State]]) -> None:
         """Show these buttons; nothing is sent when they are the same."""
         items = [[key, visible(text), number, state] for key, text, number, state in chips]
+        # An empty row takes no room by its style: a change of visibility would measure the whole page anew.
         if items != self.items:
-            self.param.update(items=items, visible=bool(items))
+            self.items = items
 
     def _handle_msg(self, data: Any) -> None:
         key = data.get("key") if isinstance(data, dict) else None
         if key in [item[0] for item in self.items]:
-            self._pressed(str(key))
+            with pn.io.hold():
+                self._pressed(str(key))

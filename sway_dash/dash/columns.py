@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import percentiles
 from sway_dash.dash.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
@@ -121,15 +124,15 @@ def labels(prompts: Sequence[str], limit: int) -> dict[float, str]:
     return {-float(place): canvas_text(prompt, limit) for place, prompt in enumerate(prompts)}
 
 
-def ecdf(values: Sequence[float], *, to: Callable[[float], float] = float, limit: int = 400) -> Columns:
+def ecdf(values: npt.ArrayLike, *, to: Callable[[float], float] = float, limit: int = 400) -> Columns:
     """Share of values up to each, at no more than ``limit`` of them, evenly over the ranks."""
-    ranked = sorted(values)
+    ranked = np.sort(np.asarray(values, dtype=np.float64))
     n = len(ranked)
     at = sorted({round(k * (n - 1) / max(min(n, limit) - 1, 1)) for k in range(min(n, limit))})
     return {
-        "x": [to(ranked[i]) for i in at],
+        "x": [to(float(ranked[i])) for i in at],
         "share": [(i + 1) / n for i in at],
-        "text": [f"{100 * (i + 1) / n:.3g} % of {n:,} up to {number(ranked[i], 'nats')}" for i in at],
+        "text": [f"{100 * (i + 1) / n:.3g} % of {n:,} up to {number(float(ranked[i]), 'nats')}" for i in at],
     }
 
 

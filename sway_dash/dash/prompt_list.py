@@ -10,12 +10,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import param
 
 from sway_dash.core.events import Measurement
 from sway_dash.dash.columns import top_change
-from sway_dash.dash.derive import Metric, NullRange, ProbeSeries, value_of
+from sway_dash.dash.derive import Metric, ProbeSeries, value_of
+from sway_dash.dash.derive_null import NullRange, NullSet
 from sway_dash.dash.state import RunState, Selection
+
+FloatArray = npt.NDArray[np.float64]
 
 Place = Literal["above", "inside", "no null", "failed", "pending"]
 
@@ -62,14 +67,20 @@ class PromptList(param.Parameterized):
         """What would be shown without the brushed set; the same list when nothing is brushed."""
         self.arrived: list[int] = []
         """Items of the candidates that are measured, in the order they came to their places."""
+        self.content = 0
+        """Raised when other prompts are shown, or other numbers of them; not when only their order is another."""
         self.total = 0
         """Prompts of the probe, as far as they are known."""
         self._key: tuple[Any, ...] = ()
+        self._held: tuple[Any, ...] = ()
         self._cursor = self._failed = 0
         self._known: dict[int, Row] = {}
         self._at: dict[int, int] = {}
         self._candidate_at: dict[int, int] = {}
         self._standings: dict[tuple[str, int], tuple[int, Standing]] = {}
+        self._null: NullSet | None = None
+        self._pools: dict[Metric, tuple[tuple[Any, ...], FloatArray, FloatArray]] = {}
+        self._measured: tuple[int, list[Measurement]] = (-1, [])
         self._of: tuple[int, str] | None = None
         self.refresh()
 
@@ -106,14 +117,49 @@ class PromptList(param.Parameterized):
 
     def measured(self) -> list[Measurement]:
         """Measurements of the shown prompts, in suite order."""
-        return sorted((r.m for r in self.rows if r.m is not None), key=lambda m: m.item)
+        if self._measured[0] != self.content:
+            found = sorted((r.m for r in self.rows if r.m is not None), key=lambda m: m.item)
+            self._measured = (self.content, found)
+        return self._measured[1]
+
+    @property
+    def draws(self) -> int:
+        """How many draws there are, over all prompts of the probe."""
+        return sum(map(len, self._null.by_item.values())) if self._null else 0
+
+    @property
+    def draws_each(self) -> int:
+        """How many random adapters were drawn on a prompt."""
+        return len(next(iter(self._null.by_item.values()), ())) if self._null else 0
+
+    def largest_draw(self) -> float:
+        """The largest draw on any prompt of the probe, nats; 0 without any."""
+        return float(self._pooled()[1].max(initial=0.0))
+
+    def null_values(self) -> FloatArray:
+        """Every draw on a shown prompt, nats, in no order."""
+        items, values = self._pooled()
+        shown = np.fromiter((r.item for r in self.rows), dtype=np.float64, count=len(self.rows))
+        return values[np.isin(items, shown)]
+
+    def _pooled(self) -> tuple[FloatArray, FloatArray]:
+        """Item and value of every draw."""
+        if self._null is None:
+            return np.empty(0), np.empty(0)
+        key = (self._of, self.draws)
+        pool = self._pools.get(self.metric)
+        if pool is None or pool[0] != key:
+            drawn = [(i, value_of(m, self.metric)) for i, by in self._null.by_item.items() for m in by.values()]
+            table = np.asarray(drawn, dtype=np.float64).reshape(-1, 2)
+            pool = self._pools[self.metric] = (key, table[:, 0], table[:, 1])
+        return pool[1], pool[2]
 
     def standing(self, row: Row, metric: Metric | None = None) -> Standing:
         """Where a prompt stands among its own null draws; computed again only when there are more draws."""
         metric = metric or self.metric
         if row.m is None:
             return Standing(float("nan"), "failed" if row.error else "pending")
-        draws = self.series.nulls.get(row.item, {})
+        draws = self._null.by_item.get(row.item, {}) if self._null else {}
         known = self._standings.get((metric, row.item))
         if known is None or known[0] != len(draws):
             value = value_of(row.m, metric)
@@ -165,8 +211,13 @@ class PromptList(param.Parameterized):
             tags = self._known[f.item].tags if f.item in self._known else ()
             self._known[f.item] = Row(f.item, f.prompt, tags, error=f.message or "could not be measured")
         self.series, self.metric, self.order = series, metric, order
+        self._null = series.null
         self.total = max(len(self._known), series.planned)
         filters = tuple(_frozen(getattr(self.choice, name)) for name in Selection.FILTER)
+        held = (self.run.epoch, series.name, metric, self.run.live, filters, len(series.rows), self.draws)
+        if held != self._held:
+            self._held = held
+            self.content += 1
         key = (self.run.epoch, series.name, metric, order, self.run.live, filters)
         if key != self._key:
             self._key = key

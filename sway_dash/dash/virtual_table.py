@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import panel as pn
 import param
 from panel.custom import JSComponent
 
@@ -66,8 +67,11 @@ class VirtualTable(JSComponent):
             self.page = page
 
     def _handle_msg(self, data: Any) -> None:
-        if not isinstance(data, dict):
-            return
+        if isinstance(data, dict):
+            with pn.io.hold():
+                self._heard(data)
+
+    def _heard(self, data: dict[str, Any]) -> None:
         what = data.get("type")
         if what == "window":
             self._window = (max(0, int(data["first"])), max(1, min(int(data["count"]), MOST)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import panel as pn
 import param
 
 SORTS = {
@@ -47,7 +48,8 @@ def bind_select(widget: Any, state: param.Parameterized, name: str, *, value: st
 
     def chosen(event: Any) -> None:
         if getattr(state, name) != event.new:
-            state.param.update(**{name: event.new})
+            with pn.io.hold():
+                state.param.update(**{name: event.new})
 
     shown()
     widget.param.watch(chosen, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +17,7 @@ from sway_dash.dash.prompt_list import PromptList
 from sway_dash.dash.state import Selection
 from sway_dash.dash.theme import count, number
 
-PAUSE_S = 0.2
+PAUSE_MS = 200
 """A search waits until typing has paused for so long."""
 
 
@@ -36,10 +35,10 @@ class FilterBar(pn.viewable.Viewer):
         self._regex = pmui.Checkbox(label="regex", value=self.choice.regex, margin=(4, 8, 4, 0), size="small")
         self._status = pmui.Select(label="Against random adapters", options={"all": ""}, width=190, **CONTROL)
         self._least = pmui.FloatInput(label="At least, nats", start=0.0, step=0.01, width=125, **CONTROL)
-        self._tags = Chips(self._tag, label="Tags", visible=False)
-        self._active = Chips(self._drop, label="Filters in force", visible=False)
+        self._tags = Chips(self._tag, label="Tags")
+        self._active = Chips(self._drop, label="Filters in force")
         self._count = html(css_classes=["sway-hook-count"])
-        self._said = html()
+        self._counted: tuple[int, ...] = ()
         self._search.param.watch(self._typed, "value_input")
         self._search.param.watch(lambda e: self._find(e.new), "value")
         self.choice.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")
@@ -59,7 +58,7 @@ class FilterBar(pn.viewable.Viewer):
         below = pn.FlexBox(
             self._count, self._active, margin=0, sizing_mode="stretch_width", align_items="center", gap="10px"
         )
-        self._root = column(controls, below, self._said, gap=4, css_classes=["sway-hook-filters"])
+        self._root = column(controls, below, gap=4, css_classes=["sway-hook-filters"])
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -86,13 +85,17 @@ class FilterBar(pn.viewable.Viewer):
         wrong = self.wrong
         if (self._search.error_state, self._search.helper_text) != (bool(wrong), wrong):
             self._search.param.update(error_state=bool(wrong), helper_text=wrong)
+        self._active.offer(self._in_force())
+        failed = sum(bool(r.error) for r in self.shown.all_rows())
+        counted = (self.shown.content, failed, self.shown.total)
+        if counted == self._counted:
+            return
+        self._counted = counted
         self._statuses()
         self._tags.offer(self._tag_chips())
-        self._active.offer(self._in_force())
         shown = sum(r.m is not None for r in self.shown.rows)
         whole = sum(r.m is not None for r in self.shown.all_rows())
         text = f"{shown:,} of {count(whole, 'prompt')} shown"
-        failed = sum(bool(r.error) for r in self.shown.all_rows())
         waiting = self.shown.total - whole - failed
         text += f", {failed:,} could not be measured" if failed else ""
         if waiting > 0:
@@ -135,11 +138,19 @@ class FilterBar(pn.viewable.Viewer):
 
     # -- writing state --------------------------------------------------------------------------
 
-    async def _typed(self, event: Any) -> None:
+    def _typed(self, event: Any) -> None:
         """Search when typing pauses: every look takes a while with many prompts."""
-        await asyncio.sleep(PAUSE_S)
-        if self._search.value_input == event.new:
+        doc = pn.state.curdoc
+        if doc is None:
             self._find(event.new)
+        else:
+            # Of the document, not of the event loop: what it calls may change figures.
+            doc.add_timeout_callback(lambda: self._pause(event.new), PAUSE_MS)
+
+    def _pause(self, text: str) -> None:
+        if self._search.value_input == text:
+            with pn.io.hold():
+                self._find(text)
 
     def _find(self, text: str) -> None:
         if self.choice.query != text:

@@ -83,7 +83,9 @@ class PromptChart(pn.viewable.Viewer):
         self._key: tuple[Any, ...] = ()
         self._axes: tuple[Any, ...] = ()
         self._cursor = self._n_rows = self._draws = 0
-        self._summary: tuple[Any, Summary | None] = ((), None)
+        self._summary: tuple[int, Summary | None] = (-1, None)
+        self._drawn: tuple[int, str] = (-1, "")
+        self._described: tuple[Any, ...] = ()
         self._narrow = False
         self._refresh()
 
@@ -115,13 +117,17 @@ class PromptChart(pn.viewable.Viewer):
         self._options()
         failed = sum(bool(r.error) for r in shown.candidates)
         key = (shown.layout, self.scale.name, self._narrow, many, failed)
-        draws = sum(map(len, shown.series.nulls.values()))
+        draws = shown.draws
         fresh = len(shown.arrived) > self._cursor
         if key == self._key and not fresh and draws == self._draws:
             return
+        if many and key == self._key and not self._grown(draws):
+            return
         self._span()
         if many:
-            self._draw_ecdf(draws)
+            if (shown.content, self.scale.name) != self._drawn:
+                self._drawn = (shown.content, self.scale.name)
+                self._draw_ecdf()
         elif key != self._key:
             self._draw_dots()
         else:
@@ -131,8 +137,14 @@ class PromptChart(pn.viewable.Viewer):
                 self._bars()
         self._key, self._cursor, self._draws = key, len(shown.arrived), draws
         self._dots_pane.visible, self._ecdf_pane.visible = not many, many
-        self._describe()
+        if (shown.content, many, self.scale.name, failed) != self._described:
+            self._described = (shown.content, many, self.scale.name, failed)
+            self._describe()
         self._mark()
+
+    def _grown(self, draws: int) -> bool:
+        """Whether there is notably more than was drawn last: thousands of values are not sorted for every tick."""
+        return len(self.shown.arrived) > 1.01 * self._cursor or draws > 1.1 * self._draws
 
     def _span(self) -> None:
         """Let the axis hold every prompt of the probe, filtered or not, so that a filter does not move it."""
@@ -142,8 +154,9 @@ class PromptChart(pn.viewable.Viewer):
         fresh = (
             series.rows if anew else [r.m for i in self.shown.arrived[self._cursor :] if (r := self._row(i)) and r.m]
         )
-        nulls = [value_of(m, metric) for draws in series.nulls.values() for m in draws.values()] if anew else []
-        largest = max([value_of(m, metric) for m in fresh] + nulls, default=0.0)
+        largest = max((value_of(m, metric) for m in fresh), default=0.0)
+        if anew or self.many:
+            largest = max(largest, self.shown.largest_draw())
         bound = bounds_of(metric)[1] if metric == "js" else None
         for plot in self.plots:
             plot.reach("x", scale.to(largest), bound=bound, anew=anew)
@@ -204,7 +217,7 @@ class PromptChart(pn.viewable.Viewer):
         self.dots.sources["nulls"].data = bars
         self.dots.reach("x", max(bars["hi"], default=0.0), bound=bounds_of(metric)[1] if metric == "js" else None)
 
-    def _draw_ecdf(self, draws: int) -> None:
+    def _draw_ecdf(self) -> None:
         shown, metric, to = self.shown, self.shown.metric, self.scale.to
         rows = [(r.item, to(value_of(r.m, metric))) for r in shown.candidates if r.m is not None]
         faint = self._faint()
@@ -213,17 +226,13 @@ class PromptChart(pn.viewable.Viewer):
         sources["tuned"].data = columns.ecdf(own, to=to)
         end = max((x for _, x in rows), default=0.0)
         sources["rug"].data = columns.rug([x for _, x in rows], end, faint=[i in faint for i, _ in rows], y=RUG_Y)
-        # Draws come first and by the thousand: drawn again only when there are notably more, or other prompts.
-        if draws > 1.1 * self._draws or not self.run.live:
-            nulls = [value_of(m, metric) for r in shown.rows for m in shown.series.nulls.get(r.item, {}).values()]
-            sources["nulls"].data = columns.ecdf(nulls, to=to)
+        sources["nulls"].data = columns.ecdf(shown.null_values(), to=to)
 
     def _describe(self) -> None:
         shown, metric = self.shown, self.shown.metric
         rows = shown.measured()
-        key = (shown.layout, len(rows), metric)
-        if key != self._summary[0]:
-            self._summary = (key, summary(rows, metric, shown.series.seed))
+        if self._summary[0] != shown.content:
+            self._summary = (shown.content, summary(rows, metric, shown.series.seed))
         of = self._summary[1]
         to = self.scale.to
         for plot in self.plots:
@@ -247,12 +256,12 @@ class PromptChart(pn.viewable.Viewer):
             f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}",
             columns.stats_line([value_of(m, metric) for m in rows], rows),
         ]
-        nulls = next(iter(shown.series.nulls.values()), {})
+        nulls = shown.draws_each
         if nulls:
             above = sum(shown.standing(r).place == "above" for r in shown.rows)
-            chance = 100 / (len(nulls) + 1)
+            chance = 100 / (nulls + 1)
             parts.append(
-                f"{above:,} of {count(len(rows), 'prompt')} lie above all {len(nulls)} random adapters"
+                f"{above:,} of {count(len(rows), 'prompt')} lie above all {nulls} random adapters"
                 f" (a prompt that is not moved would with a chance of {chance:.0f} %)"
             )
         failed = sum(bool(r.error) for r in shown.rows)

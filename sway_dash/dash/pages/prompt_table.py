@@ -147,7 +147,7 @@ class TagTable(pn.viewable.Viewer):
         self._root = column(
             html(heading("By tag", "Mean of each tag's prompts. A click shows only these prompts.")), self.table
         )
-        self._key: tuple[Any, ...] = ()
+        self._content = -1
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -155,11 +155,9 @@ class TagTable(pn.viewable.Viewer):
 
     @param.depends("shown.version", watch=True)
     def _refresh(self) -> None:
-        rows = self.shown.without("tags")
-        key = (self.shown.layout, len(rows), self.shown.metric)
-        if key != self._key:
-            self._key = key
-            measured = sorted((r.m for r in rows if r.m is not None), key=lambda m: m.item)
+        if self.shown.content != self._content:
+            self._content = self.shown.content
+            measured = sorted((r.m for r in self.shown.without("tags") if r.m is not None), key=lambda m: m.item)
             self._found = list(by_tag(measured, self.shown.metric, self.shown.series.seed).items())
             name = "JS" if self.shown.metric == "js" else "KL"
             heads = [[k, f"Mean {name}, nats" if k == "mean" else title, *rest] for k, title, *rest in TAG_HEADS]

@@ -9,6 +9,7 @@ import param
 
 from sway_dash.core.detail import PromptDetail
 from sway_dash.dash.components import body, column
+from sway_dash.dash.divider import Divider
 from sway_dash.dash.pages.detail import DetailPane
 from sway_dash.dash.pages.filters import FilterBar
 from sway_dash.dash.pages.prompt_chart import PromptChart
@@ -39,8 +40,15 @@ class PromptsPage(pn.viewable.Viewer):
         self._detail.param.watch(self._asked, "wanted", onlychanged=False)
         left = column(self._chart, self._tags, self._table, gap=22, css_classes=["sway-list"])
         self._pane = column(self._detail, css_classes=["sway-pane"], stylesheets=[_STYLE], visible=False)
+        self._divider = Divider(visible=False)
         self._split = pn.Column(
-            left, self._pane, sizing_mode="stretch_width", margin=0, css_classes=["sway-split"], stylesheets=[_STYLE]
+            left,
+            self._divider,
+            self._pane,
+            sizing_mode="stretch_width",
+            margin=0,
+            css_classes=["sway-split"],
+            stylesheets=[_STYLE],
         )
         self._root = body(self._filters, self._split)
         self._opened()
@@ -56,8 +64,9 @@ class PromptsPage(pn.viewable.Viewer):
     @param.depends("choice.item", watch=True)
     def _opened(self) -> None:
         opened = self.choice.item is not None
+        self._divider.opened = self.choice.item if opened else -1
         if self._pane.visible != opened:
-            self._pane.visible = opened
+            self._pane.visible = self._divider.visible = opened
             self._split.css_classes = ["sway-split", "sway-open"] if opened else ["sway-split"]
 
     # -- keys -----------------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class TokenView(pn.viewable.Viewer):
         super().__init__(**params)
         self.text = TokenText(self._chosen, css_classes=["sway-hook-tokens"])
         self._legend = html(css_classes=["sway-hook-heat"])
-        layers = pmui.RadioButtonGroup(options=LAYERS, size="small", margin=(0, 12, 0, 0), label="Colour")
+        whole = {"& .MuiToggleButton-root": {"whiteSpace": "nowrap"}}
+        layers = pmui.RadioButtonGroup(options=LAYERS, size="small", margin=(0, 12, 0, 0), label="", sx=whole)
         local = pmui.Checkbox(label="scale of this prompt only", size="small", margin=0)
         bind_select(layers, self, "layer")
         bind_select(local, self, "local")
