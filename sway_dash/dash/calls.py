@@ -19,6 +19,9 @@ from sway_dash.suite.trace_file import TraceEvent
 MAX_KEPT = 1_000_000
 """Calls beyond this many are counted only."""
 
+TOUCH_S = 1e-9
+"""Passes that follow each other closely share an edge up to rounding."""
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
@@ -49,7 +52,9 @@ class CallTable:
     """
 
     names: tuple[str, ...]
+    begin: Floats
     at: Floats
+    """End of each call: that of its pass; for an answer of the cache, its moment."""
     ms: Floats
     hit: Bools
     probe: Ints
@@ -68,18 +73,26 @@ class CallTable:
         return len(self.at)
 
     def calls(self, cut: Cut) -> Ints:
-        """Places of a cut's calls; a call belongs to the moment it was written."""
-        lo = int(np.searchsorted(self.at, cut.start, side="left"))
-        hi = int(np.searchsorted(self.at, cut.end, side="right"))
-        return self._chosen(cut, np.arange(lo, hi, dtype=np.int32))
+        """Places of a cut's calls: the misses of its passes, and what the cache answered in its stretch of time."""
+        return self._chosen(cut, np.arange(*self._stretch(cut), dtype=np.int32))
 
     def passes(self, cut: Cut) -> Ints:
         """Places of a cut's passes: those that were, at least in part, going on in its stretch of time."""
-        lo = int(np.searchsorted(self.pass_end, cut.start, side="left"))
-        hi = int(np.searchsorted(self.pass_start, cut.end, side="right"))
-        places = np.arange(lo, max(lo, hi), dtype=np.int32)
+        lo, hi = np.searchsorted(self.pass_first, self._stretch(cut)).tolist()
+        places = np.arange(lo, hi, dtype=np.int32)
         kept = self._chosen(cut, self.pass_first[places])
         return places[np.isin(self.pass_first[places], kept, assume_unique=True)] if len(kept) < len(places) else places
+
+    def _stretch(self, cut: Cut) -> tuple[int, int]:
+        """First call of a cut's time, and the one after its last. What only touches it is not in it."""
+        lo, first = np.searchsorted(self.at, [cut.start, cut.start + TOUCH_S], side="left").tolist()
+        last, hi = np.searchsorted(self.begin, [cut.end - TOUCH_S, cut.end], side="right").tolist()
+        # An answer of the cache takes no time: one on the edge is inside.
+        while first > lo and self.hit[first - 1]:
+            first -= 1
+        while last < hi and self.hit[last]:
+            last += 1
+        return first, max(first, last)
 
     def _chosen(self, cut: Cut, calls: Ints) -> Ints:
         """Those of ``calls`` that a cut's probe, view and operation let through."""
@@ -186,10 +199,11 @@ class Calls:
         ints = {name: np.array(values, dtype=np.int32) for name, values in self._ints.items()}
         seconds = floats["pass_s"]
         starts = lay_out(floats["pass_written"] - origin, seconds)
+        begin, end = self._moments(floats["at"] - origin, ints["of_pass"], ints["pass_first"], starts, seconds)
         return CallTable(
             names=tuple(self._code),
-            # Clocks are set back now and then; readers search in a sorted column.
-            at=np.maximum.accumulate(floats["at"] - origin),
+            begin=begin,
+            at=end,
             ms=floats["ms"],
             hit=np.array(self._hit, dtype=np.bool_),
             probe=ints["probe"],
@@ -203,6 +217,21 @@ class Calls:
             pass_n=ints["pass_n"],
             _code=dict(self._code),
         )
+
+    @staticmethod
+    def _moments(written: Floats, of_pass: Ints, first: Ints, starts: Floats, seconds: Floats) -> tuple[Floats, Floats]:
+        """Begin and end of every call, both in order.
+
+        A look-up is written when its group of passes is done; the cache was asked before the pass that follows.
+        """
+        hit = of_pass < 0
+        following = np.searchsorted(first, np.flatnonzero(hit))
+        begin, end = np.empty_like(written), np.empty_like(written)
+        begin[hit] = end[hit] = np.minimum(written[hit], np.append(starts, np.inf)[following])
+        begin[~hit] = starts[of_pass[~hit]]
+        end[~hit] = (starts + seconds)[of_pass[~hit]]
+        # Clocks are set back now and then.
+        return np.maximum.accumulate(begin), np.maximum.accumulate(end)
 
     def clear(self) -> None:
         """Forget everything: the trace was started anew."""

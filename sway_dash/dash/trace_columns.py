@@ -245,8 +245,9 @@ def lookups(table: CallTable, cut: Cut, axis: Axis) -> tuple[Columns, Columns]:
         lo, hi = float(where[inside[0]]) - 0.5, float(where[inside[-1]]) + 0.5
     bins = COUNT_BINS if axis == "time" else max(1, min(COUNT_BINS, round(hi - lo)))
     edges = np.linspace(lo, max(hi, lo + 1e-6), bins + 1)
-    every = np.histogram(where[inside], edges)[0]
-    hits = np.histogram(where[inside[table.hit[inside]]], edges)[0]
+    # A pass that ends after the window counts where it leaves it.
+    every = np.histogram(np.clip(where[inside], edges[0], edges[-1]), edges)[0]
+    hits = np.histogram(np.clip(where[inside[table.hit[inside]]], edges[0], edges[-1]), edges)[0]
     some = np.flatnonzero(every)
     bars["left"], bars["right"] = edges[some].tolist(), edges[some + 1].tolist()
     bars["hits"], bars["all"] = hits[some].tolist(), every[some].tolist()

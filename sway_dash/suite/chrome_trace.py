@@ -6,13 +6,15 @@ every answer of the cache; one thread with the steps of the run. Times in micros
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sway_dash.suite.passes import continues, lay_out
-from sway_dash.suite.trace_file import TraceEvent
+from sway_dash.suite.trace_file import TraceEvent, load
 
 PROCESS = 1
 STEPS = 1
@@ -79,6 +81,12 @@ def chrome_trace(calls: Iterable[TraceEvent], steps: Sequence[Step] = (), *, nam
     about_threads = [{"ph": "M", "name": key, "pid": PROCESS, "tid": tid, "args": {"name": n}} for key, tid, n in names]
     start_s = origin + first
     return {"traceEvents": [*about_threads, *events], "displayTimeUnit": "ms", "otherData": {"start_unix_s": start_s}}
+
+
+def convert(path: Path | None, steps: Sequence[Step] = (), *, name: str = "sway-dash") -> bytes:
+    """A trace file as a Chrome trace, JSON; without the file the steps alone."""
+    calls = load(path) if path is not None and path.is_file() else ()
+    return json.dumps(chrome_trace(calls, steps, name=name), separators=(",", ":")).encode()
 
 
 def _event(phase: str, name: str, category: str, thread: int, ns: int, **more: Any) -> dict[str, Any]:

@@ -116,24 +116,36 @@ def test_a_cut_holds_the_calls_that_a_loop_finds(cut: Cut, many: CallTable) -> N
     def fits(k: int) -> bool:
         names = (many.probe[k], many.view[k], many.op[k])
         wanted = (cut.probe, cut.view, cut.op)
-        return cut.start <= many.at[k] <= cut.end and all(
-            not want or many.names[name] == want for name, want in zip(names, wanted, strict=True)
+        return (
+            many.at[k] >= cut.start
+            and many.begin[k] <= cut.end
+            and all(not want or many.names[name] == want for name, want in zip(names, wanted, strict=True))
         )
 
-    assert many.calls(cut).tolist() == [k for k in range(len(many)) if fits(k)]
-    passes = [
-        k
-        for k in range(len(many.pass_start))
-        if many.pass_end[k] >= cut.start
-        and many.pass_start[k] <= cut.end
-        and fits_names(many, int(many.pass_first[k]), cut)
-    ]
-    assert many.passes(cut).tolist() == passes
+    calls = [k for k in range(len(many)) if fits(k)]
+    assert many.calls(cut).tolist() == calls
+    assert many.passes(cut).tolist() == sorted({int(many.of_pass[k]) for k in calls if not many.hit[k]})
 
 
-def fits_names(table: CallTable, call: int, cut: Cut) -> bool:
-    pairs = ((table.probe, cut.probe), (table.view, cut.view), (table.op, cut.op))
-    return all(not want or table.names[column[call]] == want for column, want in pairs)
+def test_every_call_has_its_moment_in_order(many: CallTable, demo: Trace) -> None:
+    for table in (many, table_of(demo)):
+        assert (np.diff(table.at) >= 0).all()
+        assert (np.diff(table.begin) >= 0).all()
+        assert (table.begin <= table.at).all()
+        missed = np.flatnonzero(~table.hit)
+        assert table.at[missed].tolist() == table.pass_end[table.of_pass[missed]].tolist()
+        # The cache was asked before the pass that follows.
+        for k in np.flatnonzero(table.hit)[:200].tolist():
+            after = [p for p, first in enumerate(table.pass_first.tolist()) if first > k][:1]
+            assert all(table.at[k] <= table.pass_start[p] for p in after)
+
+
+def test_what_only_touches_a_window_is_not_in_it() -> None:
+    events = [e for e in synthetic(200) if not e.hit]
+    table = table_of(events)
+    second = table.pass_start[1], table.pass_end[1]
+    assert table.passes(Cut(*second)).tolist() == [1]
+    assert len(table.calls(Cut(*second))) == int(table.pass_n[1])
 
 
 @pytest.mark.parametrize("cut", CUTS)

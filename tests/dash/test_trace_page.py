@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -144,7 +145,7 @@ def test_a_prompt_no_probe_lists_cannot_be_opened(page: TraceView, run: RunState
 def test_the_download_is_a_chrome_trace_of_the_whole_run(page: TraceView, run: RunState) -> None:
     events = load(run.folder.path / "trace.jsonl")
     page.window = (0.0, 0.001)
-    trace = json.loads(page._chrome().getvalue())["traceEvents"]
+    trace = json.loads(asyncio.run(page._chrome()).getvalue())["traceEvents"]
     assert sum(len(e["args"]["prompt_hashes"]) for e in trace if "prompt_hashes" in e.get("args", {})) == sum(
         not e.hit for e in events
     )

@@ -6,8 +6,8 @@ panel and table follows.
 
 from __future__ import annotations
 
+import asyncio
 import io
-import json
 import math
 import time
 from typing import Any
@@ -30,9 +30,8 @@ from sway_dash.dash.plots.icicle import icicle
 from sway_dash.dash.plots.timeline import WORDS, set_lanes, timeline
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import count, esc, number, percent, visible
-from sway_dash.suite.chrome_trace import chrome_trace
+from sway_dash.suite.chrome_trace import convert
 from sway_dash.suite.store import TRACE
-from sway_dash.suite.trace_file import load
 
 LETTER_PX = 7.0
 PERIOD_S = 1.0
@@ -223,8 +222,8 @@ class TraceView(pn.viewable.Viewer):
     def _place(self, known: CallTable, span: tuple[float, float]) -> None:
         """Both axes show the same stretch; the one under the reader's hand has it already."""
         start, end = self.window or span
-        lo, hi = int(known.at.searchsorted(start)), int(known.at.searchsorted(end, side="right"))
-        numbers = (lo + 0.5, max(hi, lo + 1) + 0.5) if self.window else (0.5, len(known) + 0.5)
+        inside = known.calls(Cut(start, end) if self.window else Cut())
+        numbers = (float(inside[0]) + 0.5, float(inside[-1]) + 1.5) if len(inside) else (0.5, len(known) + 0.5)
         for axis, ends, all_of_it in (
             (self._time, (start, end), span),
             (self._number, numbers, (0.5, len(known) + 0.5)),
@@ -290,8 +289,9 @@ class TraceView(pn.viewable.Viewer):
         self._timeline.describe(f"Timeline of {how}. {gaps}")
         inside = known.calls(cut)
         told = words.hits(int(known.hit[inside].sum()), len(inside))
-        for plot in self._cache[self.axis]:
-            plot.describe(f"Cache over {'wall time' if self.axis == 'time' else 'call number'}. {told}")
+        for axis, panels in self._cache.items():
+            for plot in panels:
+                plot.describe(f"Cache over {'wall time' if axis == 'time' else 'call number'}. {told}")
         set_html(self._cache_caption, f'<p class="sway-caption">{esc(told)}</p>')
 
     def _tables(self, known: CallTable, cut: Cut) -> None:
@@ -346,7 +346,7 @@ class TraceView(pn.viewable.Viewer):
         if (first, last) == (1, len(known)) or last < first:
             self.window = None
         else:
-            self.window = (float(known.at[first - 1]), float(known.at[last - 1]))
+            self.window = (float(known.begin[first - 1]), float(known.at[last - 1]))
 
     def _widened(self, _attr: str, old: int | None, new: int | None) -> None:
         """Longer names in wider boxes; the browser tells how wide the figure is."""
@@ -369,10 +369,9 @@ class TraceView(pn.viewable.Viewer):
         if event.row < len(self._places) and open_prompt(self.choice, self._places[event.row]):
             ask(self, "goto", "prompts")
 
-    def _chrome(self) -> io.BytesIO:
+    async def _chrome(self) -> io.BytesIO:
         folder, origin = self.run.folder, self._origin()
-        calls = load(folder.path / TRACE) if folder is not None and (folder.path / TRACE).is_file() else []
         steps = [(name, start + origin, end + origin) for name, start, end in self._steps(self._span(self._table()))]
-        name = f"sway-dash {self.run.title}"
-        # Compact: it is for a program to read.
-        return io.BytesIO(json.dumps(chrome_trace(calls, steps, name=name), separators=(",", ":")).encode())
+        path = folder.path / TRACE if folder is not None else None
+        # Reading a long trace takes a second: not on the loop that serves everybody.
+        return io.BytesIO(await asyncio.to_thread(convert, path, steps, name=f"sway-dash {self.run.title}"))
