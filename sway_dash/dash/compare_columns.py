@@ -157,7 +157,6 @@ def slope_labels(rows: Columns, *, top: float, height: int, limit: int) -> Colum
         "x": [1.04] * len(moved),
         "y": heights,
         "text": [canvas_text(rows["prompt"][i], limit) for i in moved],
-        "way": [rows["way"][i] for i in moved],
     }
 
 

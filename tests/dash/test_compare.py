@@ -224,6 +224,7 @@ def test_probes_and_settings_side_by_side(state: CompareState, make: Make) -> No
     matrix, settings = shown(ProbeMatrix(state=state)), shown(SettingsDiff(state=state))
     assert "regressed" in matrix
     assert "▽ fail" in matrix
+    assert "B: 1 improved, 1 same · C: 1 same, 1 regressed · D: 1 same, 1 regressed" in matrix
     assert "suite.noise.runs" in settings
     assert "suite.moved.kind" not in settings
 

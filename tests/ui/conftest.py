@@ -38,18 +38,18 @@ class Server:
 
 
 @contextmanager
-def serving(runs: Path, **env: str) -> Iterator[Server]:
-    """``panel serve apps/sway.py`` with run folders of its own; ready when it answers, gone at the end."""
+def serving(runs: Path, app: Path = ROOT / "apps" / "sway.py", **env: str) -> Iterator[Server]:
+    """``panel serve`` the app with run folders of its own; ready when it answers, gone at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = {"SWAY_RUNS_DIR": str(runs), "SWAY_NULL_CACHE_DIR": str(runs / ".nulls"), "PYTHONPATH": str(ROOT), **env}
-    command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "sway.py"), "--port", str(port)]
+    command = [sys.executable, "-m", "panel", "serve", str(app), "--port", str(port)]
     command += ["--address", "127.0.0.1", "--allow-websocket-origin", f"127.0.0.1:{port}"]
     log = runs / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **own})
-    url = f"http://127.0.0.1:{port}/sway"
+    url = f"http://127.0.0.1:{port}/{app.stem}"
     try:
         for _ in range(300):
             assert process.poll() is None, log.read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import panel as pn
@@ -57,7 +59,23 @@ class ProbeMatrix(pn.viewable.Viewer):
         names = list(dict.fromkeys(name for side in state.sides for name in (*side.entries, *side.results)))
         head = ("Probe", *(f"{label} ★" if i == state.base else label for i, label in enumerate(state.labels)))
         rows = [(self._name(name), *(self._cell(name, i) for i in range(len(state.sides)))) for name in names]
-        set_html(self._table, table(head, rows))
+        set_html(self._table, table(head, rows) + f'<p class="sway-caption">{self._counts(names)}</p>')
+
+    def _counts(self, names: Sequence[str]) -> str:
+        """How many probes are better, the same, worse, lost or new in every run."""
+        state, parts = self.state, []
+        base = state.sides[state.base].results
+        for i, (side, label) in enumerate(zip(state.sides, state.labels, strict=True)):
+            if i == state.base:
+                continue
+            pending = {n for n in names if self._pending(n, i) or self._pending(n, state.base)}
+            known = [n for n in names if n not in pending]
+            found = Counter(str(change_of(n, base.get(n), side.results.get(n)).change) for n in known)
+            told = [f"{n} {change}" for change in CHANGES if (n := found[change]) and change != "not judged"]
+            parts.append(
+                f"{label}: {', '.join([*told, *([f'{len(pending)} to come'] if pending else [])]) or 'nothing'}"
+            )
+        return esc(" · ".join(parts))
 
     def _name(self, name: str) -> str:
         kind = next((str(s.entries[name].get("kind", "")) for s in self.state.sides if name in s.entries), "")

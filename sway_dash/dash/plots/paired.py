@@ -61,7 +61,7 @@ def mean_differences() -> Plot:
 def slopes() -> Plot:
     """A line a prompt from the baseline (left) to the run (right); the largest differences by name."""
     fig = frame("Every prompt in both runs", height=SLOPE_PX, x="", y="divergence, nats", grid="y")
-    plot = Plot(fig, {"rows": source_of(*PAIR_COLUMNS), "names": source_of("x", "y", "text", "way")})
+    plot = Plot(fig, {"rows": source_of(*PAIR_COLUMNS), "names": source_of("x", "y", "text")})
     rows, colour = plot.sources["rows"], _by_way(plot)
     line = fig.segment(0, "a", 1, "b", source=rows, line_width=1.6, line_alpha=0.75)
     left = fig.scatter(0, "a", source=rows, size=6)
@@ -69,7 +69,9 @@ def slopes() -> Plot:
     for glyph in (line, left, right):
         _coloured(glyph, colour)
     names = fig.text("x", "y", text="text", source=plot.sources["names"], text_baseline="middle")
-    names.glyph.update(text_font_size="11px", text_color=colour)
+    # One colour: BokehJS lays texts out before it has the new rows' own colours.
+    names.glyph.text_font_size = "11px"
+    painted(plot, names.glyph, text_color="ink")
     fig.x_range.update(start=-0.15, end=2.1)
     fig.xaxis.ticker = FixedTicker(ticks=[0, 1])
     fig.add_tools(HoverTool(renderers=[right, left], tooltips=TIPS), TapTool(renderers=[right, left]))
