@@ -159,10 +159,11 @@ def test_the_table_starts_with_the_largest_difference_and_ends_with_the_unpaired
     table = CompareTable(state=state)
     order = np.argsort(-np.abs(js(2.0) - js(1.0)), kind="stable")
     assert [cells[1] for _, cells in table._rows(0, 9)] == [*(texts()[i] for i in order), texts(9)[8]]
-    assert [head[1] for head in table.table.heads] == ["", "Prompt", "Tags", "A ★", "B", "C", "Δ B−A", "|Δ|"]
+    assert [head[1] for head in table.table.heads] == ["", "Prompt", "Δ B−A", "A ★", "B", "C", "|Δ|", "Tags"]
     assert table._rows(8, 1)[0][1][0] == "—"
     state.next_run()
-    assert table.table.heads[-2][1] == "Δ C−A"
+    assert table.table.heads[2][1] == "Δ C−A"
+    assert all(len(cells) == len(table.table.heads) for _, cells in table._rows(0, 9))
     for key, wanted in (("prompt", "prompt"), ("prompt", "-prompt"), ("prompt", ""), ("B", "-B"), ("delta", "-delta")):
         table._sort(key)
         assert state.sort == wanted

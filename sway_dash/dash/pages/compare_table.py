@@ -94,17 +94,18 @@ class CompareTable(pn.viewable.Viewer):
 
     def _heads(self) -> list[list[Any]]:
         state = self.state
+        pair = f"Δ {state.labels[state.focused]}−{state.labels[state.base]}" if state.focused is not None else "Δ"
+        # What a narrow screen has no room for comes last.
         heads: list[list[Any]] = [
             ["way", "", "18px", False, ""],
             ["prompt", "Prompt", "minmax(150px, 4fr)", False, "prompt"],
+            ["delta", pair, "92px", True, "delta"],
         ]
-        if state.tag_counts:
-            heads.append(["tags", "Tags", "minmax(80px, 1fr)", False, "tags"])
         for i, label in enumerate(state.labels):
             heads.append([label, f"{label} ★" if i == state.base else label, "76px", True, label])
-        pair = f"Δ {state.labels[state.focused]}−{state.labels[state.base]}" if state.focused is not None else "Δ"
-        heads.append(["delta", pair, "92px", True, "delta"])
         heads.append(["size", "|Δ|", "76px", True, "size"])
+        if state.tag_counts:
+            heads.append(["tags", "Tags", "minmax(80px, 1fr)", False, "tags"])
         return heads
 
     def _rows(self, first: int, n: int) -> Sequence[tuple[int, Sequence[Cell]]]:
@@ -120,11 +121,13 @@ class CompareTable(pn.viewable.Viewer):
         cells: list[Cell] = [
             SIGNS[int(contrast.direction[place])] if paired else DASH,
             visible(keys[place][0])[:SHOWN] + again,
+            delta(own),
+            *(number(float(v)) for v in comparison.values[place]),
+            number(abs(own)),
         ]
         if self.state.tag_counts:
             cells.append(", ".join(map(visible, comparison.alignment.tags[place])))
-        cells += [number(float(v)) for v in comparison.values[place]]
-        return [*cells, delta(own), number(abs(own))]
+        return cells
 
     def csv(self) -> io.StringIO:
         """The listed rows in their order, at full precision."""
