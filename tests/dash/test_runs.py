@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sway_dash.dash import run_edits, runs
-from sway_dash.dash.pages.runs import RunsView, frame
+from sway_dash.dash.pages.runs import HEADS, RunsView, cells, ordered
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.suite import queue
 from sway_dash.suite.execute import save_result
@@ -66,7 +66,7 @@ def test_no_runs_is_an_empty_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("SWAY_RUNS_DIR", str(tmp_path / "nowhere"))
     assert runs.everything() == []
     page = RunsView()
-    assert not page._table.visible
+    assert not page._list.visible
     assert "No runs yet in" in page._note.object
 
 
@@ -126,7 +126,7 @@ def test_waiting_and_starting_are_told_apart(here: Callable[..., str]) -> None:
         waiting = queue._Taken("cpu", queue.Place("", os.getpid(), time.time(), run, "cook"), None)
         found = info(run)
         assert (found.status, found.standing.position) == ("queued", 2)  # type: ignore[union-attr]
-        assert frame([found], "")["State"].iloc[0] == "… 2nd in line"
+        assert cells(found)[0] == "… 2nd in line"
         state = RunState()
         state.open(folder)
         assert (state.status, state.live) == ("queued", True)
@@ -238,7 +238,7 @@ def test_the_baseline_lasts_and_goes_with_its_run(here: Callable[..., str]) -> N
     assert runs.baseline() == ""
     run_edits.set_baseline(one)
     assert runs.baseline() == one
-    assert list(frame(runs.everything(), runs.baseline())["Run"]) == ["two", "★ one"]
+    assert [cells(r, runs.baseline())[1] for r in runs.everything()] == ["two", "★ one"]
     run_edits.set_baseline(two)
     assert runs.baseline() == two
     run_edits.delete(two)
@@ -372,35 +372,75 @@ def test_what_is_no_report_is_one_sentence_and_leaves_nothing(here: Callable[...
 # -- the page -----------------------------------------------------------------------------------
 
 
+def names(page: RunsView) -> list[str]:
+    """What the browser is given, in order."""
+    return [item[1][1] for item in page._list.items]
+
+
+def press(page: RunsView, what: str, **more: Any) -> None:
+    """As the browser says it."""
+    page._list._handle_msg({"what": what, **more})
+
+
 def test_the_page_marks_runs_and_keeps_the_marks_under_a_filter(here: Callable[..., str]) -> None:
     one, two, three = here("one", created=3e9), here("two", created=2e9), here("three", created=1e9)
     page = RunsView()
-    page._table.selection = [2]
-    page._table.selection = [0, 2]
+    press(page, "mark", run=three, on=True)
+    press(page, "mark", run=one, on=True)
+    press(page, "mark", run="nothing-here", on=True)
     assert page.compare == [three, one], "in the order of marking"
     page.text = "two"
-    assert list(page._table.value["Run"]) == ["two"]
-    page._table.selection = [0]
+    assert names(page) == ["two"]
+    press(page, "all", on=True)
     assert page.compare == [three, one, two]
     assert "(2 not shown by the filter)" in page._marked._head.object
     page.text = ""
-    assert page._table.selection == [0, 1, 2]
+    assert page._list.marked == [three, one, two]
     page._marked._do(lambda: run_edits.delete(two))
-    assert page.compare == [three, one]
-    assert page._table.selection == [0, 1]
+    assert page.compare == page._list.marked == [three, one]
+    press(page, "mark", run=three, on=False)
+    assert page.compare == [one]
+    press(page, "all", on=False)
+    assert page.compare == []
 
 
-def test_looking_again_patches_the_rows_and_keeps_the_marks(here: Callable[..., str]) -> None:
-    one, two = here("one", created=2e9), here("two", created=1e9)
+def test_looking_again_sends_what_has_changed_and_keeps_the_marks(here: Callable[..., str]) -> None:
+    here("one", created=2e9)
+    two = here("two", created=1e9)
     page = RunsView()
     page.compare = [two]
-    before = page._table.value
+    sent: list[str] = []
+    page._list.param.watch(lambda e: sent.append(e.name), ["items", "marked"])
+    page.pull()
+    assert sent == []
     run_edits.edit(two, name="two, better")
     page.pull()
-    assert page._table.value is before, "the rows were replaced"
-    assert list(page._table.value["Run"]) == ["one", "two, better"]
-    assert page._table.selection == [1]
-    assert one
+    assert (names(page), sent) == (["one", "two, better"], ["items"])
+    assert page._list.marked == [two]
+
+
+def test_every_column_sorts_and_what_is_unknown_comes_last(here: Callable[..., str]) -> None:
+    here("b", created=1e9)
+    here("a", created=3e9)
+    dead = RunFolder(runs_root() / here("c", created=2e9))
+    without_end(dead)
+    found = runs.everything()
+    for key, _, _ in HEADS:
+        for sort in (key, f"-{key}"):
+            assert len(ordered(found, sort)) == 3
+    assert [r.name for r in ordered(found, "run")] == ["a", "b", "c"]
+    assert [r.name for r in ordered(found, "-run")] == ["c", "b", "a"]
+    assert [ordered(found, sort)[-1].name for sort in ("mean", "-mean", "took", "-answer")] == ["c"] * 4
+    page = RunsView()
+    assert names(page) == ["a", "c", "b"], "newest first"
+    press(page, "sort", key="run")
+    assert (page.sort, names(page)) == ("run", ["a", "b", "c"])
+    press(page, "sort", key="run")
+    assert names(page) == ["c", "b", "a"]
+    press(page, "sort", key="started")
+    assert names(page) == ["a", "c", "b"]
+    press(page, "sort", key="nonsense")
+    assert page.sort == "-started"
 
 
 def test_one_marked_run_can_be_named_and_typing_is_not_lost(here: Callable[..., str]) -> None:
@@ -461,4 +501,4 @@ def test_hostile_names_are_text(here: Callable[..., str]) -> None:
     page = RunsView()
     page.compare = [run]
     assert "<img" not in page._marked._head.object
-    assert "\u202e" not in page._table.value["Run"].iloc[0]
+    assert "\u202e" not in names(page)[0]

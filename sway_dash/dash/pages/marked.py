@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 # At the foot of the window however long the list is, and without moving it.
 _STICKY = """:host { position: sticky; bottom: 0; z-index: 5; padding: 10px 0; border-top: 1px solid
-  var(--mui-palette-sway_rule-main); background: var(--mui-palette-sway_surface-main); }"""
+  var(--mui-palette-sway_rule-main); background: var(--mui-palette-sway_surface-main); }
+@media (max-width: 700px) { :host { position: static; } }"""
 _ROW = ":host { display: flex !important; flex-flow: row wrap; gap: 8px 12px; align-items: center; }"
 
 
@@ -43,7 +44,9 @@ class Marked(pn.viewable.Viewer):
         self._clear = self._button("Unmark all", lambda: setattr(self.host, "compare", []), variant="text")
         self._name = pmui.TextInput(label="Name", width=300, margin=0, size="small")
         self._tags = pmui.TextInput(label="Tags", placeholder="separated by commas", width=220, margin=0, size="small")
-        self._note = pmui.TextInput(label="Note", width=380, margin=0, size="small")
+        self._note = pmui.TextInput(
+            label="Note", sizing_mode="stretch_width", max_width=380, min_width=200, margin=0, size="small"
+        )
         self._save = self._button("Save", self._write)
         # Inside another column, since a row says itself how it is displayed, and so would not be hidden.
         self._fields = column(_row(self._name, self._tags, self._note, self._save))

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
 import param
-from bokeh.models.widgets.tables import NumberFormatter
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import run_edits, runs
 from sway_dash.dash.components import body, column, heading, html, set_html, toned
 from sway_dash.dash.pages.banner import ordinal
 from sway_dash.dash.pages.marked import Marked
+from sway_dash.dash.run_list import RunList
 from sway_dash.dash.runs import RunInfo
-from sway_dash.dash.theme import DASH, GLYPH, count, duration, esc, interval, visible
+from sway_dash.dash.theme import DASH, GLYPH, count, duration, esc, interval, number, visible
 from sway_dash.suite.store import runs_root
 
 MARKS = {
@@ -31,30 +29,24 @@ MARKS = {
     "interrupted": "◇",
     "failed": "✕",
 }
-COLUMNS = ("State", "Run", "Answer", "Base ↔ adapter", "Mean JS", "95 % CI", "Prompts", "Started", "Took", "Tags")
-"""Columns a person sees, the ones that matter least last: on a narrow screen those give way."""
+HEADS = [
+    ["state", "State", False],
+    ["run", "Run", False],
+    ["answer", "Answer", False],
+    ["models", "Base ↔ adapter", False],
+    ["mean", "Mean JS", True],
+    ["ci", "95 % CI", False],
+    ["prompts", "Prompts", True],
+    ["started", "Started", False],
+    ["took", "Took", True],
+    ["tags", "Tags", False],
+]
+NEWEST = "-started"
+MOST = 500
+"""Rows shown at once; a filter reaches the others."""
 
-# State and name fit beside each other on a telephone; the tags take what the others leave.
-_WIDTHS = {
-    "State": 108,
-    "Run": 210,
-    "Answer": 152,
-    "Base ↔ adapter": 128,
-    "Mean JS": 90,
-    "95 % CI": 118,
-    "Prompts": 90,
-    "Started": 124,
-    "Took": 72,
-}
-_TABLE = """
-.tabulator .tabulator-cell, .tabulator .tabulator-col-title { font-size: 13px !important; }
-.tabulator .tabulator-row { cursor: pointer; }
-.tabulator .tabulator-row.tabulator-selected {
-  background: color-mix(in srgb, var(--mui-palette-sway_accent-main) 16%, transparent) !important;
-  color: inherit !important; }
-"""
-_ROW = "display: flex !important; flex-flow: row wrap; gap: 8px 12px; align-items: center;"
 ANY = "any"
+_ROW = ":host { display: flex !important; flex-flow: row wrap; gap: 8px 12px; align-items: center; }"
 
 
 class RunsView(pn.viewable.Viewer):
@@ -74,15 +66,17 @@ class RunsView(pn.viewable.Viewer):
     text = param.String(default="", doc="Show only runs that hold these words.")
     states = param.List(default=[], item_type=str, doc="Show only runs in one of these states; all when empty.")
     archived = param.Boolean(default=False, doc="Show archived runs, too.")
+    sort = param.String(default=NEWEST, doc="Key of the column the rows are sorted by, with a minus when it falls.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
         self._shown: list[RunInfo] = []
         self._all: list[RunInfo] = []
-        self._busy = False
         self._note = html(css_classes=["sway-hook-runs-note"])
         self._said = html(visible=False)
-        self._table = self._make_table()
+        self._list = RunList(
+            heads=HEADS, on_open=self.open, on_mark=self.mark, on_sort=self._order, css_classes=["sway-hook-runs"]
+        )
         self._marked = Marked(host=self)
         demo = pmui.Button(label="Open the recorded example", variant="outlined", size="small", margin=0)
         demo.on_click(lambda _: self.open(runs.DEMO))
@@ -94,7 +88,7 @@ class RunsView(pn.viewable.Viewer):
             self._filters(),
             self._note,
             self._said,
-            self._table,
+            self._list,
             self._marked,
             self._elsewhere(),
         )
@@ -128,36 +122,6 @@ class RunsView(pn.viewable.Viewer):
         words = "A run folder stays where it is and is linked here; a report (the result as JSON) is copied."
         return column(html(heading("From elsewhere", words)), _row(self._path, go, self._file))
 
-    def _make_table(self) -> pn.widgets.Tabulator:
-        table = pn.widgets.Tabulator(
-            frame([], ""),
-            disabled=True,
-            show_index=False,
-            selectable="checkbox",
-            layout="fit_columns",
-            pagination="local",
-            page_size=25,
-            sizing_mode="stretch_width",
-            widths=_WIDTHS,
-            hidden_columns=["id"],
-            text_align={"Mean JS": "right", "Prompts": "right", "Took": "right"},
-            formatters={
-                "Mean JS": NumberFormatter(format="0.0[00000]", nan_format=DASH),
-                "Prompts": NumberFormatter(format="0,0", nan_format=DASH),
-            },
-            stylesheets=[_TABLE],
-            configuration={
-                "responsiveLayout": "hide",
-                "columnDefaults": {"headerSortTristate": True},
-                "placeholder": "No run matches.",
-            },
-            margin=0,
-            css_classes=["sway-hook-runs"],
-        )
-        table.on_click(self._clicked)
-        table.param.watch(self._selected, "selection")
-        return table
-
     # -- reading --------------------------------------------------------------------------------
 
     @param.depends("refresh", watch=True)
@@ -178,47 +142,31 @@ class RunsView(pn.viewable.Viewer):
         """Look whether something has changed; for a tick, as long as the page is seen."""
         self.reread()
 
-    @param.depends("text", "states", "archived", "baseline", watch=True)
+    @param.depends("text", "states", "archived", "baseline", "sort", "compare", watch=True)
     def _show(self) -> None:
-        self._shown = runs.listed(self._all, text=self.text, states=self.states, archived=self.archived)
-        self._table.visible = bool(self._all)
+        found = runs.listed(self._all, text=self.text, states=self.states, archived=self.archived)
+        self._shown = ordered(found, self.sort)[:MOST]
+        self._list.visible = bool(self._all)
+        self._list.sort = self.sort
         self._demo.visible = runs.demo_folder() is not None
-        set_html(self._note, f'<p class="sway-caption">{esc(self._caption())}</p>')
-        self._fill(frame(self._shown, self.baseline))
+        set_html(self._note, f'<p class="sway-caption">{esc(self._caption(len(found)))}</p>')
+        self._list.offer([(r.id, cells(r, self.baseline)) for r in self._shown], self.compare)
         self._marked.refresh()
 
-    def _caption(self) -> str:
+    def _caption(self, found: int) -> str:
         if not self._all:
             how = "Start one under New run, open the recorded example, or bring one in from elsewhere."
             return f"No runs yet in {runs_root()}. {how}"
         hidden = sum(r.archived for r in self._all) if not self.archived else 0
         waiting = sum(r.status == "queued" for r in self._all)
-        parts = [f"{len(self._shown):,} of {count(len(self._all), 'run')} in {runs_root()}, newest first"]
+        parts = [f"{found:,} of {count(len(self._all), 'run')} in {runs_root()}"]
+        if found > len(self._shown):
+            parts.append(f"the first {len(self._shown):,} are shown")
         if hidden:
             parts.append(f"{hidden:,} archived")
         if waiting:
             parts.append(f"{waiting:,} waiting for a device")
         return f"{'; '.join(parts)}. A click opens a run, its box marks it."
-
-    def _fill(self, new: pd.DataFrame) -> None:
-        """Patch what has changed; only another set of runs replaces the table's rows."""
-        old = self._table.value
-        self._busy = True
-        try:
-            if list(old["id"]) != list(new["id"]):
-                self._table.value = new
-            else:
-                changed = {
-                    name: [(i, b) for i, (a, b) in enumerate(zip(old[name], new[name], strict=True)) if not _same(a, b)]
-                    for name in new.columns
-                }
-                if changed := {name: cells for name, cells in changed.items() if cells}:
-                    self._table.patch(changed, as_index=False)
-            rows = [i for i, r in enumerate(self._shown) if r.id in self.compare]
-            if sorted(self._table.selection) != rows:
-                self._table.selection = rows
-        finally:
-            self._busy = False
 
     # -- what people do -------------------------------------------------------------------------
 
@@ -238,25 +186,18 @@ class RunsView(pn.viewable.Viewer):
         set_html(self._said, toned("bad", "sway-banner", esc(text), role="alert") if text else "")
         self._said.visible = bool(text)
 
-    def _clicked(self, event: Any) -> None:
-        if event.column in COLUMNS:
-            self.open(str(self._table.value["id"].iloc[event.row]))
+    def mark(self, addresses: Sequence[str], on: bool) -> None:
+        """Mark runs, or mark them no longer."""
+        kept = [m for m in self.compare if on or m not in addresses]
+        self.compare = [*kept, *(a for a in addresses if on and a not in kept)]
 
-    def _selected(self, event: Any) -> None:
-        if self._busy:
-            return
-        now = [str(i) for i in self._table.value["id"].iloc[list(event.new)]]
-        here = {r.id for r in self._shown}
-        kept = [m for m in self.compare if m in now or m not in here]
-        self.compare = [*kept, *(m for m in now if m not in kept)]
+    def _order(self, key: str) -> None:
+        """Sort by a column; by the same one again the other way round."""
+        first = f"-{key}" if key in ("mean", "prompts", "started", "took") else key
+        other = key if first.startswith("-") else f"-{key}"
+        self.sort = other if self.sort == first else first
 
-    @param.depends("compare", watch=True)
-    def _compared(self) -> None:
-        if not self._busy:
-            self._fill(self._table.value)
-        self._marked.refresh()
-
-    def _bring(self, make: Any) -> None:
+    def _bring(self, make: Callable[[], str]) -> None:
         try:
             address = make()
         except (SwayError, ValueError, OSError) as error:
@@ -276,26 +217,21 @@ class RunsView(pn.viewable.Viewer):
 # -- what is in a row ---------------------------------------------------------------------------
 
 
-def frame(found: Sequence[RunInfo], baseline: str) -> pd.DataFrame:
-    """Rows of the table."""
-    rows = [
-        {
-            "id": r.id,
-            "State": state(r),
-            "Run": f"{'★ ' if r.id == baseline else ''}{visible(r.name)}{' (archived)' if r.archived else ''}",
-            "Answer": f"{GLYPH.get(r.word, '')} {r.word}".strip() or DASH,
-            "Base ↔ adapter": f"{visible(r.base)} ↔ {visible(r.adapter) or 'no adapter'}" if r.base else DASH,
-            "Mean JS": float(f"{r.mean:.3g}") if r.mean is not None and r.metric == "JS" else math.nan,
-            "95 % CI": _interval(r),
-            "Prompts": math.nan if r.prompts is None else float(r.prompts),
-            "Started": f"{datetime.fromtimestamp(r.created).astimezone():%Y-%m-%d %H:%M}" if r.created else DASH,
-            "Took": DASH if r.live else duration(r.seconds),
-            "Tags": ", ".join(visible(t) for t in r.tags),
-        }
-        for r in found
+def cells(run: RunInfo, baseline: str = "") -> list[str]:
+    """Texts of a row, one a head."""
+    name = f"{'★ ' if run.id == baseline else ''}{visible(run.name)}{' (archived)' if run.archived else ''}"
+    return [
+        state(run),
+        name,
+        f"{GLYPH.get(run.word, '')} {run.word}".strip() or DASH,
+        f"{visible(run.base)} ↔ {visible(run.adapter) or 'no adapter'}" if run.base else DASH,
+        number(run.mean) if run.metric == "JS" else f"{run.metric} {number(run.mean)}",
+        interval(run.ci),
+        DASH if run.prompts is None else f"{run.prompts:,}",
+        f"{datetime.fromtimestamp(run.created).astimezone():%Y-%m-%d %H:%M}" if run.created else DASH,
+        DASH if run.live else duration(run.seconds),
+        ", ".join(visible(t) for t in run.tags),
     ]
-    made = pd.DataFrame(rows, columns=["id", *COLUMNS], dtype="object")
-    return made.astype({"Mean JS": "float64", "Prompts": "float64"})
 
 
 def state(run: RunInfo) -> str:
@@ -305,16 +241,25 @@ def state(run: RunInfo) -> str:
     return f"{MARKS[run.status]} {'imported' if run.imported else run.status}"
 
 
-def _interval(run: RunInfo) -> str:
-    # Another divergence has another scale: it stands by itself and is not sorted among the others.
-    if run.metric != "JS" and run.mean is not None:
-        return f"{run.metric} {float(f'{run.mean:.3g}'):g} ({interval(run.ci)})"
-    return interval(run.ci)
-
-
-def _same(a: Any, b: Any) -> bool:
-    return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+def ordered(found: Sequence[RunInfo], sort: str) -> list[RunInfo]:
+    """Runs in the order of a column (with a minus in front: falling); what is not known comes last either way."""
+    key = sort.removeprefix("-")
+    of: Callable[[RunInfo], Any] = {
+        "state": lambda r: list(MARKS).index(r.status),
+        "run": lambda r: r.name.lower(),
+        "answer": lambda r: r.word or None,
+        "models": lambda r: (r.base.lower(), r.adapter.lower()) if r.base else None,
+        # Another divergence has another scale: it is not sorted among the others.
+        "mean": lambda r: r.mean if r.metric == "JS" else None,
+        "ci": lambda r: r.ci,
+        "prompts": lambda r: r.prompts,
+        "started": lambda r: r.created,
+        "took": lambda r: r.seconds,
+        "tags": lambda r: r.tags or None,
+    }[key]
+    known = sorted((r for r in found if of(r) is not None), key=of, reverse=sort.startswith("-"))
+    return [*known, *(r for r in found if of(r) is None)]
 
 
 def _row(*items: Any) -> pn.Column:
-    return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=[f":host {{ {_ROW} }}"])
+    return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=[_ROW])
