@@ -10,6 +10,9 @@ from sway_dash.dash.theme import number, visible
 
 Columns = dict[str, list[Any]]
 
+MAX_LETTERS = 160
+"""Longer prompts are cut in the table; they are whole where they are opened."""
+
 
 def curve(series: AblationSeries, *, relative: bool) -> tuple[Columns, Columns]:
     """Mean by strength and its band; ``relative``: over the mean at λ = 1."""
@@ -104,7 +107,7 @@ def prompts(series: AblationSeries) -> tuple[Columns, list[int]]:
     for item, text in series.prompts.items():
         at_one = next((v for lam, v in series.curve(item) if math.isclose(lam, 1.0, abs_tol=1e-6)), None)
         saturation = series.saturation_of(item) if at_one is not None else None
-        rows.append((item, visible(text), at_one, saturation))
+        rows.append((item, visible(text)[:MAX_LETTERS], at_one, saturation))
     rows.sort(key=lambda row: (-(row[2] if row[2] is not None else -1.0), row[0]))
     columns: Columns = {
         "prompt": [row[1] for row in rows],

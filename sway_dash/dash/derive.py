@@ -18,7 +18,7 @@ from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunF
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.stats import interval, mean
 from sway_dash.dash.calls import Calls
-from sway_dash.dash.derive_ablation import AblationSeries
+from sway_dash.dash.derive_ablation import AblationSeries, from_evidence
 from sway_dash.dash.derive_null import Metric, NullRange, NullSet, value_of
 from sway_dash.dash.log_lines import LogLine, log_line
 from sway_dash.probes.adapter_ablation import AdapterAblationSpec
@@ -238,6 +238,10 @@ class RunData:
             result = probe_from_dict(event.result)
             self.finished[result.name] = result
             self._step(event.ts)
+            if result.kind == "adapter_ablation" and result.name not in self.ablations:
+                kept = from_evidence(result.name, result.evidence, self.started.seed if self.started else 0)
+                if kept is not None:
+                    self.ablations[result.name] = kept
         elif isinstance(event, ENDS):
             self._step(event.ts)
             if isinstance(event, RunFailed):
@@ -257,6 +261,11 @@ class RunData:
                     found.setdefault(prompt_digest(text), Place(text))
             self._places = (size, found)
         return self._places[1].get(digest)
+
+    def drawn(self, null_entry: str) -> int:
+        """Measurements that a ``null_adapter`` entry has made so far, at every rank."""
+        sets = [s.null_sets[null_entry] for s in self.series.values() if null_entry in s.null_sets]
+        return sum(len(rows) for null in sets for views in null.by_rank.values() for rows in views.values())
 
     def _step(self, ts: float, phase: Phase | None = None) -> None:
         """End the step that goes on, and begin another."""

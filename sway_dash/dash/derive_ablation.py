@@ -43,6 +43,8 @@ class AblationSeries:
     """Strengths the entry asks for."""
     curves: dict[float, dict[int, float]] = field(default_factory=dict)
     prompts: dict[int, str] = field(default_factory=dict)
+    stored: tuple[Point, ...] = ()
+    """Means of a result that was stored without its prompts."""
     _points: dict[float, tuple[tuple[int, ...], float, tuple[float, float] | None]] = field(default_factory=dict)
 
     def add(self, m: Measurement) -> None:
@@ -58,7 +60,7 @@ class AblationSeries:
 
     def lambdas(self) -> list[float]:
         """Strengths that have been measured."""
-        return sorted(self.curves)
+        return sorted(self.curves) or [lam for lam, _, _, _ in self.stored]
 
     def items(self) -> list[int]:
         """Prompts the mean is over: those measured at every strength; until there is one, all that are measured."""
@@ -76,6 +78,8 @@ class AblationSeries:
 
         The same seed draws the same prompts at every strength: the band resamples whole curves.
         """
+        if not self.curves:
+            return list(self.stored)
         items = self.items()
         out: list[Point] = []
         for lam in self.lambdas():
@@ -100,6 +104,8 @@ class AblationSeries:
         one = self.at_one()
         if not one:
             return []
+        if not self.curves:
+            return [(lam, m / one, None, n) for lam, m, _, n in self.stored]
         ones = next(found for lam, found in self.curves.items() if math.isclose(lam, 1.0, abs_tol=1e-6))
         out: list[Point] = []
         for lam, _, _, n in self.points():
@@ -125,6 +131,25 @@ class AblationSeries:
         if zero is None:
             return None
         return zero, zero > max(OFF_NATS, TINY * (self.at_one() or 0.0))
+
+
+def from_evidence(name: str, evidence: Mapping[str, Any], seed: int) -> AblationSeries | None:
+    """The curve of a result of which no measurements are here; ``None`` when the result holds none either."""
+    lambdas, means = evidence.get("lambdas"), evidence.get("mean_divergence_per_lambda")
+    if not isinstance(lambdas, Sequence) or not isinstance(means, Sequence) or len(lambdas) != len(means):
+        return None
+    metric: Metric = "kl" if evidence.get("divergence_kind") == "kl" else "js"
+    series = AblationSeries(name, seed, metric, tuple(map(float, lambdas)))
+    curves, prompts = evidence.get("per_prompt_curves") or (), evidence.get("prompts") or ()
+    if curves and len(curves) == len(prompts) and all(len(curve) == len(lambdas) for curve in curves):
+        for item, (curve, prompt) in enumerate(zip(curves, prompts, strict=True)):
+            series.prompts[item] = str(prompt)
+            for lam, value in zip(series.planned, curve, strict=True):
+                series.curves.setdefault(lam, {})[item] = float(value)
+    else:
+        n = len(prompts)
+        series.stored = tuple(sorted((float(lam), float(m), None, n) for lam, m in zip(lambdas, means, strict=True)))
+    return series
 
 
 @dataclass(frozen=True, slots=True)

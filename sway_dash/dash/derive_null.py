@@ -114,8 +114,8 @@ class Standing:
 
     @property
     def n(self) -> int:
-        """How many draws there are."""
-        return len(self.draws)
+        """How many draws there are; of some results only their mean and spread were kept."""
+        return len(self.draws) or int((self.stats or {}).get("n") or 0)
 
     @property
     def above(self) -> int:
@@ -128,9 +128,9 @@ class Standing:
         return self.n >= FEW and self.expected is not None
 
 
-def stand(raw: float | None, draws: Sequence[float]) -> Standing:
-    """Compare a value with draws, by the functions the result was made with."""
-    stats = null_stats(draws) if draws else None
+def stand(raw: float | None, draws: Sequence[float], kept: Mapping[str, float] | None = None) -> Standing:
+    """Compare a value with draws, by the functions the result was made with; without draws, with what was ``kept``."""
+    stats = null_stats(draws) if draws else kept
     z = z_score(raw, stats)
     return Standing(
         raw=raw,

@@ -11,7 +11,7 @@ from sway_dash.core.events import PlannedProbe
 from sway_dash.dash.derive import ProbeSeries, RunData
 from sway_dash.dash.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
 from sway_dash.dash.theme import count, interval, number, percent, visible
-from sway_dash.probes.null_adapter import MAX_Z, NullAdapterSpec
+from sway_dash.probes.null_adapter import MAX_Z, NullAdapterSpec, primary_rank, rank_key
 
 Columns = dict[str, list[Any]]
 
@@ -46,19 +46,35 @@ def calibrated(data: RunData) -> list[Calibrated]:
     """Every entry that has draws, in suite order; the draws that count for it last."""
     found = []
     for series in data.series.values():
-        metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
         result = data.finished.get(series.name)
+        metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
         points = series.running(metric)
         raw = result.raw if result is not None else points[-1].mean if points else None
-        for null in series.null_sets.values():
+        for null in _sets(data, series):
             made = data.finished.get(null.entry)
-            known = ((made.evidence.get("null_draws") or {}).get(series.name) or {}) if made else {}
+            evidence = made.evidence if made else {}
+            known = (evidence.get("null_draws") or {}).get(series.name) or {}
             ranks = known or {rank: null.draws(metric, series.planned, rank) for rank in null.by_rank}
             by_rank = {rank: stand(raw, values) for rank, values in ranks.items()}
-            standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, ()))
-            final = result is not None and bool(known)
+            kept = (evidence.get("null_stats") or {}).get(result.kind if result else "delta_kl")
+            standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, (), kept))
+            final = result is not None and bool(known or kept)
             found.append(Calibrated(series.name, null.entry, metric, standing, by_rank, series, null, final))
     return found
+
+
+def _sets(data: RunData, series: ProbeSeries) -> list[NullSet]:
+    """Draws of a series by ``null_adapter`` entry, also those of which only the result is here."""
+    sets = dict(series.null_sets)
+    result = data.finished.get(series.name)
+    for made in data.finished.values():
+        if made.kind == "null_adapter" and made.name not in sets:
+            own = (made.evidence.get("null_draws") or {}).get(series.name)
+            judged = result is not None and result.z_score is not None
+            if own or (judged and (made.evidence.get("null_stats") or {}).get(result.kind if result else "")):
+                primary = primary_rank(own) if own else rank_key(1.0)
+                sets[made.name] = NullSet(made.name, primary)
+    return list(sets.values())
 
 
 def why_none(data: RunData, live: bool) -> str:
@@ -116,7 +132,7 @@ def stacked(draws: Sequence[float], ends: tuple[float, float], names: Sequence[s
 
 def ecdf(standing: Standing, ends: tuple[float, float]) -> tuple[Columns, Columns]:
     """Share of the draws at or below a value, and where the tuned value reads it off."""
-    values, n = sorted(standing.draws), standing.n
+    values, n = sorted(standing.draws), len(standing.draws)
     steps: Columns = {"x": [ends[0], *values, ends[1]], "share": [0.0, *((k + 1) / n for k in range(n)), 1.0]}
     if standing.raw is None or not ends[0] <= standing.raw <= ends[1]:
         return steps, {"x": [], "share": [], "text": []}
@@ -141,7 +157,7 @@ def ranks(by_rank: Mapping[str, Standing]) -> tuple[Columns, Columns, list[str]]
     for row, (rank, standing) in enumerate(sorted(by_rank.items(), key=lambda item: _multiple(item[0]))):
         names.append(rank_name(rank))
         draws["x"] += standing.draws
-        draws["y"] += [-float(row)] * standing.n
+        draws["y"] += [-float(row)] * len(standing.draws)
         draws["text"] += [number(v, "nats") for v in standing.draws]
         if standing.raw is not None:
             tuned["x"].append(standing.raw)
@@ -186,6 +202,8 @@ def verdict(found: Calibrated) -> tuple[str, list[str]]:
     if not s.n:
         return "The random adapters have not been drawn yet.", []
     drawn = count(s.n, "random adapter")
+    if not s.draws:
+        return _kept(found, drawn)
     far = f"{number(min(s.draws))} to {number(max(s.draws))} nats"
     if s.raw is None:
         return f"{drawn}: mean {found.name} {far}. Nothing tuned to compare with yet.", _few(s)
@@ -202,6 +220,15 @@ def verdict(found: Calibrated) -> tuple[str, list[str]]:
     else:
         where = f"above {s.above} of {s.n} random adapters"
     return f"{value}: {where} ({far}).", [*_rank(s), *_tail(s), *_few(s)]
+
+
+def _kept(found: Calibrated, drawn: str) -> tuple[str, list[str]]:
+    """Of the draws only mean and spread are known."""
+    s = found.standing
+    value = f"Mean {found.name} {number(s.raw, 'nats')}" if s.raw is not None else "Nothing tuned to compare with"
+    middle = number((s.stats or {}).get("mean"), "nats")
+    text = f"{value}. {drawn} with a mean of {middle}; the single ones were not stored, so there is no rank."
+    return text, [*_tail(s), *_few(s)]
 
 
 def _rank(s: Standing) -> list[str]:
@@ -266,9 +293,14 @@ def same_twice(data: RunData) -> str:
     for series in data.ablations.values():
         at_zero = [v for _, v in sorted(series.curves.get(0.0, {}).items())]
         if at_zero:
+            most = max(at_zero)
+            told = (
+                f"at most {number(most, 'nats')}. Below that everything is rounding"
+                if most
+                else "equal to the last bit"
+            )
             return (
-                f"The base against itself (λ = 0 of {visible(series.name)}, {count(len(at_zero), 'prompt')}):"
-                f" at most {number(max(at_zero), 'nats')}. Below that everything is rounding."
+                f"The base against itself (λ = 0 of {visible(series.name)}, {count(len(at_zero), 'prompt')}): {told}."
             )
     return ""
 
@@ -279,8 +311,14 @@ class More:
 
     have: int
     seconds_each: float | None
+    again: bool
+    """Those there are have to be measured again, too."""
     kept: str
-    """Whether those there are can be used again, in words."""
+    """Whether they have to, in words."""
+
+    def seconds(self, n: int) -> float | None:
+        """What ``n`` random adapters would take from here."""
+        return None if self.seconds_each is None else self.seconds_each * (n if self.again else max(n - self.have, 0))
 
 
 def more(data: RunData, planned: PlannedProbe) -> More:
@@ -293,10 +331,11 @@ def more(data: RunData, planned: PlannedProbe) -> More:
     each = None
     if made is not None and measured and isinstance(have, int):
         each = made.duration_s * (measured + reused) / measured / max(have, 1)
-    if not planned.entry.get("cache", fields["cache"].default):
+    cached, known = planned.entry.get("cache", fields["cache"].default), data.fold.environment.get("fingerprint")
+    if not cached:
         kept = "The entry says cache: false, so all of them are measured again."
-    elif not data.fold.environment.get("fingerprint"):
+    elif not known:
         kept = "What exactly the model is was not known, so no draw was kept: all of them are measured again."
     else:
         kept = "Draws made on this machine are kept by content and used again; only the others are measured."
-    return More(int(have) if isinstance(have, int) else 0, each, kept)
+    return More(int(have) if isinstance(have, int) else 0, each, not (cached and known), kept)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from sway_dash.core.divergence import LN2
-from sway_dash.core.events import Measurement, PlannedProbe, RunStarted
+from sway_dash.core.events import Measurement, PlannedProbe, ProbeFinished, RunStarted
 from sway_dash.dash import ablation_columns as ac
 from sway_dash.dash import runs
 from sway_dash.dash.derive import AblationSeries, RunData
@@ -289,3 +289,32 @@ def test_kl_curves_are_in_kl() -> None:
     )
     series = data.ablations["s"]
     assert (series.metric, series.planned, series.at_one()) == ("kl", (0.0, 1.0, 2.0), 0.7)
+
+
+# --- results without their events ---------------------------------------------------------------------------------
+
+
+def imported(evidence: dict[str, Any]) -> RunData:
+    data = RunData()
+    data.add(RunStarted(probes=(PlannedProbe(name="s", kind="adapter_ablation", category="ablation"),)))
+    result = {"name": "s", "kind": "adapter_ablation", "verdict": "pass", "score": 1.0, "evidence": evidence}
+    data.add(ProbeFinished(result=result))
+    return data
+
+
+def test_the_curve_of_a_result_alone_is_shown(folder: RunFolder) -> None:
+    run, _ = opened(folder)
+    series = imported(run.data.finished["strength"].evidence).ablations["s"]
+    assert ac.curve(series, relative=False) == ac.curve(run.data.ablations["strength"], relative=False)
+    assert sorted(series.prompts.values()) == sorted(run.data.ablations["strength"].prompts.values())
+
+
+def test_a_result_that_kept_means_only_has_a_curve_without_a_band() -> None:
+    evidence = {"lambdas": [0.0, 0.5, 1.0, 1.25], "mean_divergence_per_lambda": [0.0, 0.05, 0.2, 0.3]}
+    series = imported(evidence).ablations["s"]
+    line, band = ac.curve(series, relative=False)
+    assert (line["lam"], line["mean"], band["lam"]) == ([0.0, 0.5, 1.0, 1.25], [0.0, 0.05, 0.2, 0.3], [])
+    assert ac.curve(series, relative=True)[0]["mean"] == pytest.approx([0.0, 0.25, 1.0, 1.5])
+    assert ac.each(series, relative=False)[0]["xs"] == []
+    assert shape(series, {}, {})[0].value == pytest.approx(1.0)
+    assert imported({}).ablations == {}

@@ -13,6 +13,7 @@ import pytest
 
 from sway_dash.dash import calls as calls_module
 from sway_dash.dash import trace_columns as tc
+from sway_dash.dash import trace_sums as ts
 from sway_dash.dash.calls import Calls, CallTable, Cut
 from sway_dash.demo import demo_dir
 from sway_dash.suite.trace_analysis import build_report
@@ -70,14 +71,14 @@ def demo() -> Trace:
 def test_sums_are_those_of_the_trace_analysis(which: str, demo: Trace) -> None:
     events = demo if which == "demo" else Trace(synthetic(3000))
     report, table = build_report(events), table_of(events)
-    probes = {s.name: s for s in tc.sums(table, Cut(), "probe")}
+    probes = {s.name: s for s in ts.sums(table, Cut(), "probe")}
     assert {n: (s.lookups, s.hits) for n, s in probes.items()} == {
         p.probe: (p.n_events, p.cache_hits) for p in report.per_probe
     }
-    assert {s.name: (s.lookups, pytest.approx(1000 * s.seconds)) for s in tc.sums(table, Cut(), "view")} == {
+    assert {s.name: (s.lookups, pytest.approx(1000 * s.seconds)) for s in ts.sums(table, Cut(), "view")} == {
         v.view_id: (v.n_events, v.total_ms) for v in report.per_view
     }
-    saved_s, unpriced = tc.saved(table, Cut())
+    saved_s, unpriced = ts.saved(table, Cut())
     assert saved_s == pytest.approx(report.saved_s, rel=1e-9)
     assert unpriced == report.hits_without_price
     assert sum(s.saved_s for s in probes.values()) == pytest.approx(report.saved_s, rel=1e-9)
@@ -161,7 +162,7 @@ def test_what_is_drawn_is_bounded_and_adds_up(cut: Cut, many: CallTable) -> None
     assert 0 <= drawn.traced_s <= drawn.span_s
     chosen = many.passes(cut)
     inside = np.clip(many.pass_end[chosen], *span) - np.clip(many.pass_start[chosen], *span)
-    boxes = tc.icicle(many, Cut(*span, cut.probe, cut.view, cut.op))
+    boxes = ts.icicle(many, Cut(*span, cut.probe, cut.view, cut.op))
     rows = [
         sum(r - a for r, a, bottom in zip(boxes["right"], boxes["left"], boxes["bottom"], strict=True) if bottom == row)
         for row in (0.0, 1.0, 2.0)
@@ -197,18 +198,18 @@ def test_bars_and_pauses_fill_the_time(demo: Trace) -> None:
 
 
 def test_the_slowest_follow_the_window(many: CallTable) -> None:
-    everything = tc.slowest(many, Cut(), k=5)
-    assert [p.ms for p in everything] == sorted((p.ms for p in tc.slowest(many, Cut(), k=10**6)), reverse=True)[:5]
-    window = tc.slowest(many, Cut(10.0, 12.0), k=5)
+    everything = ts.slowest(many, Cut(), k=5)
+    assert [p.ms for p in everything] == sorted((p.ms for p in ts.slowest(many, Cut(), k=10**6)), reverse=True)[:5]
+    window = ts.slowest(many, Cut(10.0, 12.0), k=5)
     assert window != everything
     assert all(p.ms <= everything[0].ms for p in window)
     assert all(len(p.prompts) == 20 for p in window)
-    noise = tc.slowest(many, Cut(probe="noise", op="generate"))
+    noise = ts.slowest(many, Cut(probe="noise", op="generate"))
     assert {(p.probe, p.op) for p in noise} == {("noise", "generate")}
 
 
 def test_only_the_first_pass_of_a_view_is_a_warm_up(many: CallTable) -> None:
-    found = tc.slowest(many, Cut(), k=10**6)
+    found = ts.slowest(many, Cut(), k=10**6)
     assert sum(p.first_of_view for p in found) == len({p.view for p in found})
 
 
@@ -216,11 +217,11 @@ def test_rates_are_hidden_below_twenty_look_ups() -> None:
     events = synthetic(60)[:19]
     table = table_of(events)
     assert tc.lookups(table, Cut(), "calls")[1]["x"] == []
-    assert [s.rate for s in tc.sums(table, Cut(), "view")] == [None]
+    assert [s.rate for s in ts.sums(table, Cut(), "view")] == [None]
     table = table_of(synthetic(60)[:20])
     assert tc.lookups(table, Cut(), "calls")[1]["so_far"] == [1.0]
     assert math.isnan(tc.lookups(table, Cut(), "calls")[1]["recent"][0])
-    assert [s.rate for s in tc.sums(table, Cut(), "view")] == [1.0]
+    assert [s.rate for s in ts.sums(table, Cut(), "view")] == [1.0]
 
 
 def test_a_rate_so_far_counts_from_the_start_wherever_one_looks(many: CallTable) -> None:
@@ -309,10 +310,10 @@ def _rest(e: TraceEvent) -> tuple[Any, ...]:
     "look",
     [
         lambda t: tc.lookups(t, Cut(), "time"),
-        lambda t: tc.sums(t, Cut(), "view"),
-        lambda t: tc.saved(t, Cut()),
-        lambda t: tc.slowest(t, Cut()),
-        lambda t: tc.icicle(t, Cut()),
+        lambda t: ts.sums(t, Cut(), "view"),
+        lambda t: ts.saved(t, Cut()),
+        lambda t: ts.slowest(t, Cut()),
+        lambda t: ts.icicle(t, Cut()),
         lambda t: tc.timeline(t, Cut(), (0.0, 1.0), {}),
         lambda t: tc.band_columns([("a", 0.0, 1.0)], t, "calls"),
     ],
@@ -325,4 +326,4 @@ def test_a_trace_of_hits_only_has_no_passes() -> None:
     table = table_of([e for e in synthetic(200) if e.hit])
     drawn = tc.timeline(table, Cut(), (0.0, 10.0), tc.lanes(table.used(table.view))[1])
     assert (drawn.passes, drawn.traced_s, len(drawn.gaps["left"])) == (0, 0.0, 1)
-    assert tc.saved(table, Cut()) == (0.0, len(table))
+    assert ts.saved(table, Cut()) == (0.0, len(table))

@@ -287,18 +287,21 @@ def test_more_random_adapters_are_asked_for_as_often_as_wanted(record: Record) -
 
 
 @pytest.mark.parametrize(
-    ("entry", "environment", "says"),
+    ("entry", "environment", "says", "to_measure"),
     [
-        ({}, {"fingerprint": "abc"}, "kept by content and used again"),
-        ({}, {}, "no draw was kept"),
-        ({"cache": False}, {"fingerprint": "abc"}, "cache: false"),
+        ({}, {"fingerprint": "abc"}, "kept by content and used again", 17),
+        ({}, {}, "no draw was kept", 20),
+        ({"cache": False}, {"fingerprint": "abc"}, "cache: false", 20),
     ],
 )
-def test_whether_draws_are_used_again_is_said(entry: dict[str, Any], environment: Any, says: str) -> None:
-    data: Any = SimpleNamespace(finished={}, fold=SimpleNamespace(environment=environment))
+def test_whether_draws_are_used_again_is_said(
+    entry: dict[str, Any], environment: Any, says: str, to_measure: int
+) -> None:
+    made = SimpleNamespace(evidence={"measured": 12, "reused": 0}, duration_s=6.0)
+    data: Any = SimpleNamespace(finished={"noise": made}, fold=SimpleNamespace(environment=environment))
     known = nc.more(data, PlannedProbe(name="noise", kind="null_adapter", category="baseline", entry=entry))
     assert says in known.kept
-    assert known.have == 3
+    assert (known.have, known.seconds(20)) == (3, pytest.approx(2.0 * to_measure))
 
 
 def test_a_run_with_more_random_adapters_measures_only_the_others(
@@ -404,3 +407,42 @@ def test_the_result_of_a_null_entry_stands_even_where_prompts_failed() -> None:
     }
     data.add(ProbeFinished(result=json.loads(json.dumps(result))))
     assert nc.calibrated(data)[0].standing.draws == (0.2,)
+
+
+# --- results without their events ---------------------------------------------------------------------------------
+
+
+def imported(evidence: dict[str, Any], *, z: float | None = 2.0) -> RunData:
+    data = RunData()
+    data.add(
+        RunStarted(
+            probes=(
+                PlannedProbe(name="noise", kind="null_adapter", category="baseline"),
+                PlannedProbe(name="moved", kind="delta_kl", category="adherence"),
+            )
+        )
+    )
+    made = {"name": "noise", "kind": "null_adapter", "verdict": "pass", "score": 1.0, "evidence": evidence}
+    judged = {"name": "moved", "kind": "delta_kl", "verdict": "pass", "score": 1.0, "raw": 0.5, "z_score": z}
+    data.add(ProbeFinished(result=made))
+    data.add(ProbeFinished(result=judged))
+    return data
+
+
+def test_draws_of_a_result_alone_are_shown() -> None:
+    found = nc.calibrated(imported({"null_draws": {"moved": {"rank_1.00": [0.1, 0.2, 0.3]}}}))
+    assert [(f.entry, f.null, f.standing.draws) for f in found] == [("moved", "noise", (0.1, 0.2, 0.3))]
+    assert nc.verdict(found[0])[0].startswith("Mean JS 0.5 nats: above all 3 random adapters")
+
+
+def test_a_null_of_which_only_mean_and_spread_were_kept_has_no_rank() -> None:
+    stats = null_stats([0.1, 0.2, 0.3, 0.25, 0.15])
+    found = nc.calibrated(imported({"null_stats": {"delta_kl": stats}}))
+    sentence, facts = nc.verdict(found[0])
+    assert "5 random adapters with a mean of 0.2 nats" in sentence
+    assert "not stored" in sentence
+    assert any("4 degrees of freedom" in fact for fact in facts)
+    s = found[0].standing
+    assert (s.draws, s.n, s.rank_p) == ((), 5, None)
+    assert s.expected == stand(0.5, [0.1, 0.2, 0.3, 0.25, 0.15]).expected
+    assert nc.calibrated(imported({"null_stats": {"delta_kl": stats}}, z=None)) == []

@@ -96,6 +96,15 @@ def test_call_numbers_and_time_show_the_same_stretch(page: TraceView, run: RunSt
     assert page.window is None
 
 
+def test_the_window_can_be_moved_by_key(page: TraceView) -> None:
+    span = ends(page)
+    assert page._slider.value == span
+    page._slid(SimpleNamespace(new=(0.5 * span[1], span[1])))
+    assert page.window == (0.5 * span[1], span[1])
+    zoom(page, *span)
+    assert page._slider.value == span
+
+
 def test_a_box_filters_and_the_same_box_clears(page: TraceView) -> None:
     boxes = page._icicle.sources["boxes"]
     data = boxes.data

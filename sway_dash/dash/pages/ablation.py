@@ -43,6 +43,7 @@ class AblationPage(pn.viewable.Viewer):
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+    shown = param.Boolean(default=True, doc="The page is on the screen; otherwise nothing is drawn.")
     probe = param.String(default="", doc="The probe that is shown; empty: the first.")
     relative = param.Boolean(default=False, doc="Divergence over that at λ = 1, to compare shapes.")
     goto = param.String(default="", doc="Page that is asked for.")
@@ -74,7 +75,7 @@ class AblationPage(pn.viewable.Viewer):
             titles=ac.TABLE,
             widths={"at_one": 130, "saturation": 100},
             text_align={"at_one": "right", "saturation": "right"},
-            formatters={"at_one": {"type": "money", "precision": 4, "thousand": ""}},
+            formatters={"prompt": "textarea", "at_one": {"type": "money", "precision": 4, "thousand": ""}},
             css_classes=["sway-hook-ablation-prompts"],
         )
         self._table.on_click(self._row_clicked)
@@ -116,8 +117,10 @@ class AblationPage(pn.viewable.Viewer):
         found = self.run.data.ablations
         return found.get(self.probe) or next(iter(found.values()), None)
 
-    @param.depends("run.version", "probe", "relative", watch=True)
+    @param.depends("run.version", "shown", "probe", "relative", watch=True)
     def _refresh(self) -> None:
+        if not self.shown:
+            return
         series = self._series()
         self._empty.visible, self._all.visible = series is None, series is not None
         if series is None:

@@ -22,7 +22,7 @@ from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import count, esc
 
-LEVELS = {"All": "info", "Warnings and errors": "warning", "Errors": "error"}
+LEVELS = {"All": "info", "Problems": "warning", "Errors": "error"}
 
 
 class LogView(pn.viewable.Viewer):
@@ -39,7 +39,7 @@ class LogView(pn.viewable.Viewer):
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"choice": Selection(), **params})
         self._level = pmui.RadioButtonGroup.from_param(
-            self.param.level, options=LEVELS, size="small", label="", description="", width=400, margin=(0, 8, 4, 0)
+            self.param.level, options=LEVELS, size="small", label="", description="", width=280, margin=(0, 8, 4, 0)
         )
         self._query = pmui.TextInput(
             label="",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import panel as pn
@@ -21,6 +22,7 @@ from sway_dash.dash.trace_columns import view_name
 
 SCALES = {"Tuned and random": True, "Random only": False}
 WANTED = (20, 40)
+PERIOD_S = 1.0
 DOT_PX, STACK_PX = 9, 150
 
 
@@ -29,6 +31,7 @@ class NullPage(pn.viewable.Viewer):
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+    shown = param.Boolean(default=True, doc="The page is on the screen; otherwise nothing is drawn.")
     entry = param.String(default="", doc="Which of the calibrated entries; empty: the one of the chosen probe.")
     whole = param.Boolean(default=True, doc="The axis holds the tuned value, too, not the random adapters alone.")
     more = param.Integer(default=0, doc="Random adapters that are asked for.")
@@ -55,6 +58,7 @@ class NullPage(pn.viewable.Viewer):
             button.on_click(lambda _, n=n: ask(self, "more", n))
         self._filling = False
         self._drawn: tuple[Any, ...] = ()
+        self._drawn_at = 0.0
         self._root = self._layout()
         self._refresh()
 
@@ -105,8 +109,11 @@ class NullPage(pn.viewable.Viewer):
         self.entry = ""
         self._refresh()
 
-    @param.depends("run.version", "entry", "whole", watch=True)
+    @param.depends("run.version", "shown", "entry", "whole", watch=True)
     def _refresh(self) -> None:
+        """Draw what is new; while a run goes on, once a second: prompts are tested one by one."""
+        if not self.shown:
+            return
         data = self.run.data
         sizes = tuple(len(rows) for s in data.series.values() for n in s.null_sets.values() for rows in _views(n))
         rows = tuple(len(s.rows) for s in data.series.values())
@@ -114,7 +121,10 @@ class NullPage(pn.viewable.Viewer):
         drawn = (*state, self.choice.probe, self.entry, self.whole)
         if drawn == self._drawn:
             return
-        self._drawn = drawn
+        same = (drawn[0], *drawn[3:]) == (self._drawn[:1] + self._drawn[3:])
+        if same and self.run.live and time.monotonic() - self._drawn_at < PERIOD_S:
+            return
+        self._drawn, self._drawn_at = drawn, time.monotonic()
         known = nc.calibrated(data)
         self._none.visible, self._all.visible = not known, bool(known)
         with pn.io.hold():
@@ -159,22 +169,24 @@ class NullPage(pn.viewable.Viewer):
         set_data(self._draws.sources["draws"], dots)
         inside = s.raw is not None and ends[0] <= s.raw <= ends[1]
         text = number(s.raw, "nats")
-        one: nc.Columns = {"x": [s.raw], "y": [0.0], "text": [text]} if inside else {"x": [], "y": [], "text": []}
+        top = max(dots["y"], default=0.0) + 1.0
+        one: nc.Columns = {"x": [s.raw], "y": [0.5 * top - 0.5], "text": [text]}
+        if not inside:
+            one = {"x": [], "y": [], "text": []}
         set_data(self._draws.sources["tuned"], one)
         beyond = s.raw is not None and not inside
         arrow = f"tuned ◆ {text} →" if (s.raw or 0) > ends[1] else f"← ◆ tuned {text}"
         right = ends[1] - 0.01 * (ends[1] - ends[0])
         edge: nc.Columns = {"x": [right], "text": [arrow]} if beyond else {"x": [], "text": []}
         set_data(self._draws.sources["beyond"], edge)
-        top = max(dots["y"], default=0.0) + 1.0
-        self._draws.figure.y_range.update(start=-0.8, end=top + 0.4)
+        self._draws.figure.y_range.update(start=-0.7 - 0.04 * top, end=1.04 * top + 0.3)
         self._draws.parts["dots"].glyph.size = min(DOT_PX, max(3, STACK_PX / (top + 1)))
         lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
         self._draws.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
         self._draws.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
         self._draws.figure.xaxis.axis_label = f"mean {found.name} divergence, nats"
-        self._ecdf_pane.visible = s.n >= SOME
-        if s.n >= SOME:
+        self._ecdf_pane.visible = len(s.draws) >= SOME
+        if len(s.draws) >= SOME:
             steps, mark = nc.ecdf(s, ends)
             set_data(self._ecdf.sources["steps"], steps)
             set_data(self._ecdf.sources["tuned"], mark)
@@ -188,8 +200,8 @@ class NullPage(pn.viewable.Viewer):
         set_html(self._words, f'<p class="sway-sentence sway-num">{esc(sentence)}</p>{more}')
         self._draws.describe(about)
         self._ecdf.describe(f"Cumulative distribution of {count(found.standing.n, 'random adapter')}. {about}")
-        n = found.standing.n
-        how = "one dot a random adapter"
+        n = len(found.standing.draws)
+        how = "one dot a random adapter" if n else "shaded where the next random adapter would fall"
         if n >= SOME:
             how += ", stacked where they would overlap; below, the share of them at or below a value"
         entry = f"{visible(found.entry)}, drawn by {visible(found.null)}"
@@ -199,14 +211,14 @@ class NullPage(pn.viewable.Viewer):
             for name, value in zip(self._names(found), found.standing.draws, strict=True)
         ]
         twin = table(("Random adapter", f"Mean {found.name}"), rows, right=(1,))
+        self._list.visible = bool(rows)
         set_html(self._list, f"<details><summary>Every draw as a table</summary>{twin}</details>")
 
     def _names(self, found: nc.Calibrated) -> list[str]:
         """Names of the draws, by their seeds where those are known."""
         views = sorted(found.draws.by_rank.get(found.draws.primary, {}), key=_seed)
-        if len(views) == found.standing.n:
-            return [view_name(view) for view in views]
-        return [f"random {k + 1}" for k in range(found.standing.n)]
+        n = len(found.standing.draws)
+        return [view_name(view) for view in views] if len(views) == n else [f"random {k + 1}" for k in range(n)]
 
     def _beside(self, found: nc.Calibrated) -> None:
         made = self.run.data.finished.get(found.null)
@@ -253,9 +265,8 @@ class NullPage(pn.viewable.Viewer):
         known = nc.more(self.run.data, planned[-1])
         for n, button in self._buttons.items():
             button.visible = n > known.have
-            extra = n - known.have
-            eta = f", about {duration(extra * known.seconds_each)} more" if known.seconds_each else ""
-            button.label = f"Run {n} random adapters{eta}"
+            seconds = known.seconds(n)
+            button.label = f"Run {n} random adapters" + (f", about {duration(seconds)}" if seconds else "")
         self._ask.visible = self._ask.visible and any(n > known.have for n in WANTED)
         text = f"This run has {known.have}. A new run is made from its suite. {known.kept}"
         set_html(self._kept, f'<p class="sway-caption">{esc(text)}</p>')

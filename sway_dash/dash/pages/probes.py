@@ -83,7 +83,7 @@ class ProbesView(pn.viewable.Viewer):
             return "waiting" if self.run.live else DASH
         data = self.run.data
         if planned.kind == "null_adapter":
-            done = sum(len(d) for s in data.series.values() for d in s.nulls.values())
+            done = data.drawn(planned.name)
         else:
             done = len(data.fold.own(planned.name))
         return f"measuring {done:,} of {planned.measurements:,}" if planned.measurements else "measuring"

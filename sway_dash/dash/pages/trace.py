@@ -19,6 +19,7 @@ from bokeh.events import RangesUpdate
 from bokeh.models import Range1d
 
 from sway_dash.dash import trace_columns as tc
+from sway_dash.dash import trace_sums as ts
 from sway_dash.dash.calls import CallTable, Cut
 from sway_dash.dash.components import body, column, figure, grid, heading, html, legend, set_data, set_html
 from sway_dash.dash.derive import Place
@@ -73,6 +74,18 @@ class TraceView(pn.viewable.Viewer):
         )
         self._whole = pmui.Button(label="Whole run", size="small", variant="outlined", margin=(0, 8, 4, 0))
         self._whole.on_click(lambda _: self.param.update(window=None, probe="", view="", op=""))
+        self._slider = pmui.RangeSlider(
+            label="Seconds since the start",
+            start=0.0,
+            end=1.0,
+            value=(0.0, 1.0),
+            size="small",
+            margin=(0, 12, 0, 12),
+            sizing_mode="stretch_width",
+            step=0.001,
+            format="0.00",
+        )
+        self._slider.param.watch(self._slid, "value_throttled")
         self._download = pmui.FileDownload(
             callback=self._chrome,
             filename="trace.json",
@@ -141,19 +154,16 @@ class TraceView(pn.viewable.Viewer):
         panels = self._panels.values()
         cache = column(html(heading("Cache")), self._axis, *panels, html(cache_marks), self._cache_caption)
         boxes = column(html(heading("Where the time went")), figure(self._icicle), self._icicle_caption, gap=2)
-        slow_caption = (
-            "A pass is one batch of prompts in one view. A click opens its longest prompt: a batch is as slow as that."
-        )
         self._everything = column(
             column(controls, self._cut_text, gap=0),
-            column(html(heading("Timeline")), figure(self._timeline), html(marks), self._caption),
+            column(html(heading("Timeline")), figure(self._timeline), html(marks), self._caption, self._slider),
             boxes,
             grid(
                 column(cache, column(html(heading("By probe")), self._probes), gap=22),
                 column(html(heading("By view")), self._views),
                 even=True,
             ),
-            column(html(heading("Slowest passes", slow_caption)), self._slow),
+            column(html(heading("Slowest passes", words.SLOW_CAPTION)), self._slow),
             gap=22,
         )
         return body(self._summary, self._everything)
@@ -230,6 +240,10 @@ class TraceView(pn.viewable.Viewer):
         ):
             wanted = {"start": ends[0], "end": ends[1], "reset_start": all_of_it[0], "reset_end": all_of_it[1]}
             axis.update(**{k: float(v) for k, v in wanted.items() if getattr(axis, k) != v})
+        # By hand or by key, for those who cannot drag.
+        self._slider.param.update(
+            start=span[0], end=span[1], value=(start, end), step=max((span[1] - span[0]) / 1000, 1e-6)
+        )
 
     def _draw_timeline(self, known: CallTable, cut: Cut, span: tuple[float, float]) -> tc.Timeline:
         names, lane_of = tc.lanes(known.used(known.view))
@@ -261,7 +275,7 @@ class TraceView(pn.viewable.Viewer):
         bars.figure.y_range.update(start=0, end=top, reset_start=0, reset_end=top)
 
     def _draw_boxes(self, known: CallTable, cut: Cut) -> None:
-        data = tc.icicle(known, cut, self._room)
+        data = ts.icicle(known, cut, self._room)
         set_data(self._icicle.sources["boxes"], data)
         end = max(data["right"], default=1.0) or 1.0
         self._icicle.figure.x_range.update(start=0, end=end, reset_start=0, reset_end=end)
@@ -295,14 +309,14 @@ class TraceView(pn.viewable.Viewer):
         set_html(self._cache_caption, f'<p class="sway-caption">{esc(told)}</p>')
 
     def _tables(self, known: CallTable, cut: Cut) -> None:
-        probes, views = tc.sums(known, cut, "probe"), tc.sums(known, cut, "view")
+        probes, views = ts.sums(known, cut, "probe"), ts.sums(known, cut, "view")
         total = sum(s.seconds for s in probes)
         shares = [percent(s.seconds / total) if total else "" for s in probes]
         rows = [(tc.owner_name(s.name), s, share) for s, share in zip(probes, shares, strict=True)]
         set_html(self._probes, words.sums(("Probe", "Share of the time"), rows))
         rows = [(tc.view_name(s.name), s, tc.expected(s.name)) for s in views]
         set_html(self._views, words.sums(("View", "Rate to be expected"), rows))
-        frame, self._places = words.slow_passes(tc.slowest(known, cut), self.run.data.place_of)
+        frame, self._places = words.slow_passes(ts.slowest(known, cut), self.run.data.place_of)
         if not frame.equals(self._slow.value):
             self._slow.value = frame
 
@@ -329,11 +343,18 @@ class TraceView(pn.viewable.Viewer):
         self._icicle.figure.on_change("inner_width", self._widened)
 
     def _zoomed(self, event: Any) -> None:
+        self._look_at(float(event.x0), float(event.x1))
+
+    def _slid(self, event: Any) -> None:
+        if event.new is not None:
+            self._look_at(*event.new)
+
+    def _look_at(self, start: float, end: float) -> None:
         known = self._table()
         if not len(known):
             return
         span = self._span(known)
-        start, end = max(float(event.x0), span[0]), min(float(event.x1), span[1])
+        start, end = max(start, span[0]), min(end, span[1])
         slack = 1e-6 * (span[1] - span[0])
         whole = start <= span[0] + slack and end >= span[1] - slack
         self.window = None if whole or end <= start else (start, end)

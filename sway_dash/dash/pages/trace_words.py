@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from sway_dash.dash import trace_columns as tc
+from sway_dash.dash import trace_sums as ts
 from sway_dash.dash.calls import Calls, CallTable, Cut
 from sway_dash.dash.components import table
 from sway_dash.dash.derive import Place
@@ -27,10 +28,14 @@ SLOW = {
 }
 """Columns of the slowest passes, with their titles."""
 
+SLOW_CAPTION = (
+    "A pass is one batch of prompts in one view. A click opens its longest prompt: a batch is as slow as that."
+)
+
 
 def summary(calls: Calls, known: CallTable, evicted: object) -> str:
     """HTML: how many calls, how many the cache answered, what that saved, what is missing."""
-    saved_s, unpriced = tc.saved(known, Cut())
+    saved_s, unpriced = ts.saved(known, Cut())
     rate = percent(calls.hit_rate) if calls.n >= tc.MIN_LOOKUPS else f"no rate below {tc.MIN_LOOKUPS}"
     text = (
         f"{count(calls.n, 'scoring call')} in {count(len(known.pass_start), 'pass', 'passes')}:"
@@ -76,10 +81,10 @@ def hits(found: int, n: int) -> str:
     return f"{told} ({percent(found / n)})." if n >= tc.MIN_LOOKUPS else f"{told}; a rate needs {tc.MIN_LOOKUPS}."
 
 
-def sums(head: tuple[str, str], found: Sequence[tuple[str, tc.Sum, str]]) -> str:
+def sums(head: tuple[str, str], found: Sequence[tuple[str, ts.Sum, str]]) -> str:
     """HTML table of look-ups by name with a note each, the first few in sight."""
 
-    def rows(part: Sequence[tuple[str, tc.Sum, str]]) -> str:
+    def rows(part: Sequence[tuple[str, ts.Sum, str]]) -> str:
         cells = [
             (
                 esc(name),
@@ -102,7 +107,7 @@ def sums(head: tuple[str, str], found: Sequence[tuple[str, tc.Sum, str]]) -> str
 
 
 def slow_passes(
-    passes: Sequence[tc.SlowPass], place_of: Callable[[str], Place | None]
+    passes: Sequence[ts.SlowPass], place_of: Callable[[str], Place | None]
 ) -> tuple[pd.DataFrame, list[Place | None]]:
     """The slowest passes as a table, and where the longest prompt of each can be opened."""
     rows, places = [], []
