@@ -23,7 +23,8 @@ from sway_dash.suite.loader import check_entries, loads
 from sway_dash.suite.runner import OnEvent, run_opening
 from sway_dash.suite.score import compute
 from sway_dash.suite.spec import SwaySpec
-from sway_dash.suite.store import TRACE, RunFolder, RunFolderError, settled
+from sway_dash.suite.status import settled
+from sway_dash.suite.store import TRACE, RunFolder, RunFolderError
 
 
 def execute(
