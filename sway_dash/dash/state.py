@@ -156,9 +156,7 @@ class Selection(param.Parameterized):
         default="", objects=["", "above", "inside"], doc="Show only prompts above, or inside, their null range."
     )
     least = param.Number(default=0.0, bounds=(0, None), doc="Show only prompts of at least this divergence, nats.")
-    picked = param.List(
-        default=[], item_type=int, doc="Brushed prompts, as indices in the suite entry."
-    )
+    picked = param.List(default=[], item_type=int, doc="Brushed prompts, as indices in the suite entry.")
     item = param.Integer(default=None, allow_None=True, doc="The open prompt, as its index in the suite entry.")
     token = param.Integer(default=None, allow_None=True, doc="The open token of the open prompt.")
 
