@@ -64,6 +64,8 @@ class Session:
                 app.run.pull()
                 if (page := app.views.get("prompts")) is not None:
                     page.poll()
+                if app.nav.page == "runs":
+                    app.views["runs"].pull()
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """What the browser says: a key, another address (Back, Forward), the system's theme."""
