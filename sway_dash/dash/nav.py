@@ -131,7 +131,7 @@ def _read_choices(given: Mapping[str, str]) -> dict[str, Any]:
     found["tags"] = [t for t in given.get("tags", "").split(",") if t]
     for name, key, allowed in (
         ("metric", "x", ("js", "kl")),
-        ("sort", "sort", ("auto", "suite", "value")),
+        ("sort", "sort", Selection.param["sort"].objects),
         ("status", "status", ("above", "inside")),
     ):
         if given.get(key) in allowed:

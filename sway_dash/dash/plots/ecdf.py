@@ -5,7 +5,7 @@ from __future__ import annotations
 from bokeh.models import HoverTool, NumeralTickFormatter
 
 from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.plots.prompts import add_mean, brush
+from sway_dash.dash.plots.prompts import add_brush, add_mean
 
 RUG_Y = -0.045
 
@@ -31,8 +31,8 @@ def prompt_ecdf() -> Plot:
     fig.add_tools(
         HoverTool(renderers=[tuned], tooltips=[("tuned", "@text")], mode="vline", attachment="above"),
         HoverTool(renderers=[nulls], tooltips=[("random adapters", "@text")], mode="vline", attachment="below"),
-        brush("width"),
     )
+    add_brush(fig, "width")
     painted(plot, nulls.glyph, line_color="null")
     painted(plot, tuned.glyph, line_color="tuned")
     painted(plot, rug.glyph, line_color="tuned")

@@ -43,7 +43,8 @@ def prompt_dots() -> Plot:
         mapper.palette = [t.tuned, t.null, t.base, t.bad]
 
     plot.paints.append(palette)
-    fig.add_tools(HoverTool(renderers=[dot], tooltips=TOOLTIPS), brush("both"))
+    fig.add_tools(HoverTool(renderers=[dot], tooltips=TOOLTIPS))
+    add_brush(fig, "both")
     plot.parts.update(dot=dot, null=null)
     fig.ygrid.grid_line_color = None
     return plot
@@ -58,9 +59,11 @@ TOOLTIPS = [
 ]
 
 
-def brush(dimensions: str) -> BoxSelectTool:
+def add_brush(fig: Any, dimensions: str) -> None:
     """Drag to choose prompts; what lies in the box is worked out where all prompts are known."""
-    return BoxSelectTool(dimensions=dimensions, renderers=[], persistent=False, description="Choose prompts")
+    tool = BoxSelectTool(dimensions=dimensions, renderers=[], persistent=False, description="Choose prompts")
+    fig.add_tools(tool)
+    fig.toolbar.active_drag = tool
 
 
 def add_mean(plot: Plot) -> None:

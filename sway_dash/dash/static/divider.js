@@ -38,9 +38,14 @@ export function render({ model, el }) {
     put(share + step)
     window.dispatchEvent(new Event("resize"))
   })
+  // The pane takes its place some frames after it was opened.
+  const reveal = (tries) => {
+    const pane = host()?.nextElementSibling
+    if (pane?.offsetHeight) pane.scrollIntoView({ block: "start" })
+    else if (tries > 0) requestAnimationFrame(() => reveal(tries - 1))
+  }
   model.on("opened", () => {
-    if (model.opened < 0 || !matchMedia("(max-width: 960px)").matches) return
-    requestAnimationFrame(() => host()?.nextElementSibling?.scrollIntoView({ block: "start" }))
+    if (model.opened >= 0 && matchMedia("(max-width: 960px)").matches) requestAnimationFrame(() => reveal(120))
   })
   return bar
 }
