@@ -229,6 +229,26 @@ def test_the_log_is_filtered_and_its_errors_lead_to_their_prompt(open_tab: Open,
     assert tab.page.evaluate("window.__hit") is None
 
 
+def test_the_newest_line_is_followed_until_the_reader_scrolls(open_tab: Open, server: Server) -> None:
+    def many(events: list[Event]) -> list[Event]:
+        failed = [ItemFailed(ts=events[-1].ts, probe="moved", item=2, prompt="x", message=str(k)) for k in range(90)]
+        return [*events[:-1], *failed, events[-1]]
+
+    folder = recorded(server, suite_text(nulls=0), many)
+    tab = open_tab(f"?page=log&run={folder.id}")
+    log = tab.page.locator(".sway-hook-log ol")
+    tab.until(lambda: tab.page.locator(".sway-hook-log li").count() > 90)
+    left = "(e) => e.scrollHeight - e.clientHeight - e.scrollTop"
+    assert log.evaluate(left) > 500
+    follow = tab.page.get_by_label("Follow the newest")
+    follow.check()
+    tab.until(lambda: log.evaluate(left) < 2)
+    log.hover()
+    tab.page.mouse.wheel(0, -300)
+    tab.until(lambda: not follow.is_checked())
+    assert log.evaluate(left) > 100
+
+
 def test_the_suite_can_be_copied(open_tab: Open, demo: RunFolder) -> None:
     tab = open_tab("?page=log&run=demo", height=1400)
     tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])

@@ -30,9 +30,10 @@ export function render({ model }) {
   }
 
   const end = () => {
-    if (!model.follow) return
+    const bottom = list.scrollHeight - list.clientHeight
+    if (!model.follow || Math.abs(list.scrollTop - bottom) < 1) return
     own = true
-    list.scrollTop = list.scrollHeight
+    list.scrollTop = bottom
   }
 
   const draw = () => {
