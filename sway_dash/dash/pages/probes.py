@@ -45,7 +45,7 @@ class ProbesView(pn.viewable.Viewer):
     def _refresh(self) -> None:
         data = self.run.data
         results = data.finished
-        if self.run.status not in ("none", "starting", "running"):
+        if self.run.status not in ("none", "queued", "starting", "running"):
             # Judged over what was measured, for probes that did not come to their end.
             results = {p.name: p for p in data.result().probes}
         rows = [self._row(p, results.get(p.name)) for p in data.fold.planned]
