@@ -275,6 +275,7 @@ class App(param.Parameterized):
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
+        self.draft.param.watch(lambda e: setattr(self.nav, "draft", e.new), "id")
         self.compare.param.watch(lambda e: self._opened_from_compare(e.new) if e.new else None, "goto")
         self.compare.param.watch(lambda e: self.go("run", e.new) if e.new else None, "opened")
         self.looking.param.watch(lambda *_: self._looked(), ["detail", "error"])

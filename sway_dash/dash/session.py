@@ -96,6 +96,9 @@ class Session:
                 app.choice.param.update(**asked["choice"])
             if asked["compare"]:
                 app.compare.param.update(**asked["compare"])
+            draft = nav.pop("draft", "")
+            if draft and draft != app.draft.id:
+                app.draft.open(draft)
             page = nav.pop("page", "overview")
             app.nav.param.update(**nav)
             app.nav.page = page if page in app.makers else "overview"
