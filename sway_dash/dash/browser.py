@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import panel as pn
 import param
 from panel.custom import JSComponent
 
@@ -68,5 +69,7 @@ class Browser(JSComponent):
         self._say = say
 
     def _handle_msg(self, data: Any) -> None:
-        if self._say is not None and isinstance(data, dict):
-            self._say(data)
+        say = self._say
+        if say is not None and isinstance(data, dict):
+            # Not all of what is changed before the page has loaded would reach the browser.
+            pn.state.onload(lambda: say(data))
