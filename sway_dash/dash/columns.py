@@ -84,7 +84,7 @@ DOT_COLUMNS = (
     "tags",
 )
 
-FAINT = 0.22
+FAINT, DARK = 0.22, 0.75
 HOVER_CHARS = 300
 
 
@@ -136,16 +136,17 @@ def ecdf(values: npt.ArrayLike, *, to: Callable[[float], float] = float, limit: 
     }
 
 
-def rug(positions: Sequence[float], end: float, *, faint: Sequence[bool], y: float, limit: int = 400) -> Columns:
+def rug(positions: npt.ArrayLike, *, faint: npt.ArrayLike, y: float, limit: int = 400) -> Columns:
     """One tick for every place on the axis where there is a value; dark if one of its values does not stand back."""
-    found: dict[int, bool] = {}
-    for x, back in zip(positions, faint, strict=True):
-        cell = min(int(limit * x / end), limit - 1) if end > 0 else 0
-        found[cell] = found.get(cell, True) and back
+    at, back = np.asarray(positions, dtype=np.float64), np.asarray(faint, dtype=bool)
+    end = float(at.max(initial=0.0)) or 1.0
+    cells = np.minimum((limit * at / end).astype(np.int64), limit - 1)
+    dark = set(cells[~back].tolist())
+    found = np.unique(cells).tolist()
     return {
         "x": [(cell + 0.5) * end / limit for cell in found],
         "y": [y] * len(found),
-        "alpha": [FAINT if back else 0.75 for back in found.values()],
+        "alpha": [DARK if cell in dark else FAINT for cell in found],
     }
 
 

@@ -6,7 +6,7 @@ jump while one reads are worse than an order that is not up to date.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -177,6 +177,10 @@ class PromptList(param.Parameterized):
         admitted = self.choice.admit(self.series, self.series.rows, self.metric, without=(field,))
         return [self._known[m.item] for m in admitted]
 
+    def held_without(self, field: str) -> Hashable:
+        """Changes with what :meth:`without` gives, and not when only that field of the filter does."""
+        return (*self._held[:-1], tuple(value for name, value in self._held[-1] if name != field))
+
     # -- following ------------------------------------------------------------------------------
 
     def resort(self) -> None:
@@ -213,8 +217,8 @@ class PromptList(param.Parameterized):
         self.series, self.metric, self.order = series, metric, order
         self._null = series.null
         self.total = max(len(self._known), series.planned)
-        filters = tuple(_frozen(getattr(self.choice, name)) for name in Selection.FILTER)
-        held = (self.run.epoch, series.name, metric, self.run.live, filters, len(series.rows), self.draws)
+        filters = tuple((name, _frozen(getattr(self.choice, name))) for name in Selection.FILTER)
+        held = (self.run.epoch, series.name, metric, self.run.live, len(series.rows), self.draws, filters)
         if held != self._held:
             self._held = held
             self.content += 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from scipy.special import stdtrit
 
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import interval, mean
-from sway_dash.dash.derive import SMALL, Metric, bounds_of, value_of
+from sway_dash.dash.derive import SMALL, Metric, bounds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,10 @@ def summary(rows: Sequence[Measurement], metric: Metric, seed: int) -> Summary |
     Up to a few hundred prompts the interval is the one of the final result. Beyond, Student's t: it differs from the
     bootstrap by a few hundredths of its width, and a bootstrap would keep the screen waiting.
     """
-    values = [value_of(m, metric) for m in rows]
+    return _summary(list(map(attrgetter(metric), rows)), metric, seed)
+
+
+def _summary(values: Sequence[float], metric: Metric, seed: int) -> Summary | None:
     if not values:
         return None
     if len(values) <= SMALL:
@@ -42,11 +46,11 @@ def summary(rows: Sequence[Measurement], metric: Metric, seed: int) -> Summary |
 
 def by_tag(rows: Sequence[Measurement], metric: Metric, seed: int) -> dict[str, Summary]:
     """The same for the prompts of every tag, tags in the order they first appear."""
-    found: dict[str, list[Measurement]] = {}
-    for m in rows:
+    found: dict[str, list[float]] = {}
+    for m, value in zip(rows, map(attrgetter(metric), rows), strict=True):
         for tag in dict.fromkeys(m.tags):
-            found.setdefault(tag, []).append(m)
-    return {tag: s for tag, own in found.items() if (s := summary(own, metric, seed))}
+            found.setdefault(tag, []).append(value)
+    return {tag: s for tag, own in found.items() if (s := _summary(own, metric, seed))}
 
 
 def _student(values: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:

@@ -270,7 +270,7 @@ def test_distributions_of_many_prompts_are_exact_where_they_are_drawn() -> None:
     assert (found["x"][0], found["x"][-1], found["share"][-1]) == (min(values), max(values), 1.0)
     for x, share in zip(found["x"], found["share"], strict=True):
         assert share == np.mean(np.asarray(values) <= x)
-    ticks_ = columns.rug(values, max(values), faint=[v < 0.1 for v in values], y=-1.0)
+    ticks_ = columns.rug(values, faint=[v < 0.1 for v in values], y=-1.0)
     assert len(ticks_["x"]) <= 400
     dark = [x for x, a in zip(ticks_["x"], ticks_["alpha"], strict=True) if a > 0.5]
     assert min(dark) >= 0.1 - max(values) / 400

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import panel as pn
@@ -39,6 +39,9 @@ class FilterBar(pn.viewable.Viewer):
         self._active = Chips(self._drop, label="Filters in force")
         self._count = html(css_classes=["sway-hook-count"])
         self._counted: tuple[int, ...] = ()
+        self._status_of: Hashable = None
+        self._tags_of: Hashable = None
+        self._tag_counts: dict[str, int] = {}
         self._search.param.watch(self._typed, "value_input")
         self._search.param.watch(lambda e: self._find(e.new), "value")
         self.choice.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")
@@ -92,7 +95,7 @@ class FilterBar(pn.viewable.Viewer):
             return
         self._counted = counted
         self._statuses()
-        self._tags.offer(self._tag_chips())
+        self._tag_chips()
         shown = sum(r.m is not None for r in self.shown.rows)
         whole = sum(r.m is not None for r in self.shown.all_rows())
         text = f"{shown:,} of {count(whole, 'prompt')} shown"
@@ -103,6 +106,10 @@ class FilterBar(pn.viewable.Viewer):
         set_html(self._count, f'<span class="sway-caption sway-num" role="status">{text}</span>')
 
     def _statuses(self) -> None:
+        held = self.shown.held_without("status")
+        if held == self._status_of:
+            return
+        self._status_of = held
         places = [self.shown.standing(r).place for r in self.shown.without("status")]
         above, inside = places.count("above"), places.count("inside")
         options = {
@@ -113,13 +120,16 @@ class FilterBar(pn.viewable.Viewer):
         if self._status.options != options:
             self._status.param.update(options=options, value=self.choice.status)
 
-    def _tag_chips(self) -> Iterator[tuple[str, str, str, State]]:
-        counts: dict[str, int] = dict.fromkeys(self.shown.run.tags, 0)
-        for row in self.shown.without("tags"):
-            for tag in dict.fromkeys(row.tags):
-                counts[tag] = counts.get(tag, 0) + 1
-        for tag, n in counts.items():
-            yield tag, tag, f"{n:,}", "on" if tag in self.choice.tags else "off"
+    def _tag_chips(self) -> None:
+        held = self.shown.held_without("tags")
+        if held != self._tags_of:
+            self._tags_of = held
+            self._tag_counts = dict.fromkeys(self.shown.run.tags, 0)
+            for row in self.shown.without("tags"):
+                for tag in dict.fromkeys(row.tags):
+                    self._tag_counts[tag] = self._tag_counts.get(tag, 0) + 1
+        on = set(self.choice.tags)
+        self._tags.offer((t, t, f"{n:,}", "on" if t in on else "off") for t, n in self._tag_counts.items())
 
     def _in_force(self) -> Iterator[tuple[str, str, str, State]]:
         choice = self.choice

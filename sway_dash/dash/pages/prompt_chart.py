@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import panel as pn
@@ -82,7 +83,7 @@ class PromptChart(pn.viewable.Viewer):
         )
         self._key: tuple[Any, ...] = ()
         self._axes: tuple[Any, ...] = ()
-        self._cursor = self._n_rows = self._draws = 0
+        self._cursor = self._spanned = self._n_rows = self._draws = 0
         self._summary: tuple[int, Summary | None] = (-1, None)
         self._drawn: tuple[int, str] = (-1, "")
         self._described: tuple[Any, ...] = ()
@@ -151,10 +152,9 @@ class PromptChart(pn.viewable.Viewer):
         series, metric, scale = self.shown.series, self.shown.metric, self.scale
         axes = (self.run.epoch, series.name, metric, scale.name)
         anew = axes != self._axes
-        fresh = (
-            series.rows if anew else [r.m for i in self.shown.arrived[self._cursor :] if (r := self._row(i)) and r.m]
-        )
-        largest = max((value_of(m, metric) for m in fresh), default=0.0)
+        fresh = series.rows[0 if anew else self._spanned :]
+        self._spanned = len(series.rows)
+        largest = max(map(attrgetter(metric), fresh), default=0.0)
         if anew or self.many:
             largest = max(largest, self.shown.largest_draw())
         bound = bounds_of(metric)[1] if metric == "js" else None
@@ -219,13 +219,12 @@ class PromptChart(pn.viewable.Viewer):
 
     def _draw_ecdf(self) -> None:
         shown, metric, to = self.shown, self.shown.metric, self.scale.to
-        rows = [(r.item, to(value_of(r.m, metric))) for r in shown.candidates if r.m is not None]
-        faint = self._faint()
-        own = [value_of(m, metric) for m in shown.measured()]
         sources = self.ecdf.sources
-        sources["tuned"].data = columns.ecdf(own, to=to)
-        end = max((x for _, x in rows), default=0.0)
-        sources["rug"].data = columns.rug([x for _, x in rows], end, faint=[i in faint for i, _ in rows], y=RUG_Y)
+        sources["tuned"].data = columns.ecdf(list(map(attrgetter(metric), shown.measured())), to=to)
+        rows = [r.m for r in shown.candidates if r.m is not None]
+        places, faint = list(map(to, map(attrgetter(metric), rows))), self._faint()
+        back = [m.item in faint for m in rows]
+        sources["rug"].data = columns.rug(places, faint=back, y=RUG_Y)
         sources["nulls"].data = columns.ecdf(shown.null_values(), to=to)
 
     def _describe(self) -> None:
@@ -254,7 +253,7 @@ class PromptChart(pn.viewable.Viewer):
         ci = f", 95 % CI {interval(of.ci)}" if of.ci else ""
         parts = [
             f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}",
-            columns.stats_line([value_of(m, metric) for m in rows], rows),
+            columns.stats_line(list(map(attrgetter(metric), rows)), rows),
         ]
         nulls = shown.draws_each
         if nulls:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import panel as pn
@@ -147,7 +147,7 @@ class TagTable(pn.viewable.Viewer):
         self._root = column(
             html(heading("By tag", "Mean of each tag's prompts. A click shows only these prompts.")), self.table
         )
-        self._content = -1
+        self._held: Hashable = None
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -155,8 +155,9 @@ class TagTable(pn.viewable.Viewer):
 
     @param.depends("shown.version", watch=True)
     def _refresh(self) -> None:
-        if self.shown.content != self._content:
-            self._content = self.shown.content
+        held = self.shown.held_without("tags")
+        if held != self._held:
+            self._held = held
             measured = sorted((r.m for r in self.shown.without("tags") if r.m is not None), key=lambda m: m.item)
             self._found = list(by_tag(measured, self.shown.metric, self.shown.series.seed).items())
             name = "JS" if self.shown.metric == "js" else "KL"
