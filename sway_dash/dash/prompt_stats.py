@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import interval, mean
 from sway_dash.dash.derive import SMALL, Metric, bounds_of
+from sway_dash.probes.measure import distinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,12 @@ class Summary:
 
 
 def summary(rows: Sequence[Measurement], metric: Metric, seed: int) -> Summary | None:
-    """Numbers over measurements in suite order; ``None`` without any.
+    """Numbers over measurements in suite order, a text that is listed twice once; ``None`` without any.
 
     Up to a few hundred prompts the interval is the one of the final result. Beyond, Student's t: it differs from the
     bootstrap by a few hundredths of its width, and a bootstrap would keep the screen waiting.
     """
-    return _summary(list(map(attrgetter(metric), rows)), metric, seed)
-
-
-def _summary(values: Sequence[float], metric: Metric, seed: int) -> Summary | None:
+    values = list(map(attrgetter(metric), distinct(rows)))
     if not values:
         return None
     if len(values) <= SMALL:
@@ -46,11 +44,11 @@ def _summary(values: Sequence[float], metric: Metric, seed: int) -> Summary | No
 
 def by_tag(rows: Sequence[Measurement], metric: Metric, seed: int) -> dict[str, Summary]:
     """The same for the prompts of every tag, tags in the order they first appear."""
-    found: dict[str, list[float]] = {}
-    for m, value in zip(rows, map(attrgetter(metric), rows), strict=True):
+    found: dict[str, list[Measurement]] = {}
+    for m in rows:
         for tag in dict.fromkeys(m.tags):
-            found.setdefault(tag, []).append(value)
-    return {tag: s for tag, own in found.items() if (s := _summary(own, metric, seed))}
+            found.setdefault(tag, []).append(m)
+    return {tag: s for tag, own in found.items() if (s := summary(own, metric, seed))}
 
 
 def _student(values: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:

@@ -234,6 +234,13 @@ def test_the_mean_and_its_interval_are_those_of_the_result(state: RunState, show
     assert of.median == np.median([r.m.js for r in shown.rows if r.m])
 
 
+def test_a_text_that_is_listed_twice_counts_once() -> None:
+    rows = many(9)
+    twice = [*rows, *(m.model_copy(update={"item": 9 + m.item}) for m in rows[:4])]
+    assert summary(twice, "js", 0).n == 9  # type: ignore[union-attr]
+    assert summary(twice, "js", 0).mean == summary(rows, "js", 0).mean  # type: ignore[union-attr]
+
+
 def test_every_tag_has_its_own_mean_and_interval(shown: PromptList) -> None:
     found = by_tag(shown.measured(), "kl", 0)
     for tag, rest in (("even", 0), ("odd", 1)):

@@ -252,7 +252,8 @@ class PromptChart(pn.viewable.Viewer):
             return "No prompt passes the filter" if self.choice.filtered else "No prompt has been measured yet"
         ci = f", 95 % CI {interval(of.ci)}" if of.ci else ""
         parts = [
-            f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}",
+            f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}"
+            + (" (a text that is listed twice counts once)" if of.n < len(rows) else ""),
             columns.stats_line(list(map(attrgetter(metric), rows)), rows),
         ]
         nulls = shown.draws_each
