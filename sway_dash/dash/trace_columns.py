@@ -276,14 +276,32 @@ def _places(table: CallTable, axis: Axis) -> Floats:
     return table.at if axis == "time" else np.arange(1, len(table) + 1, dtype=np.float64)
 
 
-def band_columns(bands: Sequence[Band], table: CallTable, axis: Axis) -> Columns:
-    """The steps of a run as alternating backgrounds."""
-    ends = [(start, end) for _, start, end in bands]
+STEP_COLUMNS = ("left", "right", "alpha", "name", "time_text", "x", "label")
+
+
+def step_columns(
+    steps: Sequence[Band], table: CallTable, axis: Axis, window: tuple[float, float], room: float
+) -> Columns:
+    """The steps of a run, with their names where they begin within a window of ``room`` letters."""
+    ends = [(start, end) for _, start, end in steps]
     if axis == "calls":
-        ends = [tuple((np.searchsorted(table.at, pair) + 0.5).tolist()) for pair in ends]
-    return {
-        "left": [a for a, _ in ends],
-        "right": [b for _, b in ends],
-        "name": [visible(name) for name, _, _ in bands],
-        "alpha": [0.0 if k % 2 else 0.35 for k in range(len(bands))],
-    }
+        ends = [(float(a) + 0.5, float(b) + 0.5) for a, b in (np.searchsorted(table.at, pair) for pair in ends)]
+    out: Columns = {name: [] for name in STEP_COLUMNS}
+    width = max(window[1] - window[0], 1e-9)
+    for k, ((name, start, end), (left, right)) in enumerate(zip(steps, ends, strict=True)):
+        begin = max(left, window[0])
+        fits = int((min(right, window[1]) - begin) / width * room) - 1
+        shown = visible(name)
+        out["left"].append(left)
+        out["right"].append(right)
+        out["alpha"].append(0.0 if k % 2 else 0.35)
+        out["name"].append(shown)
+        out["time_text"].append(number(end - start, "s"))
+        out["x"].append(begin + 0.5 * width / room)
+        out["label"].append(fitted(shown, fits))
+    return out
+
+
+def fitted(name: str, letters: int) -> str:
+    """A name, or its beginning, or nothing."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…" if letters >= 4 else ""

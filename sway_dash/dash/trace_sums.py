@@ -12,7 +12,7 @@ import numpy as np
 
 from sway_dash.dash.calls import CallTable, Cut
 from sway_dash.dash.theme import number
-from sway_dash.dash.trace_columns import MIN_LOOKUPS, Columns, owner_name, view_kind, view_name
+from sway_dash.dash.trace_columns import MIN_LOOKUPS, Columns, fitted, owner_name, view_kind, view_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _box(
         "probe": probe,
         "view": view,
         "op": op,
-        "label": name if len(name) <= fits else f"{name[: fits - 1]}…" if fits >= 4 else "",
+        "label": fitted(name, fits),
         "what": f"{name}, {100 * share:.3g} %",
         "time_text": number(width, "s"),
         "x": x + total / (2 * room),

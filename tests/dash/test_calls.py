@@ -208,6 +208,17 @@ def test_the_slowest_follow_the_window(many: CallTable) -> None:
     assert {(p.probe, p.op) for p in noise} == {("noise", "generate")}
 
 
+def test_steps_are_named_where_they_begin_in_the_window(many: CallTable) -> None:
+    steps = [("noise", 0.0, 50.0), ("a_very_long_name", 50.0, 60.0)]
+    shown = tc.step_columns(steps, many, "time", (20.0, 60.0), 40.0)
+    assert shown["x"] == pytest.approx([20.5, 50.5])
+    assert shown["label"] == ["noise", "a_very_l…"]
+    assert tc.step_columns(steps, many, "time", (20.0, 60.0), 10.0)["label"][1] == ""
+    numbers = tc.step_columns(steps, many, "calls", (0.0, 100.0), 40.0)
+    before = sum(at < 50.0 for at in many.at.tolist())
+    assert (numbers["left"], numbers["right"][0]) == ([0.5, before + 0.5], before + 0.5)
+
+
 def test_only_the_first_pass_of_a_view_is_a_warm_up(many: CallTable) -> None:
     found = ts.slowest(many, Cut(), k=10**6)
     assert sum(p.first_of_view for p in found) == len({p.view for p in found})
@@ -315,7 +326,7 @@ def _rest(e: TraceEvent) -> tuple[Any, ...]:
         lambda t: ts.slowest(t, Cut()),
         lambda t: ts.icicle(t, Cut()),
         lambda t: tc.timeline(t, Cut(), (0.0, 1.0), {}),
-        lambda t: tc.band_columns([("a", 0.0, 1.0)], t, "calls"),
+        lambda t: tc.step_columns([("a", 0.0, 1.0)], t, "calls", (0.0, 1.0), 50.0),
     ],
 )
 def test_a_trace_without_calls_has_nothing_to_show(look: Callable[[CallTable], Any]) -> None:

@@ -82,10 +82,7 @@ class ProbesView(pn.viewable.Viewer):
         if self.run.phase != planned.name or not self.run.live:
             return "waiting" if self.run.live else DASH
         data = self.run.data
-        if planned.kind == "null_adapter":
-            done = data.drawn(planned.name)
-        else:
-            done = len(data.fold.own(planned.name))
+        done = data.drawn(planned.name) if planned.kind == "null_adapter" else len(data.fold.own(planned.name))
         return f"measuring {done:,} of {planned.measurements:,}" if planned.measurements else "measuring"
 
 

@@ -30,7 +30,7 @@ from sway_dash.dash.plots.cache import hit_rate, lookups
 from sway_dash.dash.plots.icicle import icicle
 from sway_dash.dash.plots.timeline import WORDS, set_lanes, timeline
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, esc, number, percent, visible
+from sway_dash.dash.theme import count, esc, percent, visible
 from sway_dash.suite.chrome_trace import convert
 from sway_dash.suite.store import TRACE
 
@@ -186,10 +186,10 @@ class TraceView(pn.viewable.Viewer):
         if another and (self.window, self.probe, self.view, self.op) != (None, "", "", ""):
             with param.parameterized.discard_events(self):
                 self.param.update(window=None, probe="", view="", op="")
-        self._draw(anew=another)
+        self._draw()
 
     @param.depends("window", "probe", "view", "op", "axis", watch=True)
-    def _draw(self, *, anew: bool = False) -> None:
+    def _draw(self) -> None:
         known = self._table()
         self._everything.visible = bool(len(known))
         if not len(known):
@@ -252,13 +252,8 @@ class TraceView(pn.viewable.Viewer):
         drawn = tc.timeline(known, cut, window, lane_of)
         for name, data in (("bars", drawn.bars), ("gaps", drawn.gaps), ("hits", drawn.hits)):
             set_data(self._timeline.sources[name], data)
-        steps = self._steps(span)
-        bands = tc.band_columns(steps, known, "time")
-        wide = 0.05 * (window[1] - window[0])
-        shown = [min(b, window[1]) - max(a, window[0]) for a, b in zip(bands["left"], bands["right"], strict=True)]
-        bands["label"] = [name[:24] if w > wide else "" for name, w in zip(bands["name"], shown, strict=True)]
-        bands["time_text"] = [number(end - start, "s") for _, start, end in steps]
-        set_data(self._timeline.sources["steps"], bands)
+        steps = tc.step_columns(self._steps(span), known, "time", window, self._room)
+        set_data(self._timeline.sources["steps"], steps)
         return drawn
 
     def _draw_cache(self, known: CallTable, cut: Cut) -> None:
@@ -268,9 +263,11 @@ class TraceView(pn.viewable.Viewer):
         columns, rates = tc.lookups(known, cut, self.axis)
         set_data(bars.sources["bars"], columns)
         set_data(rate.sources["rate"], rates)
-        steps = tc.band_columns(self._steps(self._span(known)), known, self.axis)
+        axis = self._time if self.axis == "time" else self._number
+        steps = self._steps(self._span(known))
+        named = tc.step_columns(steps, known, self.axis, (axis.start, axis.end), 0.5 * self._room)
         for plot in (bars, rate):
-            set_data(plot.sources["steps"], steps)
+            set_data(plot.sources["steps"], named)
         top = 1.06 * max(columns["all"], default=1)
         bars.figure.y_range.update(start=0, end=top, reset_start=0, reset_end=top)
 
@@ -374,7 +371,8 @@ class TraceView(pn.viewable.Viewer):
         room = max((new or 0) / LETTER_PX, 20.0)
         if abs(room - self._room) > 5:
             self._room = room
-            self._draw_boxes(self._table(), self._cut())
+            # The first width comes before the browser has attached: what is held until then is lost.
+            pn.state.onload(self._draw)
 
     def _box(self, _attr: str, _old: list[int], new: list[int]) -> None:
         boxes = self._icicle.sources["boxes"]

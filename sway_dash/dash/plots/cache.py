@@ -5,6 +5,7 @@ from __future__ import annotations
 from bokeh.models import BasicTickFormatter, HoverTool, NumeralTickFormatter, Range1d
 
 from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.dash.trace_columns import STEP_COLUMNS
 
 EDGE_PX = 64
 """Both panels begin at the same place, however wide their numbers are."""
@@ -41,16 +42,18 @@ def hit_rate(span: Range1d, axis: str) -> Plot:
     fig.yaxis.formatter = NumeralTickFormatter(format="0%")
     source = plot.sources["rate"]
     recent = fig.line("x", "recent", source=source, line_width=1.5, line_dash="dashed")
+    names = fig.text("x", 1.02, "label", source=plot.sources["steps"], text_baseline="top", text_font_size="11.5px")
     so_far = fig.step("x", "so_far", source=source, line_width=2, mode="after")
     tips = [("so far", "@so_far{0.0%} (@text)"), ("last 50", "@recent{0.0%}")]
     fig.add_tools(HoverTool(renderers=[so_far], tooltips=tips, mode="vline"))
+    painted(plot, names.glyph, text_color="muted")
     painted(plot, so_far.glyph, line_color="accent")
     painted(plot, recent.glyph, line_color="ink")
     return plot
 
 
 def _steps() -> object:
-    return source_of("left", "right", "alpha", "name")
+    return source_of(*STEP_COLUMNS)
 
 
 def _backgrounds(plot: Plot) -> None:

@@ -8,7 +8,7 @@ from bokeh.models import CategoricalColorMapper, FixedTicker, HoverTool, Range1d
 
 from sway_dash.dash.plots.base import Plot, frame, painted, source_of
 from sway_dash.dash.theme import Tokens, canvas_text
-from sway_dash.dash.trace_columns import BAR_COLUMNS
+from sway_dash.dash.trace_columns import BAR_COLUMNS, STEP_COLUMNS
 
 LANE_PX = 24
 OPS = {"next_token_dist": "forward", "rolling_logprob": "score", "logprob_of": "score", "generate": "generate"}
@@ -36,14 +36,14 @@ def timeline(span: Range1d) -> Plot:
     plot = Plot(
         fig,
         {
-            "steps": source_of("left", "right", "alpha", "name", "label", "time_text"),
+            "steps": source_of(*STEP_COLUMNS),
             "bars": source_of(*BAR_COLUMNS),
             "gaps": source_of("left", "right", "bottom", "top", "time_text"),
             "hits": source_of("x", "y", "what"),
         },
     )
     steps = fig.quad("left", "right", 0.62, 1.38, source=plot.sources["steps"], fill_alpha="alpha", line_width=1)
-    names = fig.text("left", 1.0, "label", source=plot.sources["steps"], x_offset=4, text_baseline="middle")
+    names = fig.text("x", 1.0, "label", source=plot.sources["steps"], text_baseline="middle")
     names.glyph.update(text_font_size="11.5px")
     gaps = fig.quad(
         "left",
