@@ -182,6 +182,11 @@ class Draft(param.Parameterized):
 
     # -- reading --------------------------------------------------------------------------------
 
+    @property
+    def own_problems(self) -> list[Problem]:
+        """What is wrong with the text itself."""
+        return self._own
+
     def get(self, *place: str | int) -> Any:
         """What stands at a place; ``None`` if nothing does."""
         found: Any = self.data

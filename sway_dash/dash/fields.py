@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -147,43 +147,3 @@ def _scalar(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     return f"{value:.12g}" if isinstance(value, float) else str(value)
-# -- prompts ------------------------------------------------------------------------------------
-
-
-def prompts_text(prompts: Sequence[Any]) -> str:
-    """Prompts for editing: one a line, or a YAML list as soon as one has tags or more than one line."""
-    plain = all(
-        isinstance(p, str) and p == p.strip() and p and "\n" not in p and not p.startswith("- ") for p in prompts
-    )
-    if plain:
-        return "\n".join(str(p) for p in prompts)
-    lines = []
-    for prompt in prompts:
-        flow = yaml.safe_dump(prompt, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10_000)
-        lines.append("- " + flow.removesuffix("...\n").strip())
-    return "\n".join(lines)
-
-
-def prompts_from(text: str) -> tuple[list[Any], str]:
-    """Prompts of edited text, and what is wrong with it."""
-    if text.lstrip().startswith("- "):
-        try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            return [], f"This is no YAML list{where}: {getattr(error, 'problem', None) or 'it cannot be read'}"
-        return (found, "") if isinstance(found, list) else ([], "This is no YAML list")
-    return [line.strip() for line in text.splitlines() if line.strip()], ""
-
-
-def tags_of(prompts: Sequence[Any]) -> dict[str, int]:
-    """How often each tag is used."""
-    counts: dict[str, int] = {}
-    for prompt in prompts:
-        if isinstance(prompt, Mapping):
-            for tag in prompt.get("tags") or ():
-                counts[str(tag)] = counts.get(str(tag), 0) + 1
-    return counts
-
-

@@ -30,7 +30,10 @@ def off_loop(work: Callable[[], T], then: Callable[[T], None]) -> None:
     async def run() -> None:
         found = await asyncio.to_thread(work)
         # The session may have ended meanwhile; then nobody waits for this any more.
-        if document.session_context is not None and not document.session_context.destroyed:
-            document.add_next_tick_callback(lambda: take(found))
+        if document.session_context is None or document.session_context.destroyed:
+            return
+        with set_curdoc(document):
+            # What changes after the browser has fetched the document and before it is ready never reaches it.
+            pn.state.onload(lambda: document.add_next_tick_callback(lambda: take(found)))
 
     document.add_next_tick_callback(without_document_lock(run))

@@ -162,14 +162,14 @@ def _resolved(data: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
         adapter, base = one.get("adapter"), one.get("base")
         if isinstance(adapter, str) and adapter:
             one["adapter"] = str(folder / Path(adapter).expanduser())
-        if isinstance(base, str) and base and _is_local(base, folder):
+        if isinstance(base, str) and base and is_local(base, folder):
             one["base"] = str((folder / Path(base).expanduser()).resolve())
         models[side] = one
     out["models"] = models
     return out
 
 
-def _is_local(base: str, folder: Path) -> bool:
+def is_local(base: str, folder: Path) -> bool:
     """A base that starts like a path is one; anything else is a path only if it exists, else a hub id."""
     if base.startswith(("./", "../", "~", "/")):
         return True

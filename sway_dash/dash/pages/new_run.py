@@ -1,8 +1,9 @@
-"""A new run: form and YAML of one draft side by side, what it will measure, and Run."""
+"""A new run: form and YAML of one draft side by side, what it will cost, and Run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,271 +12,197 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.core.errors import SwayError
-from sway_dash.core.model import ModelSpec
-from sway_dash.dash import jobs
+from sway_dash.dash import drafts, jobs
 from sway_dash.dash.components import body, column, grid, heading, html, set_html, toned
+from sway_dash.dash.costs import Costs
 from sway_dash.dash.draft import Draft
-from sway_dash.dash.fields import FormField, form_fields, hint, prompts_from, prompts_text, read, show, tags_of
-from sway_dash.dash.theme import count, esc, visible
-from sway_dash.dash.yaml_tree import Place
-from sway_dash.probes.base import registry
+from sway_dash.dash.fields import form_fields
+from sway_dash.dash.jump import Jump
+from sway_dash.dash.model_facts import ModelFacts
+from sway_dash.dash.off_loop import off_loop
+from sway_dash.dash.pages.form_models import CHOOSE, ModelsForm
+from sway_dash.dash.pages.form_probes import SMALL, ProbesForm
+from sway_dash.dash.pages.form_prompts import PromptsForm
+from sway_dash.dash.pages.form_widgets import FieldGroup, Fold
+from sway_dash.dash.pages.plan_card import PlanCard
+from sway_dash.dash.presets import PRESETS, Preset, apply
+from sway_dash.dash.theme import esc, visible
+from sway_dash.suite.spec import SuiteDefaults
 
-MODEL = {f.name: f for f in form_fields(ModelSpec)}
-PLACES: dict[str, tuple[Place, ...]] = {
-    "base": (("models", "base", "base"), ("models", "ft", "base")),
-    "adapter": (("models", "ft", "adapter"),),
-    "dtype": (("models", "base", "dtype"), ("models", "ft", "dtype")),
-    "device": (("models", "base", "device"), ("models", "ft", "device")),
-}
-"""Where the model fields are written: to both sides where both must agree."""
+THEMES = {False: "github_light_default", True: "github_dark"}
 
 
 class NewRunView(pn.viewable.Viewer):
     """Widgets write the draft, the draft writes widgets; ``started`` names the run that was begun."""
 
     draft: Draft = param.ClassSelector(class_=Draft)  # type: ignore[assignment]
-    entry = param.Integer(default=-1, doc="Probe entry that is open in the form; -1: the first that measures prompts.")
     dark = param.Boolean(default=False)
-    run = param.Event(doc="Start the run.")
     started = param.String(default="", doc="Id of the run that was started.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._busy = False
-        self._bound: list[tuple[Any, FormField, tuple[Place, ...]]] = []
-        self._title = pmui.TextInput.from_param(
-            self.draft.param.title,
-            description="",
-            label="Name of the run",
-            sizing_mode="stretch_width",
-            size="small",
-            margin=(6, 0),
+        self.models = ModelFacts(self.draft, background=off_loop)
+        self.costs = Costs(self.draft, self.models, background=off_loop)
+        self.plan = PlanCard(draft=self.draft, costs=self.costs)
+        self.plan.param.watch(lambda _: self.start(), "run")
+        self.form_models = ModelsForm(self.draft, self.models)
+        self.form_probes = ProbesForm(draft=self.draft)
+        self.form_prompts = PromptsForm(
+            background=off_loop, draft=self.draft, models=self.models, entry=self.form_probes.entry
         )
-        self._models = [self._widget(MODEL[name], places) for name, places in PLACES.items()]
-        self._probes = pmui.Select(
-            label="Probe to edit",
-            options={"": 0},
-            value=0,
-            sizing_mode="stretch_width",
-            size="small",
-            margin=(6, 0, 0, 0),
+        self.form_probes.param.watch(lambda e: self.form_prompts.param.update(entry=e.new), "entry")
+        self._jump = Jump()
+        self._title = pmui.TextInput(
+            label="Name of the run", value=self.draft.title, sizing_mode="stretch_width", size="small", margin=(6, 0)
         )
-        self._probes.param.watch(lambda e: setattr(self, "entry", e.new or 0), "value")
-        self._settings = pn.Column(sizing_mode="stretch_width", margin=0)
-        self._prompts = pmui.TextAreaInput(
-            label="Prompts",
-            margin=(10, 0, 0, 0),
-            rows=8,
-            max_rows=16,
-            auto_grow=True,
-            sizing_mode="stretch_width",
-            placeholder="One prompt a line, or a YAML list: - {text: ..., tags: [...]}",
-        )
-        self._prompts.param.watch(self._prompts_edited, "value")
-        self._count = html(css_classes=["sway-hook-count"])
+        self._title.param.watch(lambda e: self.draft.rename(e.new or ""), "value")
+        self._defaults: FieldGroup | None = None
+        self._defaults_fold = Fold("Settings for all probes", self._make_defaults)
         self._editor = pn.widgets.CodeEditor(
             value=self.draft.text,
             language="yaml",
-            height=520,
+            theme=THEMES[self.dark],
+            height=560,
             sizing_mode="stretch_width",
             margin=0,
             indent=2,
             soft_tabs=True,
             css_classes=["sway-hook-yaml"],
         )
-        self._editor.param.watch(lambda e: self.draft.set_text(e.new) if e.new != self.draft.text else None, "value")
-        self._say = html(css_classes=["sway-hook-plan"])
-        self._failure = html()
-        self._run = pmui.Button.from_param(self.param.run, description="", label="Run", variant="contained", margin=0)
-        self._shown_kind: tuple[int, str] = (-1, "")
+        self._editor.param.watch(lambda e: self.draft.set_text(e.new), "value")
+        self._notice = html(css_classes=["sway-hook-notice"])
         self._layout()
+        self.draft.param.watch(lambda *_: self._follow(), ["text", "problems", "readable", "notice", "title", "id"])
+        self.draft.param.watch(lambda *_: self._list_drafts(), "id")
         self._follow()
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
 
+    # -- layout ---------------------------------------------------------------------------------
+
     def _layout(self) -> None:
-        # Loading another suite starts at its first measuring entry.
-        self.draft.param.watch(lambda _: setattr(self, "entry", -1), "base_dir")
-        demo = pmui.Button(label="Example suite", variant="text", size="small", margin=0)
+        undo = pmui.Button(label="Undo", **SMALL)
+        redo = pmui.Button(label="Redo", **SMALL)
+        undo.on_click(lambda _: self.draft.undo())
+        redo.on_click(lambda _: self.draft.redo())
+        self._steps = (undo, redo)
+        demo = pmui.Button(label="Example suite", **SMALL)
+        empty = pmui.Button(label="Empty suite", **SMALL)
         demo.on_click(lambda _: self.draft.use_demo())
-        empty = pmui.Button(label="Empty suite", variant="text", size="small", margin=0)
         empty.on_click(lambda _: self.draft.use_template())
-        base, adapter, dtype, device = self._models
-        self._where = html()
+        self._drafts = pmui.Select(
+            label="Recent drafts", options=dict(CHOOSE), value="", size="small", width=230, margin=0
+        )
+        self._drafts.param.watch(self._open_draft, "value")
+        self._list_drafts()
+        presets = [self._preset(p) for p in PRESETS]
+        row = {"margin": 0, "gap": "6px", "align_items": "center"}
+        about = "; ".join(f"{p.name}: {p.about}" for p in PRESETS)
         form = column(
             html(heading("New run")),
-            pn.FlexBox(demo, empty, margin=0, gap="8px"),
+            pn.FlexBox(undo, redo, demo, empty, self._drafts, **row),
+            self._notice,
             self._title,
-            html(heading("Models")),
-            base,
-            adapter,
-            grid(dtype, device, even=True),
-            self._where,
-            html(heading("Probes")),
-            self._probes,
-            self._settings,
-            self._prompts,
-            self._count,
+            self.form_models,
+            html(heading("Presets", f"{esc(about)}. Models and prompts stay.")),
+            pn.FlexBox(*presets, **row),
+            self.form_probes,
+            self.form_prompts,
+            self._defaults_fold,
+            gap=8,
         )
-        yaml_note = "Both sides show the same suite. Editing the form writes the YAML anew, without its comments."
-        right = column(self._run, self._say, self._failure, html(heading("As YAML", yaml_note)), self._editor, gap=10)
-        self._root = body(grid(form, right, even=True))
+        note = "Form and YAML are the same suite. A change in the form touches its own lines only."
+        right = column(self.plan, html(heading("As YAML", note)), self._editor, self._jump, gap=10)
+        self._root = body(grid(form, right))
+
+    def _preset(self, preset: Preset) -> Any:
+        button = pmui.Button(label=preset.name, **{**SMALL, "variant": "outlined"})
+        button.on_click(lambda _: self.draft.set_data(apply(preset, self.draft.data)) if self.draft.readable else None)
+        return button
+
+    def _make_defaults(self) -> list[Any]:
+        # Which side is compared with which is a matter of the models.
+        fields = form_fields(SuiteDefaults, skip=("differential",))
+        self._defaults = FieldGroup(self.draft, fields, lambda f: [("defaults", f.name)])
+        return [self._defaults]
+
+    # -- drafts ---------------------------------------------------------------------------------
+
+    def _list_drafts(self) -> None:
+        off_loop(partial(drafts.recent), self._offer_drafts)
+
+    def _offer_drafts(self, found: tuple[list[drafts.DraftRecord], list[str]]) -> None:
+        records, wrong = found
+        options = dict(CHOOSE)
+        for record in records:
+            when = f"{datetime.fromtimestamp(record.saved).astimezone():%d %b %H:%M}"
+            options[f"{visible(record.title) or 'no name'}, {when} ({record.id[-6:]})"] = record.id
+        self._drafts.param.update(options=options, disabled=not records)
+        if wrong and not self.draft.notice:
+            self.draft.notice = f"{wrong[0][:1].upper()}{wrong[0][1:]}."
+
+    def _open_draft(self, event: Any) -> None:
+        if event.new:
+            self.draft.open(event.new)
+            self._drafts.value = ""
 
     # -- draft to widgets -----------------------------------------------------------------------
 
-    @param.depends("draft.text", "draft.problems", "entry", watch=True)
     def _follow(self) -> None:
-        """Show the draft; watchers of the widgets are silent meanwhile."""
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            if self._editor.value != self.draft.text:
-                self._editor.value = self.draft.text
-            self._editor.annotations = self._annotations()
-            names = [f"{e.get('name', '?')} ({e.get('kind', '?')})" for e in self.draft.entries()]
-            options = {f"{i + 1}. {visible(name)}": i for i, name in enumerate(names)} or {"no probe": 0}
-            if self._probes.options != options:
-                self._probes.options = options
-            at = self.entry if 0 <= self.entry < len(names) else self._first()
-            self._probes.value = at
-            self._build_settings(at)
-            self._fill(at)
-            self._plan()
-        finally:
-            self._busy = False
-
-    def _first(self) -> int:
-        """The entry the form opens with: the first ``delta_kl``."""
-        kinds = [e.get("kind") for e in self.draft.entries()]
-        return kinds.index("delta_kl") if "delta_kl" in kinds else 0
-
-    def _build_settings(self, at: int) -> None:
-        """Widgets of the open entry's kind; kept as long as the kind is the same."""
-        kind = str((self.draft.get("suite", at) or {}).get("kind", "")) if self.draft.entries() else ""
-        if self._shown_kind == (at, kind):
-            return
-        self._shown_kind = (at, kind)
-        self._bound = self._bound[: len(self._models)]
-        probe = registry().get(kind)
-        if probe is None:
-            self._settings.objects = []
-            return
-        fields = form_fields(probe.spec_cls, skip=("kind", "prompts"))
-        widgets = [self._widget(f, (("suite", at, f.name),)) for f in fields]
-        pairs = [grid(*widgets[i : i + 2], even=True) for i in range(0, len(widgets), 2)]
-        self._settings.objects = pairs
-
-    def _fill(self, at: int) -> None:
-        closed = not self.draft.readable
-        for widget, field, places in self._bound:
-            shown = show(self.draft.get(*places[0]), field)
-            wrong = [m for place in places for m in self.draft.messages(place)]
-            changes: dict[str, Any] = {"disabled": closed}
-            if widget.value != shown:
-                changes["value"] = shown
-            if "error_state" in widget.param:
-                changes |= {"error_state": bool(wrong), "helper_text": wrong[0] if wrong else _help(field)}
-            widget.param.update(**changes)
-        prompts = self.draft.get("suite", at, "prompts")
-        kind = registry().get(self._shown_kind[1])
-        self._prompts.visible = self._count.visible = kind is not None and "prompts" in kind.spec_cls.model_fields
-        wrong = self.draft.messages(("suite", at, "prompts"))
-        text = prompts_text(prompts) if isinstance(prompts, list) else ""
-        same = prompts_from(self._prompts.value or "")[0] == prompts
-        self._prompts.param.update(
-            disabled=closed,
-            error_state=bool(wrong),
-            helper_text=wrong[0] if wrong else "",
-            **({} if same else {"value": text}),
-        )
-        self._say_count(prompts if isinstance(prompts, list) else [])
-
-    def _say_count(self, prompts: list[Any], wrong: str = "") -> None:
-        tags = ", ".join(f"{visible(t)} {n}" for t, n in tags_of(prompts).items())
-        text = esc(wrong) if wrong else esc(count(len(prompts), "prompt") + (f"; tags: {tags}" if tags else ""))
-        set_html(self._count, f'<p class="sway-caption" role="status">{text}</p>')
-
-    def _plan(self) -> None:
-        lines = self.draft.lines()
-        self._run.disabled = bool(lines)
-        where = esc(self.draft.base_dir)
-        set_html(self._where, f'<p class="sway-caption">Relative paths start at {where}.</p>')
-        if lines:
-            items = "".join(f"<li>{esc(line)}</li>" for line in lines[:12])
-            more = f"<li>and {len(lines) - 12} more</li>" if len(lines) > 12 else ""
-            title = f"<b>{count(len(lines), 'problem')}.</b>"
-            set_html(self._say, toned("bad", "sway-banner", f"{title}<ul>{items}{more}</ul>", role="alert"))
-            return
-        probes = count(len(self.draft.entries()), "probe")
-        text = f"{probes}, {count(self.draft.planned, 'measurement')} planned. The run goes on when this tab is closed."
-        set_html(self._say, f'<p class="sway-caption">{text}</p>')
-
-    def _annotations(self) -> list[dict[str, Any]]:
-        from sway_dash.suite import loader
-
-        try:
-            lines = loader.parse_yaml(self.draft.text, source="")[1]
-        except SwayError:
-            lines = {}
-        return [
-            {"row": (loader.line_of(where, lines) or 1) - 1, "column": 0, "text": message, "type": "error"}
-            for where, message in self.draft.problems
-        ]
-
-    # -- widgets to draft -----------------------------------------------------------------------
-
-    def _widget(self, field: FormField, places: tuple[Place, ...]) -> Any:
-        common = {"label": field.label, "sizing_mode": "stretch_width", "margin": (6, 0, 0, 0), "size": "small"}
-        widget: Any
-        if field.kind == "choice":
-            widget = pmui.Select(options=list(field.options), value=show(None, field), **common)
-        elif field.kind == "flag":
-            widget = pmui.Switch(value=show(None, field), label=field.label, margin=(6, 0, 0, 0))
-        else:
-            widget = pmui.TextInput(placeholder=hint(field), **common)
-        widget.param.watch(self._edited(field, places), "value")
-        self._bound.append((widget, field, places))
-        return widget
-
-    def _edited(self, field: FormField, places: tuple[Place, ...]) -> Callable[[Any], None]:
-        def edited(event: Any) -> None:
-            if not self._busy and self.draft.readable:
-                value = read(event.new, field)
-                self.draft.set_values(dict.fromkeys(places, value))
-
-        return edited
-
-    def _prompts_edited(self, event: Any) -> None:
-        if self._busy or not self.draft.readable:
-            return
-        prompts, wrong = prompts_from(event.new or "")
-        if wrong:
-            self._prompts.param.update(error_state=True, helper_text=wrong)
-            self._say_count([], wrong)
-            return
-        self.draft.set_values({("suite", self._shown_kind[0], "prompts"): prompts})
+        draft = self.draft
+        if self._editor.value != draft.text:
+            self._editor.value = draft.text
+        rows = [{"row": row, "column": 0, "text": text, "type": "error"} for row, text in draft.rows()]
+        if self._editor.annotations != rows:
+            self._editor.annotations = rows
+        if self._title.value != draft.title:
+            self._title.param.update(value=draft.title, value_input=draft.title)
+        for button, possible in zip(self._steps, (draft.can_undo, draft.can_redo), strict=True):
+            button.disabled = not possible
+        if self._defaults is not None:
+            self._defaults.fill()
+        kept = f"Kept as draft {draft.id} while you type." if draft.id else ""
+        text = toned("warn", "sway-banner", esc(draft.notice), role="status") if draft.notice else ""
+        set_html(self._notice, text or (f'<p class="sway-caption">{esc(kept)}</p>' if kept else ""))
 
     @param.depends("dark", watch=True)
     def _recolor(self) -> None:
-        self._editor.theme = "github_dark" if self.dark else "github_light_default"
+        self._editor.theme = THEMES[self.dark]
 
-    @param.depends("run", watch=True)
-    def _start(self) -> None:
+    # -- running --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the run; with something wrong, go there instead."""
         if self.draft.problems:
+            self.show_problem()
             return
         try:
             folder = jobs.start(self.draft.text, base_dir=Path(self.draft.base_dir), name=self.draft.title)
         except (OSError, SwayError) as error:
-            set_html(self._failure, toned("bad", "sway-banner", f"<b>Not started.</b> {esc(error)}", role="alert"))
+            self.plan.fail(str(error))
             return
-        set_html(self._failure, "")
+        self.plan.fail("")
         self.started = folder.id
 
+    def run(self) -> None:
+        """What the key of Run does."""
+        self.start()
 
-def _help(field: FormField) -> str:
-    """What a field means and what it is when left empty."""
-    default = "" if field.kind in ("choice", "flag") else hint(field)
-    text = f"default {default}" if default and default != "not set" else ""
-    return "; ".join(p for p in (field.help, text) if p)
+    def show_problem(self) -> None:
+        """Open the part of the form that holds the first problem and take the reader there."""
+        where = self.draft.problems[0][0]
+        rows = self.draft.rows()
+        known = self.draft.readable and (
+            self.form_models.reveal(where) or self.form_probes.reveal(where) or self._reveal_defaults(where)
+        )
+        if known:
+            self._jump.to_mark()
+        else:
+            self._jump.to_row(rows[0][0] if rows else 0)
+
+    def _reveal_defaults(self, where: tuple[str | int, ...]) -> bool:
+        if where[:1] != ("defaults",):
+            return False
+        self._defaults_fold.open = True
+        return self._defaults is not None and self._defaults.reveal(where)

@@ -1,0 +1,129 @@
+"""What the run of the draft will do before it does it: passes, hits, time, memory; or what has to be mended first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from sway_dash.dash.components import column, heading, html, set_html, table, toned
+from sway_dash.dash.costs import Cost, Costs
+from sway_dash.dash.draft import Draft
+from sway_dash.dash.theme import count, duration, esc, size
+from sway_dash.suite.forecast import EntryForecast
+
+SHOWN = 12
+"""Problems that are listed."""
+
+NOT_MEASURED = "no estimate of the time yet: nothing of this model was measured on this machine"
+
+
+class PlanCard(pn.viewable.Viewer):
+    """Shows cost or problems; its button says what it starts. ``run`` is raised when it is pressed."""
+
+    draft: Draft = param.ClassSelector(class_=Draft)  # type: ignore[assignment]
+    costs: Costs = param.ClassSelector(class_=Costs)  # type: ignore[assignment]
+    run = param.Event(doc="Start the run, or go to what is wrong.")
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._run = pmui.Button.from_param(
+            self.param.run, description="", label="Run", variant="contained", margin=0, css_classes=["sway-hook-run"]
+        )
+        self._say = html(css_classes=["sway-hook-plan"])
+        self._failure = html(css_classes=["sway-hook-failure"])
+        self._root = column(html(heading("Plan")), self._say, self._run, self._failure, gap=8)
+        self.draft.param.watch(lambda *_: self.fill(), ["problems", "text"])
+        self.costs.param.watch(lambda *_: self.fill(), "cost")
+        self.fill()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        return self._root
+
+    def fail(self, message: str) -> None:
+        """Say why a run could not be started; nothing for one that was."""
+        text = toned("bad", "sway-banner", f"<b>Not started.</b> {esc(message)}", role="alert") if message else ""
+        set_html(self._failure, text)
+
+    def fill(self) -> None:
+        """Show what the draft says."""
+        lines = self.draft.lines()
+        if lines:
+            self._run.label = "Run: show the first problem"
+            items = "".join(f"<li>{esc(line)}</li>" for line in lines[:SHOWN])
+            more = f"<li>and {len(lines) - SHOWN} more</li>" if len(lines) > SHOWN else ""
+            title = f"<b>{count(len(lines), 'problem')}.</b>"
+            set_html(self._say, toned("bad", "sway-banner", f"{title}<ul>{items}{more}</ul>", role="alert"))
+            return
+        cost = self.costs.cost
+        if cost is None:
+            self._run.label = "Run"
+            set_html(self._say, '<p class="sway-caption">Counting …</p>')
+            return
+        self._run.label = run_label(cost)
+        set_html(self._say, plan_html(cost, self.draft.planned))
+
+
+def run_label(cost: Cost) -> str:
+    """What the button starts."""
+    about = f" (≈ {duration(cost.seconds)})" if cost.seconds is not None else ""
+    sign = "" if cost.forecast.exact else "about "
+    return f"Run {sign}{count(cost.forecast.passes, 'pass', 'passes')}{about}"
+
+
+def plan_html(cost: Cost, measurements: int) -> str:
+    """The plan as a table, a sum, and what time and memory it will take."""
+    plan = cost.forecast
+    rows = [
+        [esc(e.name), f"{e.passes:,}", f"{e.hits:,}", esc(what(e))]
+        for e in plan.entries
+        if e.passes or e.hits or e.on_disk
+    ]
+    if plan.preflight:
+        rows.insert(0, ["check of the model", f"{plan.preflight:,}", "0", "4 prompts × base + tuned"])
+    head = ["Probe", "Passes", "Cached", "What"]
+    skipped = [e.name for e in plan.entries if not (e.passes or e.hits or e.on_disk)]
+    parts = [f"{count(plan.passes, 'pass', 'passes')}, {plan.hits:,} more look-ups from the cache"]
+    parts.append(count(measurements, "measurement"))
+    if plan.on_disk:
+        parts.append(f"{plan.on_disk:,} draws of random adapters are kept from an earlier run")
+    if skipped:
+        parts.append(f"nothing to do for {', '.join(skipped)}")
+    sums = "; ".join(parts)
+    text = f"{sums[:1].upper()}{sums[1:]}. {time_words(cost)} {memory_words(cost)}".strip()
+    note = "The run goes on when this tab is closed."
+    return f'{table(head, rows, right=(1, 2))}<p class="sway-caption" role="status">{esc(text)} {note}</p>'
+
+
+def what(e: EntryForecast) -> str:
+    """``24 prompts × base + tuned``; ``24 prompts × 20 random adapters``."""
+    if e.unknown:
+        return "both views; a rough count"
+    prompts = count(e.prompts, "prompt")
+    if e.kind == "null_adapter":
+        return f"{prompts} × base + {count(e.views, 'random adapter')}"
+    if e.views > 1:
+        return f"{prompts} × {e.views} λ"
+    return f"{prompts} × base + tuned"
+
+
+def time_words(cost: Cost) -> str:
+    """How long, and how one knows."""
+    if cost.seconds is None or cost.pace is None:
+        return f"{NOT_MEASURED[:1].upper()}{NOT_MEASURED[1:]}."
+    loading = f", {duration(cost.pace.load_s)} of it loading" if cost.pace.load_s >= 0.5 else ""
+    on = " ".join(p for p in (cost.pace.device, cost.pace.dtype) if p)
+    return f"About {duration(cost.seconds)}{loading}, at the pace of the last run of this base here ({on})."
+
+
+def memory_words(cost: Cost) -> str:
+    """How much memory, and of what."""
+    need = cost.memory
+    if need is None:
+        return ""
+    return (
+        f"About {size(need.total)} on the {need.device}: {size(need.weights)} of weights in {need.dtype} and up to"
+        f" {size(need.working)} to work with."
+    )

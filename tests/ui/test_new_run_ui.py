@@ -1,0 +1,245 @@
+"""The New run page in a browser: form and YAML, mistakes, drafts, prompts, models, and a real run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sway_dash.demo import demo_dir
+from tests.dash.conftest import suite_text
+from tests.ui.conftest import Server, Tab
+
+pytestmark = [pytest.mark.ui, pytest.mark.slow]
+
+Open = Callable[..., Tab]
+
+ACE = """() => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
+    if (m.type === 'panel.models.ace.AcePlot') return m.code; return '' }"""
+ACE_SET = """(text) => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
+    if (m.type === 'panel.models.ace.AcePlot') m.code = text }"""
+FOCUS = """() => { let a = document.activeElement; while (a?.shadowRoot?.activeElement) a = a.shadowRoot.activeElement
+    return a ? [a.getAttribute('aria-invalid'), a.value ?? '', a.className] : [] }"""
+
+
+class Page:
+    """The page as a reader of it sees it."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.tab, self.page = tab, tab.page
+        self.page.locator(".sway-hook-yaml .ace_content").wait_for()
+        # What was counted away from the loop arrives once the page is ready to be used.
+        self.until(lambda: self.button().inner_text().startswith("Run 524 passes"))
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        self.tab.until(holds)
+
+    def yaml(self) -> str:
+        return str(self.page.evaluate(ACE))
+
+    def write(self, text: str) -> None:
+        self.page.evaluate(ACE_SET, text)
+        self.until(lambda: self.yaml() == text)
+
+    def plan(self) -> str:
+        return self.words("plan")
+
+    def button(self) -> Any:
+        return self.page.locator(".sway-hook-run").get_by_role("button")
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def field(self, label: str) -> Any:
+        return self.page.get_by_label(label, exact=True).first
+
+    def fill(self, label: str, value: str) -> None:
+        self.field(label).fill(value)
+        self.field(label).blur()
+
+    def cells(self) -> list[str]:
+        return list(self.page.locator(".sway-hook-prompts .tabulator-cell[tabulator-field=text]").all_inner_texts())
+
+    def words(self, hook: str) -> str:
+        return " ".join(self.page.locator(f".sway-hook-{hook} .bk-clearfix").all_inner_texts())
+
+
+@pytest.fixture
+def page(open_tab: Open) -> Page:
+    return Page(open_tab("?page=new"))
+
+
+def fake(**options: Any) -> str:
+    return "# my comment\n" + suite_text(prompts=5, nulls=0, ablation=False, **options)
+
+
+def test_the_form_changes_its_line_and_the_yaml_changes_the_form(page: Page) -> None:
+    page.write(fake())
+    page.until(lambda: page.field("name").input_value() == "moved")
+    page.fill("name", "renamed")
+    page.until(lambda: "name: renamed" in page.yaml())
+    assert page.yaml() == fake().replace("name: moved", "name: renamed")
+    page.write(page.yaml().replace("name: renamed", "name: by_hand"))
+    page.until(lambda: page.field("name").input_value() == "by_hand")
+    page.press("Undo")
+    page.until(lambda: page.field("name").input_value() == "renamed")
+    page.press("Undo")
+    page.until(lambda: page.field("name").input_value() == "moved")
+    page.press("Redo")
+    page.until(lambda: "name: renamed" in page.yaml())
+
+
+def test_broken_yaml_closes_the_form_until_it_is_mended(page: Page) -> None:
+    page.write(fake())
+    page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
+    page.write(fake() + "models: [\n")
+    page.until(lambda: "invalid YAML" in page.plan())
+    assert page.field("name").is_disabled()
+    page.button().click()
+    page.until(lambda: "ace_text-input" in page.page.evaluate(FOCUS)[2])
+    page.write(fake())
+    page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
+    assert page.field("name").is_enabled()
+
+
+def test_run_goes_to_what_is_wrong(page: Page) -> None:
+    page.write(fake(assert_mean_gte=-1))
+    page.until(lambda: "assert_mean_gte" in page.plan())
+    assert not page.page.get_by_label("assert mean gte").is_visible()
+    page.button().click()
+    page.until(lambda: page.page.evaluate(FOCUS)[:2] == ["true", "-1"])
+    page.fill("assert mean gte", "0.05")
+    page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
+    assert "assert_mean_gte: 0.05" in page.yaml()
+
+
+def test_a_reload_keeps_the_draft(page: Page) -> None:
+    page.write(fake())
+    page.fill("name", "kept")
+    page.until(lambda: "Kept as draft d-" in page.words("notice"))
+    page.until(lambda: "name: kept" in page.yaml())
+    name = page.words("notice").split("draft ")[1].split(" ")[0]
+    page.page.wait_for_timeout(1000)
+    page.page.goto(page.page.url.split("?")[0] + "?page=new")
+    again = Page(page.tab)
+    assert "kept" not in again.yaml()
+    again.page.get_by_label("Recent drafts").click()
+    again.page.get_by_role("option").filter(has_text=name[-6:]).click()
+    again.until(lambda: "name: kept" in again.yaml())
+    assert again.yaml().startswith("# my comment\n")
+
+
+def test_pasted_prompts_are_seen_tagged_and_freed_of_duplicates(page: Page) -> None:
+    page.write(fake())
+    page.until(lambda: len(page.cells()) == 5)
+    page.page.get_by_role("button", name="Paste or upload prompts").click()
+    page.page.get_by_label("Paste prompts").fill("first light\nsecond light\nfirst light\n")
+    page.until(lambda: "3 prompts; 1 duplicate found" in page.words("preview"))
+    page.press("Replace all")
+    page.until(lambda: "3 prompts; 1 duplicate" in page.words("count"))
+    page.until(lambda: page.cells() == ["first light", "second light", "first light"])
+    notes = page.page.locator(".sway-hook-prompts .tabulator-cell[tabulator-field=note]")
+    page.until(lambda: "repeats 1" in " ".join(notes.all_inner_texts()))
+    page.press("Remove duplicates")
+    page.until(lambda: page.cells() == ["first light", "second light"])
+    page.page.locator(".sway-hook-prompts .tabulator-row input[type=checkbox]").first.check()
+    page.field("Tag").fill("warm")
+    page.press("Tag selected")
+    page.until(lambda: "{text: first light, tags: [warm]}" in page.yaml())
+    assert "# my comment\n" in page.yaml()
+
+
+def test_a_cell_can_be_edited_in_place(page: Page) -> None:
+    page.write(fake())
+    page.until(lambda: len(page.cells()) == 5)
+    page.page.locator(".sway-hook-prompts .tabulator-cell[tabulator-field=text]").nth(1).dblclick()
+    page.page.locator(".sway-hook-prompts textarea").fill("another light")
+    page.page.keyboard.press("Tab")
+    page.until(lambda: "text: another light" in page.yaml())
+    page.until(lambda: page.cells()[1] == "another light")
+
+
+def test_a_file_with_line_breaks_and_tags_is_taken(page: Page, tmp_path: Path) -> None:
+    page.write(fake())
+    (tmp_path / "p.csv").write_text('prompt,tags\n"one\nlight",a;b\ntwo light,\n', encoding="utf-8")
+    page.page.get_by_role("button", name="Paste or upload prompts").click()
+    page.page.locator("input[type=file]").first.set_input_files(tmp_path / "p.csv")
+    page.until(lambda: "2 prompts found" in page.words("preview"))
+    page.press("Add 2 prompts")
+    page.until(lambda: "7 prompts" in page.words("count"))
+    assert '{text: "one\\nlight", tags: [a, b]}' in page.yaml()
+
+
+def test_the_example_adapter_is_found_and_described(page: Page) -> None:
+    page.press("Empty suite")
+    page.until(lambda: "is empty" in page.plan() or "is required" in page.plan())
+    page.page.get_by_label("adapters found here").first.click()
+    page.page.get_by_role("option").filter(has_text="the example").click()
+    page.until(lambda: "rank 16" in page.words("adapter") and "α 32" in page.words("adapter"))
+    page.page.get_by_label("bases found here").first.click()
+    page.page.get_by_role("option").filter(has_text="the example").click()
+    page.until(lambda: "1.6 M parameters" in page.words("base"))
+    assert page.yaml().count(str(demo_dir() / "model")) == 2
+
+
+def test_a_base_that_does_not_fit_is_refused_before_loading(page: Page, server: Server) -> None:
+    import json
+
+    model = server.runs / "wide"
+    model.mkdir(exist_ok=True)
+    (model / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 4}))
+    names = {f"model.layers.{i}.self_attn.q_proj.weight": (512, 512) for i in range(4)}
+    header = json.dumps(
+        {n: {"dtype": "F32", "shape": list(s), "data_offsets": [0, 0]} for n, s in names.items()}
+    ).encode()
+    (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * len(header))
+    page.until(lambda: "rank 16" in page.words("adapter"))
+    page.fill("base model", str(model))
+    page.until(lambda: "does not fit" in page.plan())
+    assert "is 512 × 512 there" in page.plan()
+    page.button().click()
+    page.until(lambda: page.page.evaluate(FOCUS)[:2] == ["true", "./adapter"])
+    page.press("Undo")
+    page.until(lambda: "does not fit" not in page.plan())
+
+
+def test_tokens_are_shown_as_the_model_reads_them(page: Page) -> None:
+    page.until(lambda: "<|begin|> first" in page.words("tokens"))
+    chips = page.page.locator(".sway-hook-tokens .sway-chip")
+    page.until(lambda: chips.count() == 9)
+    assert chips.nth(2).inner_text() == "·keeper"
+    assert "chat template" in page.words("tokens")
+
+
+def test_presets_keep_prompts_and_say_what_they_cost(page: Page) -> None:
+    page.until(lambda: page.button().inner_text().startswith("Run 524 passes"))
+    before = page.yaml()
+    page.press("Quick check")
+    page.until(lambda: "runs: 5" in page.yaml())
+    page.until(lambda: page.button().inner_text().startswith("Run ") and "524" not in page.button().inner_text())
+    assert page.yaml().count("enabled: false") == 2
+    page.press("Undo")
+    page.until(lambda: page.yaml() == before)
+
+
+def test_it_runs_what_the_button_says(page: Page, server: Server) -> None:
+    page.write(fake())
+    page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
+    page.button().click()
+    page.until(lambda: "finished" in page.tab.head() and page.tab.rows() == 5)
+    newest = max((p for p in server.runs.iterdir() if p.name.startswith("r-")), key=lambda p: p.name)
+    assert (newest / "spec.yaml").read_text(encoding="utf-8") == fake()
+    import json
+
+    last = json.loads((newest / "events.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert last["backend_stats"]["forward_passes"] == 10
+    page.tab.open_tab("New run")
+    page.until(lambda: "≈" in page.button().inner_text())
+
+
+def test_it_fits_a_telephone(open_tab: Open) -> None:
+    page = Page(open_tab("?page=new", width=390, height=844))
+    page.until(lambda: len(page.cells()) > 0)
+    assert page.page.evaluate("document.scrollingElement.scrollWidth") <= 390
