@@ -154,7 +154,7 @@ def large(table: Table, *, prompts: int = 10_000, calls: int = 100_000) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         start = time.perf_counter()
         page.goto(f"{server.url}?run={folder.id}&page=prompts", timeout=120_000)
-        page.locator(".sway-hook-prompts .tabulator-row").first.wait_for(timeout=120_000)
+        page.locator(".sway-hook-table .rows .row").first.wait_for(timeout=120_000)
         table.add(f"{prompts:,} prompts, {calls:,} scoring calls: opened", f"{time.perf_counter() - start:.1f} s")
         for name, times in actions(page):
             table.add(f"  {name}", f"{1000 * max(times):.0f} ms (worst of {len(times)})", "< 300 ms")
