@@ -422,10 +422,13 @@ def test_the_statuses_are_counted(shown: PromptList) -> None:
     places = [shown.standing(r).place for r in shown.rows]
     above, inside = places.count("above"), places.count("inside")
     assert above + inside == 12
-    assert {f"▲ above ({above})": "above", f"○ inside ({inside})": "inside"}.items() <= bar._status.options.items()
-    shown.choice.status = "above"
+    assert keys(bar._status) == {"above": (str(above), "off"), "inside": (str(inside), "off")}
+    bar._status._handle_msg({"key": "above"})
+    assert shown.choice.status == "above"
     assert len(shown.rows) == above
-    assert f"○ inside ({inside})" in bar._status.options
+    assert keys(bar._status) == {"above": (str(above), "on"), "inside": (str(inside), "off")}
+    bar._status._handle_msg({"key": "above"})
+    assert len(shown.rows) == 12
 
 
 def test_a_broken_pattern_is_named_and_hides_nothing_for_ever(shown: PromptList) -> None:
@@ -566,6 +569,8 @@ def test_the_pane_is_there_while_a_prompt_is_open(page: PromptsPage) -> None:
     assert "1 of 6" in page._detail._head.object
     assert page._detail._back.disabled
     page.choice.item = None
+    assert not page._pane.visible
+    page.choice.item = 4711
     assert not page._pane.visible
 
 

@@ -390,6 +390,22 @@ def test_a_hundred_updates_move_nothing(open_tab: Open, server: Server) -> None:
     tab.until(lambda: "180 of 180 prompts shown" in counted(tab) and "finished" in tab.head())
 
 
+def test_the_axis_of_a_growing_run_has_ticks_up_to_its_end(open_tab: Open, server: Server) -> None:
+    going = Growing(server, 30, 2)
+    tab = open_tab(f"?run={going.folder.id}&page=prompts&x=kl")
+    tab.until(lambda: "2 of 2 prompts shown" in counted(tab))
+    for _ in range(20):
+        going.step()
+        tab.page.wait_for_timeout(60)
+    tab.until(lambda: "22 of 22 prompts shown" in counted(tab))
+    axis = """() => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
+        if (m.type === 'Figure' && (m.html_attributes['aria-label'] ?? '').startsWith('Dot plot'))
+          return [m.x_range.end, Math.max(...m.below[0].ticker.ticks)] }"""
+    end, last = tab.page.evaluate(axis)
+    assert 0.7 * end < last <= end
+    going.end()
+
+
 def test_an_unrecorded_prompt_offers_to_look(open_tab: Open, server: Server) -> None:
     folder = recorded(server, suite_text(prompts=6, nulls=0, ablation=False), details=1)
     last = measured(folder)[-1]

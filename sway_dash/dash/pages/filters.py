@@ -11,6 +11,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.chips import Chips, State
+from sway_dash.dash.columns import MARKS
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.pages.controls import bind_select
 from sway_dash.dash.prompt_list import PromptList
@@ -33,20 +34,20 @@ class FilterBar(pn.viewable.Viewer):
             label="Search prompts, tags, tokens", width=270, value=self.choice.query, **CONTROL
         )
         self._regex = pmui.Checkbox(label="regex", value=self.choice.regex, margin=(4, 8, 4, 0), size="small")
-        self._status = pmui.Select(label="Against random adapters", options={"all": ""}, width=190, **CONTROL)
+        self._status = Chips(self._stand, label="Against random adapters", styles={"margin-right": "8px"})
         self._least = pmui.FloatInput(label="At least, nats", start=0.0, step=0.01, width=125, **CONTROL)
         self._tags = Chips(self._tag, label="Tags")
         self._active = Chips(self._drop, label="Filters in force")
         self._count = html(css_classes=["sway-hook-count"])
         self._counted: tuple[int, ...] = ()
         self._status_of: Hashable = None
+        self._places: dict[str, int] = {}
         self._tags_of: Hashable = None
         self._tag_counts: dict[str, int] = {}
         self._search.param.watch(self._typed, "value_input")
         self._search.param.watch(lambda e: self._find(e.new), "value")
         self.choice.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")
         bind_select(self._regex, self.choice, "regex")
-        bind_select(self._status, self.choice, "status")
         self._least.param.watch(lambda e: self.choice.param.update(least=max(e.new or 0.0, 0.0)), "value")
         self.choice.param.watch(lambda e: self._least.param.update(value=e.new), "least")
         line: dict[str, Any] = {"margin": 0, "sizing_mode": "stretch_width", "align_items": "center"}
@@ -107,18 +108,15 @@ class FilterBar(pn.viewable.Viewer):
 
     def _statuses(self) -> None:
         held = self.shown.held_without("status")
-        if held == self._status_of:
-            return
-        self._status_of = held
-        places = [self.shown.standing(r).place for r in self.shown.without("status")]
-        above, inside = places.count("above"), places.count("inside")
-        options = {
-            f"all ({len(places):,})": "",
-            f"▲ above ({above:,})": "above",
-            f"○ inside ({inside:,})": "inside",
-        }
-        if self._status.options != options:
-            self._status.param.update(options=options, value=self.choice.status)
+        if held != self._status_of:
+            self._status_of = held
+            places = [self.shown.standing(r).place for r in self.shown.without("status")]
+            self._places = {name: places.count(name) for name in ("above", "inside")}
+        self._status.offer(
+            (name, f"{MARKS[name]} {name}", f"{n:,}", "on" if self.choice.status == name else "off")
+            for name, n in self._places.items()
+            if any(self._places.values())
+        )
 
     def _tag_chips(self) -> None:
         held = self.shown.held_without("tags")
@@ -165,6 +163,9 @@ class FilterBar(pn.viewable.Viewer):
     def _find(self, text: str) -> None:
         if self.choice.query != text:
             self.choice.query = text
+
+    def _stand(self, status: str) -> None:
+        self.choice.status = "" if self.choice.status == status else status
 
     def _tag(self, tag: str) -> None:
         tags = [t for t in self.choice.tags if t != tag]

@@ -165,8 +165,8 @@ class PromptChart(pn.viewable.Viewer):
                 root = ", square-root axis" if scale is ROOT else ""
                 plot.figure.xaxis[0].axis_label = f"{NAMES[metric]}, nats{root}"
         self._axes = axes
-        if anew:
-            self._ticks()
+        # A figure's own callbacks do not run for changes that are held back until the end of a tick.
+        self._ticks()
 
     def _ticks(self) -> None:
         for plot in self.plots:

@@ -61,9 +61,10 @@ class PromptsPage(pn.viewable.Viewer):
         """Its figures."""
         return [*self._chart.plots, *self._detail.plots]
 
-    @param.depends("choice.item", watch=True)
+    @param.depends("shown.version", "choice.item", watch=True)
     def _opened(self) -> None:
-        opened = self.choice.item is not None
+        # An address may name a prompt that this run does not have.
+        opened = self.shown.row(self.choice.item) is not None
         self._divider.opened = self.choice.item if opened else -1
         if self._pane.visible != opened:
             self._pane.visible = self._divider.visible = opened
