@@ -27,11 +27,11 @@ class PromptsPage(pn.viewable.Viewer):
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
+    shown: PromptList = param.ClassSelector(class_=PromptList, doc="The prompts in sight.")  # type: ignore[assignment]
     wanted = param.String(default="", doc="Prompt whose tokens somebody asked for; answered by `show_detail`.")
 
     def __init__(self, **params: Any) -> None:
-        super().__init__(**params)
-        self.shown = PromptList(run=self.run, choice=self.choice)
+        super().__init__(**{"shown": PromptList(run=params["run"], choice=params["choice"]), **params})
         both = {"choice": self.choice, "shown": self.shown}
         self._filters = FilterBar(**both)
         self._chart = PromptChart(run=self.run, **both)
