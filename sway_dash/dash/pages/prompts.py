@@ -27,11 +27,11 @@ class PromptsPage(pn.viewable.Viewer):
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
-    shown: PromptList = param.ClassSelector(class_=PromptList, doc="The prompts in sight.")  # type: ignore[assignment]
     wanted = param.String(default="", doc="Prompt whose tokens somebody asked for; answered by `show_detail`.")
 
     def __init__(self, **params: Any) -> None:
-        super().__init__(**{"shown": PromptList(run=params["run"], choice=params["choice"]), **params})
+        super().__init__(**params)
+        self.shown = PromptList(run=self.run, choice=self.choice)
         both = {"choice": self.choice, "shown": self.shown}
         self._filters = FilterBar(**both)
         self._chart = PromptChart(run=self.run, **both)
@@ -51,6 +51,8 @@ class PromptsPage(pn.viewable.Viewer):
             stylesheets=[_STYLE],
         )
         self._root = body(self._filters, self._split)
+        self.choice.param.watch(self._opened, "item")
+        self.shown.param.watch(self._opened, "version")
         self._opened()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -61,8 +63,7 @@ class PromptsPage(pn.viewable.Viewer):
         """Its figures."""
         return [*self._chart.plots, *self._detail.plots]
 
-    @param.depends("shown.version", "choice.item", watch=True)
-    def _opened(self) -> None:
+    def _opened(self, *_: Any) -> None:
         # An address may name a prompt that this run does not have.
         opened = self.shown.row(self.choice.item) is not None
         self._divider.opened = self.choice.item if opened else -1
