@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.spec import SwaySpec
 
 # As the backend does itself, but some tests import torch before it: threads must not spin on busy machines.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("sway", deadline=None)
+settings.load_profile("sway")
 
 _COUNTER = itertools.count()
 
