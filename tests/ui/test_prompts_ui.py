@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -74,6 +75,20 @@ def opened(tab: Tab) -> str:
 def ready(tab: Tab, n: int) -> None:
     tab.until(lambda: f"{n:,} of {n:,} prompts shown" in counted(tab) and bool(items(tab)))
     tab.page.get_by_label("Search prompts, tags, tokens").wait_for()
+    still(tab)
+
+
+def still(tab: Tab) -> None:
+    """Wait until figures have their heights: what is clicked before may move away under the pointer."""
+    places = """() => [".sway-hook-table", ".sway-hook-tags", ".sway-pane"].map((s) => {
+        const find = (n) => n.querySelector(s) ?? [...n.querySelectorAll("*")].reduce(
+          (found, e) => found ?? (e.shadowRoot ? find(e.shadowRoot) : null), null)
+        const box = find(document)?.getBoundingClientRect(); return box ? [box.y, box.height] : null })"""
+    seen = [tab.page.evaluate(places)]
+    while len(seen) < 4 or any(one != seen[-1] for one in seen[-4:]):
+        assert len(seen) < 100
+        tab.page.wait_for_timeout(250)
+        seen.append(tab.page.evaluate(places))
 
 
 def chart(tab: Tab) -> Any:
@@ -138,6 +153,11 @@ def test_a_tag_is_chosen_in_the_table_of_tags(open_tab: Open, server: Server) ->
     tab.page.locator(".sway-hook-tags .rows .row", has_text="even").click()
     tab.until(lambda: sorted(items(tab)) == [0, 2, 4, 6, 8, 10])
     tab.until(lambda: tab.page.locator(".sway-hook-tags .rows .row", has_text="✓").count() == 1)
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="CSV of these rows").click()
+    with download.value.path().open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    assert [int(line[0]) - 1 for line in lines[1:]] == items(tab)
     assert tab.page.locator(".sway-hook-tags .rows .row").count() == 2
 
 
@@ -203,7 +223,7 @@ def test_tokens_are_chosen_and_their_distribution_is_the_recorded_one(open_tab: 
         return len(found) >= 6 and all(cells == want[i] for i, cells in found.items())
 
     tab.until(lambda: agrees(first))
-    tab.page.wait_for_timeout(1000)  # until the figures above the text have their heights
+    still(tab)
     tokens.nth(2).click()
     tab.until(lambda: agrees(2) and "t=2" in tab.page.url)
     head = " ".join(tab.page.locator(".sway-hook-position h2, .sway-hook-position p").all_inner_texts())

@@ -41,7 +41,7 @@ class PromptTable(pn.viewable.Viewer):
         )
         self._note = html(visible=False)
         self._file = pmui.FileDownload(
-            callback=self.csv, filename="prompts.csv", label="CSV of these rows", size="small", margin=0
+            callback=self.csv, filename="prompts.csv", label="CSV of these rows", size="small", variant="text", margin=0
         )
         self._root = column(html(heading("All prompts, as a table")), self.table, self._note, self._file, gap=8)
         self._asked: tuple[Any, ...] = ()
