@@ -76,30 +76,6 @@ def test_cancel_stops_and_keeps(open_tab: Open, server: Server, monkeypatch: pyt
     assert "Inconclusive" in tab.verdict()
 
 
-def test_the_form_runs_what_it_shows(open_tab: Open, server: Server) -> None:
-    tab = open_tab()
-    tab.open_tab("New run")
-    editor = tab.page.locator(".sway-hook-yaml")
-    editor.wait_for()
-    text = suite_text(prompts=5, nulls=0, ablation=False)
-    tab.page.evaluate(
-        """(text) => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
-        if (m.type === 'panel.models.ace.AcePlot') m.code = text }""",
-        text,
-    )
-    tab.until(lambda: "5 measurements planned" in " ".join(tab.page.locator(".sway-hook-plan p").all_inner_texts()))
-    prompts = tab.page.get_by_label("Prompts", exact=True)
-    prompts.fill("one light\ntwo light\nthree light\nfour light\nfive light\nsix light")
-    prompts.blur()
-    tab.until(lambda: "6 measurements planned" in " ".join(tab.page.locator(".sway-hook-plan p").all_inner_texts()))
-    tab.page.get_by_role("button", name="Run", exact=True).click()
-    tab.until(lambda: "finished" in tab.head() and tab.rows() == 6)
-    newest = max(server.runs.iterdir(), key=lambda p: p.name)
-    assert f"run={newest.name}" in tab.page.url
-    tab.open_tab("Trace")
-    tab.until(lambda: "12 scoring calls" in " ".join(tab.page.locator(".sway-hook-trace p").all_inner_texts()))
-
-
 def test_dark_changes_plots_without_a_reload(open_tab: Open, finished: RunFolder) -> None:
     tab = open_tab(f"?run={finished.id}")
     tab.until(lambda: tab.rows() == 8)

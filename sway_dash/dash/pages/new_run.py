@@ -27,9 +27,8 @@ from sway_dash.dash.pages.form_widgets import FieldGroup, Fold
 from sway_dash.dash.pages.plan_card import PlanCard
 from sway_dash.dash.presets import PRESETS, Preset, apply
 from sway_dash.dash.theme import esc, visible
+from sway_dash.dash.yaml_editor import YamlEditor
 from sway_dash.suite.spec import SuiteDefaults
-
-THEMES = {False: "github_light_default", True: "github_dark"}
 
 
 class NewRunView(pn.viewable.Viewer):
@@ -58,18 +57,7 @@ class NewRunView(pn.viewable.Viewer):
         self._title.param.watch(lambda e: self.draft.rename(e.new or ""), "value")
         self._defaults: FieldGroup | None = None
         self._defaults_fold = Fold("Settings for all probes", self._make_defaults)
-        self._editor = pn.widgets.CodeEditor(
-            value=self.draft.text,
-            language="yaml",
-            theme=THEMES[self.dark],
-            height=560,
-            sizing_mode="stretch_width",
-            margin=0,
-            indent=2,
-            soft_tabs=True,
-            css_classes=["sway-hook-yaml"],
-        )
-        self._editor.param.watch(lambda e: self.draft.set_text(e.new), "value")
+        self._editor = YamlEditor(self.draft.set_text, dark=self.dark, css_classes=["sway-hook-yaml"])
         self._notice = html(css_classes=["sway-hook-notice"])
         self._layout()
         self.draft.param.watch(lambda *_: self._follow(), ["text", "problems", "readable", "notice", "title", "id"])
@@ -151,11 +139,8 @@ class NewRunView(pn.viewable.Viewer):
 
     def _follow(self) -> None:
         draft = self.draft
-        if self._editor.value != draft.text:
-            self._editor.value = draft.text
-        rows = [{"row": row, "column": 0, "text": text, "type": "error"} for row, text in draft.rows()]
-        if self._editor.annotations != rows:
-            self._editor.annotations = rows
+        self._editor.show(draft.text)
+        self._editor.mark(draft.rows())
         if self._title.value != draft.title:
             self._title.param.update(value=draft.title, value_input=draft.title)
         for button, possible in zip(self._steps, (draft.can_undo, draft.can_redo), strict=True):
@@ -168,7 +153,7 @@ class NewRunView(pn.viewable.Viewer):
 
     @param.depends("dark", watch=True)
     def _recolor(self) -> None:
-        self._editor.theme = THEMES[self.dark]
+        self._editor.dark = self.dark
 
     # -- running --------------------------------------------------------------------------------
 
@@ -199,7 +184,7 @@ class NewRunView(pn.viewable.Viewer):
         if known:
             self._jump.to_mark()
         else:
-            self._jump.to_row(rows[0][0] if rows else 0)
+            self._editor.go_to(rows[0][0] if rows else 0)
 
     def _reveal_defaults(self, where: tuple[str | int, ...]) -> bool:
         if where[:1] != ("defaults",):
