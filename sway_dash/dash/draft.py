@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import param
+import yaml
 
 from sway_dash.core.errors import Problem, SpecValidationError
 from sway_dash.dash import drafts, yaml_edit
@@ -219,6 +220,8 @@ class Draft(param.Parameterized):
 
     def rows(self) -> list[tuple[int, str]]:
         """Every problem with the line of the text it belongs to, from 0."""
+        if not self.problems:
+            return []
         try:
             lines = loader.parse_yaml(self.text, source="")[1]
         except SpecValidationError as error:
@@ -236,23 +239,22 @@ class Draft(param.Parameterized):
     def _take(self, text: str) -> None:
         self.spec, self.built = None, []
         try:
-            loader.parse_yaml(text, source="yaml")
             data = parse(text)
-        except SpecValidationError as error:
-            self._own = [((), str(error).removeprefix("yaml: "))]
-        except ValueError as error:
-            self._own = [((), f"invalid YAML: {error}")]
-        else:
-            self._own = self._check(text)
-            problems = self._own + self._found
-            self.param.update(text=text, data=data, readable=True, problems=problems, planned=self._measurements())
+            if not isinstance(data, dict):
+                # What the text is instead is said in the loader's words.
+                loader.parse_yaml(text, source="yaml")
+        except (yaml.YAMLError, ValueError, RecursionError, SpecValidationError) as error:
+            self._own = [((), _unreadable(text, error))]
+            self.param.update(text=text, readable=False, problems=list(self._own), planned=0)
             return
-        self.param.update(text=text, readable=False, problems=list(self._own), planned=0)
+        self._own = self._check(data)
+        problems = self._own + self._found
+        self.param.update(text=text, data=data, readable=True, problems=problems, planned=self._measurements())
 
-    def _check(self, text: str) -> list[Problem]:
+    def _check(self, data: dict[str, Any]) -> list[Problem]:
         try:
-            spec = loader.loads(text, source="yaml", folder=Path(self.base_dir or "."))
-            built = loader.check_entries(spec, source="yaml", text=text)
+            spec = loader.from_dict(data, source="yaml", folder=Path(self.base_dir or "."))
+            built = loader.check_entries(spec, source="yaml")
         except SpecValidationError as error:
             return [(tuple(w), m) for w, m in error.problems] or [((), str(error).removeprefix("yaml: "))]
         self.spec, self.built = spec, built
@@ -286,3 +288,12 @@ class Draft(param.Parameterized):
         stem = re.sub(r"_\d+$", "", wanted)
         numbered = (f"{stem}_{n}" for n in range(2, len(taken) + 3))
         return next(name for name in (stem, *numbered) if name not in taken)
+
+
+def _unreadable(text: str, error: Exception) -> str:
+    """Why a text is no suite at all, with the line where it is known."""
+    try:
+        loader.parse_yaml(text, source="yaml")
+    except SpecValidationError as known:
+        return str(known).removeprefix("yaml: ")
+    return f"invalid YAML: {error}"

@@ -140,7 +140,9 @@ def _list_kind(item: Any) -> Kind:
 
 
 def _is_line(value: Any) -> bool:
-    return isinstance(value, str) and bool(value) and value == value.strip() and value.splitlines() == [value]
+    # A text that begins like a list would be read as one.
+    plain = isinstance(value, str) and value == value.strip() and not value.startswith(("- ", "["))
+    return plain and value.splitlines() == [value]
 
 
 def _scalar(value: Any) -> str:

@@ -41,7 +41,7 @@ def _full() -> dict[str, Settings]:
 
 
 PRESETS = (
-    Preset("Quick check", "the main measurement against 5 random adapters: about a minute", _quick),
+    Preset("Quick check", "the main measurement against 5 random adapters, for a first look", _quick),
     Preset("Standard", "20 random adapters, the main measurement, and the adapter at six strengths", _standard),
     Preset("Full", "50 random adapters and every kind of probe that needs no more than prompts", _full),
 )

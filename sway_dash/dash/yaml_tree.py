@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import yaml
@@ -42,7 +43,9 @@ class Node:
     target: Node | None = None
     """Of an alias: what it stands for."""
     tag: str = ""
-    """Of a scalar: the tag it has or gets."""
+    """Of a scalar: the tag it is given."""
+    implicit: tuple[bool, bool] = (True, False)
+    """Of a scalar without a tag: what its own is found by."""
 
     @property
     def children(self) -> list[Node]:
@@ -98,11 +101,17 @@ def plain(data: Any) -> Any:
 
 def parse(text: str) -> Any:
     """The data of a text, with nothing shared. Raises ``yaml.YAMLError`` or ``ValueError``."""
+    return plain(_loaded(text))
+
+
+@lru_cache(maxsize=4)
+def _loaded(text: str) -> Any:
+    """A text is asked for several times while it is edited; whoever asks gets a copy."""
     data = yaml.load(text, Loader=_Loader)
     if _size(data, {}) > MAX_VALUES:
         msg = f"it has more than {MAX_VALUES:,} values once its aliases are written out"
         raise ValueError(msg)
-    return plain(data)
+    return data
 
 
 def _size(data: Any, known: dict[int, int]) -> int:
@@ -137,18 +146,24 @@ def value_of(node: Node) -> Any:
     if node.kind == "map":
         found: dict[Any, Any] = {}
         for key, value in node.entries:
-            if key.tag == _MERGE:
+            if key.value == "<<" and tag_of(key) == _MERGE:
                 inner = value_of(value)
                 for part in reversed(inner if isinstance(inner, list) else [inner]):
                     found = {**part, **found}
             else:
                 found[value_of(key)] = value_of(value)
         return found
-    if node.tag == _MERGE:
-        return node.value
-    return yaml.SafeLoader("").construct_object(yaml.ScalarNode(node.tag, node.value))
+    tag = tag_of(node)
+    # A reader of its own: one that is kept would keep every value.
+    return node.value if tag == _MERGE else yaml.SafeLoader("").construct_object(yaml.ScalarNode(tag, node.value))
 
 
+def tag_of(node: Node) -> str:
+    """The tag a scalar has or gets."""
+    return node.tag or str(_RESOLVER.resolve(yaml.ScalarNode, node.value, node.implicit))
+
+
+_RESOLVER = yaml.SafeLoader("")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -156,7 +171,6 @@ class _Composer:
     def __init__(self, text: str, events: Iterator[Any]) -> None:
         self._text, self._events = text, events
         self._anchors: dict[str, Node] = {}
-        self._resolver = yaml.SafeLoader("")
 
     def document(self) -> Node | None:
         """The first document's node; a second document is an error, as it is when the data are read."""
@@ -192,8 +206,8 @@ class _Composer:
         if style in ("|", ">"):
             # The mark stands behind the line breaks that follow.
             end = start + len(self._text[start:end].rstrip("\r\n"))
-        tag = event.tag or self._resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
-        return Node("scalar", start, end, style=style, value=event.value, tag=str(tag))
+        tag = event.tag or ""
+        return Node("scalar", start, end, style=style, value=event.value, tag=tag, implicit=event.implicit)
 
     def _fill(self, node: Node) -> None:
         below: list[Node] = []

@@ -123,7 +123,8 @@ def memory_words(cost: Cost) -> str:
     need = cost.memory
     if need is None:
         return ""
+    where = "of memory" if need.device == "cpu" else "on the GPU"
     return (
-        f"About {size(need.total)} on the {need.device}: {size(need.weights)} of weights in {need.dtype} and up to"
+        f"About {size(need.total)} {where}: {size(need.weights)} of weights in {need.dtype} and up to"
         f" {size(need.working)} to work with."
     )
