@@ -92,6 +92,16 @@ def test_the_form_changes_its_line_and_the_yaml_changes_the_form(page: Page) -> 
     page.until(lambda: "name: renamed" in page.yaml())
 
 
+def test_the_editor_looks_like_one_in_both_themes(page: Page) -> None:
+    gutter, line = (page.page.locator(f".sway-hook-yaml {name}").first for name in (".ace_gutter", ".ace_line"))
+    page.until(lambda: line.bounding_box()["x"] >= gutter.bounding_box()["x"] + gutter.bounding_box()["width"])
+    assert line.inner_text().startswith("# What did")
+    colour = "el => getComputedStyle(el).backgroundColor"
+    light = gutter.evaluate(colour)
+    page.page.keyboard.press("t")
+    page.until(lambda: gutter.evaluate(colour) not in (light, "rgba(0, 0, 0, 0)"))
+
+
 def test_broken_yaml_closes_the_form_until_it_is_mended(page: Page) -> None:
     page.write(fake())
     page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
@@ -235,6 +245,27 @@ def test_presets_keep_prompts_and_say_what_they_cost(page: Page) -> None:
     assert page.yaml().count("enabled: false") == 2
     page.press("Undo")
     page.until(lambda: page.yaml() == before)
+
+
+@pytest.mark.parametrize("how", ["button", "key in a field", "key in the editor"])
+def test_what_was_typed_last_is_in_the_run(page: Page, server: Server, how: str) -> None:
+    page.write(fake())
+    page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
+    before = set(server.runs.iterdir())
+    if how == "key in the editor":
+        box = page.page.locator(".sway-hook-yaml .ace_content").bounding_box()
+        page.page.mouse.click(box["x"] + 60, box["y"] + 8)
+        page.page.keyboard.press("Control+End")
+        page.page.keyboard.type("# typed last")
+        page.page.keyboard.press("Control+Enter")
+    else:
+        page.field("name").fill("typed_last")
+        page.button().click() if how == "button" else page.field("name").press("Control+Enter")
+    page.until(lambda: any(p.name.startswith("r-") for p in set(server.runs.iterdir()) - before))
+    (run,) = [p for p in set(server.runs.iterdir()) - before if p.name.startswith("r-")]
+    page.until(lambda: (run / "spec.yaml").is_file())
+    text = (run / "spec.yaml").read_text(encoding="utf-8")
+    assert "# typed last" in text or "name: typed_last" in text
 
 
 def test_it_runs_what_the_button_says(page: Page, server: Server) -> None:

@@ -60,7 +60,7 @@ class ModelsForm(pn.viewable.Viewer):
             self._two,
             self._group,
             pn.Row(self._where, self._again, sizing_mode="stretch_width", margin=0),
-            gap=2,
+            gap=6,
         )
         draft.param.watch(lambda *_: self.fill(), ["data", "problems", "readable", "base_dir"])
         models.param.watch(lambda *_: self._facts(), ["version", "looking"])

@@ -7,7 +7,6 @@ export function render({ model, el }) {
   box.style.cssText = `height: ${model.height_px}px; width: 100%`
   const ace = window.ace
   const editor = ace.edit(box)
-  editor.renderer.attachToShadowRoot()
   const session = editor.session
   // Its own checker knows nothing of suites and would take our marks away.
   session.setUseWorker(false)
@@ -54,7 +53,10 @@ export function render({ model, el }) {
     clearTimeout(timer)
     timer = setTimeout(send, PAUSE_MS)
   })
-  editor.on("blur", () => { if (timer !== null) send() })
+  const now = () => { if (timer !== null) send() }
+  editor.on("blur", now)
+  // The key that starts the run must not overtake what was typed before it.
+  box.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) now() }, true)
   model.on("content", take)
   model.on("marks", marks)
   model.on("dark", theme)
@@ -63,10 +65,14 @@ export function render({ model, el }) {
     editor.focus()
     box.scrollIntoView({ block: "center", behavior: "instant" })
   })
-  model.on("after_render", () => editor.resize())
+  model.on("after_render", () => {
+    // Its styles go to the root it finds itself in, and only now it is in one.
+    editor.renderer.attachToShadowRoot()
+    theme()
+    editor.resize()
+  })
   new ResizeObserver(() => editor.resize()).observe(box)
   take()
-  theme()
   marks()
   return box
 }
