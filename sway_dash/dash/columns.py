@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sway_dash.core.events import Measurement
-from sway_dash.core.stats import percentiles
+from sway_dash.core.stats import Samples, percentiles
 from sway_dash.dash.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
 from sway_dash.dash.theme import DASH, canvas_text, number, token_text, visible
 
@@ -244,12 +245,12 @@ def signed(value: float, unit: str = "") -> str:
     return f"−{text}" if value < 0 else f"+{text}" if value > 0 else text
 
 
-def stats_line(values: Sequence[float], rows: Sequence[Measurement]) -> str:
+def stats_line(values: Samples, rows: Sequence[Measurement]) -> str:
     """Median, p90, maximum and how often both sides rank the same token first."""
-    if not values:
+    if not len(values):
         return ""
     p = percentiles(values)
-    same = sum(m.same_top for m in rows) / len(rows)
+    same = sum(map(attrgetter("same_top"), rows)) / len(rows)
     return (
         f"median {number(p['median'])}, p90 {number(p['p90'])}, max {number(p['max'])} nats; "
         f"same top token on {100 * same:.0f} % of {len(rows)}"

@@ -118,10 +118,16 @@ class ProbeSeries:
 
     def status(self, row: Measurement, metric: Metric) -> Status:
         """Where a prompt stands: above every draw on the same prompt, inside their range, or without draws."""
-        null = self.null_range(row.item, metric)
-        if null is None:
-            return "no null"
-        return "above" if value_of(row, metric) > null.hi else "inside"
+        return self.statuses((row,), metric)[0]
+
+    def statuses(self, rows: Sequence[Measurement], metric: Metric) -> list[Status]:
+        """Where each of many prompts stands."""
+        null = self.null
+        found: list[Status] = []
+        for row in rows:
+            of = null.range_of(row.item, metric) if null else None
+            found.append("no null" if of is None else "above" if value_of(row, metric) > of.hi else "inside")
+        return found
 
     def null_means(self, metric: Metric) -> list[float]:
         """Mean of every complete null draw over the prompts, in seed order."""

@@ -6,8 +6,10 @@ jump while one reads are worse than an order that is not up to date.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -69,18 +71,23 @@ class PromptList(param.Parameterized):
         """Items of the candidates that are measured, in the order they came to their places."""
         self.content = 0
         """Raised when other prompts are shown, or other numbers of them; not when only their order is another."""
+        self.repeats = False
+        """Whether a text of the probe is listed more than once."""
         self.total = 0
         """Prompts of the probe, as far as they are known."""
         self._key: tuple[Any, ...] = ()
         self._held: tuple[Any, ...] = ()
         self._cursor = self._failed = 0
         self._known: dict[int, Row] = {}
+        self._texts: set[str] = set()
         self._at: dict[int, int] = {}
         self._candidate_at: dict[int, int] = {}
         self._standings: dict[tuple[str, int], tuple[int, Standing]] = {}
         self._null: NullSet | None = None
         self._pools: dict[Metric, tuple[tuple[Any, ...], FloatArray, FloatArray]] = {}
-        self._measured: tuple[int, list[Measurement]] = (-1, [])
+        self._measured: tuple[int, list[Measurement], FloatArray] = (-1, [], np.empty(0))
+        self._stands_of: Hashable = None
+        self._stands: dict[int, Place] = {}
         self._of: tuple[int, str] | None = None
         self.refresh()
 
@@ -118,9 +125,26 @@ class PromptList(param.Parameterized):
     def measured(self) -> list[Measurement]:
         """Measurements of the shown prompts, in suite order."""
         if self._measured[0] != self.content:
-            found = sorted((r.m for r in self.rows if r.m is not None), key=lambda m: m.item)
-            self._measured = (self.content, found)
+            found = sorted((r.m for r in self.rows if r.m is not None), key=attrgetter("item"))
+            values = np.fromiter(map(attrgetter(self.metric), found), dtype=np.float64, count=len(found))
+            self._measured = (self.content, found, values)
         return self._measured[1]
+
+    def values(self) -> FloatArray:
+        """Their divergences, nats, in the same order."""
+        self.measured()
+        return self._measured[2]
+
+    def places(self, rows: Collection[Row]) -> Counter[Place]:
+        """How many of these prompts stand where."""
+        if self._stands_of != (self._of, self.metric, self.draws):
+            self._stands_of = (self._of, self.metric, self.draws)
+            self._stands = {}
+        known = self._stands
+        for row in rows:
+            if row.item not in known and row.m is not None:
+                known[row.item] = self.standing(row).place
+        return Counter(known.get(row.item, "failed" if row.error else "pending") for row in rows)
 
     @property
     def draws(self) -> int:
@@ -205,11 +229,14 @@ class PromptList(param.Parameterized):
         if self._of != (self.run.epoch, series.name):
             self._of = (self.run.epoch, series.name)
             self._standings.clear()
+            self._texts.clear()
             self._known = _planned(self.run.data.entries().get(series.name, {}))
             self._cursor = self._failed = 0
         fresh = series.rows[self._cursor :]
         broken = failures[self._failed :]
         self._cursor, self._failed = len(series.rows), len(failures)
+        self._texts.update(m.prompt for m in fresh)
+        self.repeats = len(self._texts) < len(series.rows)
         self._known.update((m.item, Row(m.item, m.prompt, m.tags, m)) for m in fresh)
         for f in broken:
             tags = self._known[f.item].tags if f.item in self._known else ()
@@ -291,17 +318,16 @@ class PromptList(param.Parameterized):
         return bool(self.choice.admit(self.series, [_blank(row)], self.metric, without=("picked",)))
 
     def _sorted(self, rows: Iterable[Row]) -> list[Row]:
-        found = sorted(rows, key=lambda r: r.item)
+        found = sorted(rows, key=attrgetter("item"))
         if self.order == "suite":
             return found
         name, largest_first = self.order.lstrip("-"), self.order.startswith("-")
         if name == "value":
             name, largest_first = self.metric, True
         key = self._keys()[name]
-        known = [(key(r), r) for r in found]
-        have = [pair for pair in known if pair[0] is not None]
-        have.sort(key=lambda pair: pair[0], reverse=largest_first)
-        return [r for _, r in have] + [r for value, r in known if value is None]
+        have = [r for r in found if key(r) is not None]
+        have.sort(key=key, reverse=largest_first)
+        return have if len(have) == len(found) else have + [r for r in found if key(r) is None]
 
     def _keys(self) -> dict[str, Callable[[Row], Any]]:
         def null(row: Row) -> float | None:

@@ -26,13 +26,14 @@ class Summary:
     method: str
 
 
-def summary(rows: Sequence[Measurement], metric: Metric, seed: int) -> Summary | None:
+def summary(rows: Sequence[Measurement], metric: Metric, seed: int, *, repeats: bool = True) -> Summary | None:
     """Numbers over measurements in suite order, a text that is listed twice once; ``None`` without any.
 
     Up to a few hundred prompts the interval is the one of the final result. Beyond, Student's t: it differs from the
-    bootstrap by a few hundredths of its width, and a bootstrap would keep the screen waiting.
+    bootstrap by a few hundredths of its width, and a bootstrap would keep the screen waiting. Without ``repeats``
+    every text is known to be listed once.
     """
-    values = list(map(attrgetter(metric), distinct(rows)))
+    values = list(map(attrgetter(metric), distinct(rows) if repeats else rows))
     if not values:
         return None
     if len(values) <= SMALL:
@@ -42,13 +43,13 @@ def summary(rows: Sequence[Measurement], metric: Metric, seed: int) -> Summary |
     return Summary(len(values), mean(values), float(np.median(values)), ci, method)
 
 
-def by_tag(rows: Sequence[Measurement], metric: Metric, seed: int) -> dict[str, Summary]:
+def by_tag(rows: Sequence[Measurement], metric: Metric, seed: int, *, repeats: bool = True) -> dict[str, Summary]:
     """The same for the prompts of every tag, tags in the order they first appear."""
     found: dict[str, list[Measurement]] = {}
     for m in rows:
         for tag in dict.fromkeys(m.tags):
             found.setdefault(tag, []).append(m)
-    return {tag: s for tag, own in found.items() if (s := summary(own, metric, seed))}
+    return {tag: s for tag, own in found.items() if (s := summary(own, metric, seed, repeats=repeats))}
 
 
 def _student(values: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:

@@ -203,13 +203,15 @@ class Selection(param.Parameterized):
         picked = set() if "picked" in without else set(self.picked)
         status = "" if "status" in without else self.status
         least, query = self.least, self.query
+        if status:
+            stands = series.statuses(rows, metric)
+            rows = [m for m, stand in zip(rows, stands, strict=True) if stand == status]
         return [
             m
             for m in rows
             if (not tags or tags & set(m.tags))
             and (not picked or m.item in picked)
             and (not least or value_of(m, metric) >= least)
-            and (not status or series.status(m, metric) == status)
             and (not query or any(pattern.search(text) for text in _texts(m)))
         ]
 

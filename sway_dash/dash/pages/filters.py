@@ -14,7 +14,7 @@ from sway_dash.dash.chips import Chips, State
 from sway_dash.dash.columns import MARKS
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.pages.controls import bind_select
-from sway_dash.dash.prompt_list import PromptList
+from sway_dash.dash.prompt_list import Place, PromptList
 from sway_dash.dash.state import Selection
 from sway_dash.dash.theme import count, number
 
@@ -41,7 +41,7 @@ class FilterBar(pn.viewable.Viewer):
         self._count = html(css_classes=["sway-hook-count"])
         self._counted: tuple[int, ...] = ()
         self._status_of: Hashable = None
-        self._places: dict[str, int] = {}
+        self._places: dict[Place, int] = {}
         self._tags_of: Hashable = None
         self._tag_counts: dict[str, int] = {}
         self._search.param.watch(self._typed, "value_input")
@@ -110,8 +110,8 @@ class FilterBar(pn.viewable.Viewer):
         held = self.shown.held_without("status")
         if held != self._status_of:
             self._status_of = held
-            places = [self.shown.standing(r).place for r in self.shown.without("status")]
-            self._places = {name: places.count(name) for name in ("above", "inside")}
+            places = self.shown.places(self.shown.without("status"))
+            self._places = {name: places[name] for name in ("above", "inside")}
         self._status.offer(
             (name, f"{MARKS[name]} {name}", f"{n:,}", "on" if self.choice.status == name else "off")
             for name, n in self._places.items()

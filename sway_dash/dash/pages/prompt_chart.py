@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import param
@@ -220,18 +221,19 @@ class PromptChart(pn.viewable.Viewer):
     def _draw_ecdf(self) -> None:
         shown, metric, to = self.shown, self.shown.metric, self.scale.to
         sources = self.ecdf.sources
-        sources["tuned"].data = columns.ecdf(list(map(attrgetter(metric), shown.measured())), to=to)
-        rows = [r.m for r in shown.candidates if r.m is not None]
-        places, faint = list(map(to, map(attrgetter(metric), rows))), self._faint()
-        back = [m.item in faint for m in rows]
-        sources["rug"].data = columns.rug(places, faint=back, y=RUG_Y)
+        sources["tuned"].data = columns.ecdf(shown.values(), to=to)
+        faint = self._faint()
+        rows = [r.m for r in shown.candidates if r.m is not None] if faint else []
+        values = np.fromiter(map(attrgetter(metric), rows), dtype=np.float64) if faint else shown.values()
+        back = [m.item in faint for m in rows] if faint else np.zeros(len(values), dtype=bool)
+        sources["rug"].data = columns.rug([to(v) for v in values.tolist()], faint=back, y=RUG_Y)
         sources["nulls"].data = columns.ecdf(shown.null_values(), to=to)
 
     def _describe(self) -> None:
         shown, metric = self.shown, self.shown.metric
         rows = shown.measured()
         if self._summary[0] != shown.content:
-            self._summary = (shown.content, summary(rows, metric, shown.series.seed))
+            self._summary = (shown.content, summary(rows, metric, shown.series.seed, repeats=shown.repeats))
         of = self._summary[1]
         to = self.scale.to
         for plot in self.plots:
@@ -246,7 +248,7 @@ class PromptChart(pn.viewable.Viewer):
         set_html(self._marks, self._legend(of))
 
     def _words(self, of: Summary | None) -> str:
-        shown, metric = self.shown, self.shown.metric
+        shown = self.shown
         rows = shown.measured()
         if of is None:
             return "No prompt passes the filter" if self.choice.filtered else "No prompt has been measured yet"
@@ -254,11 +256,11 @@ class PromptChart(pn.viewable.Viewer):
         parts = [
             f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}"
             + (" (a text that is listed twice counts once)" if of.n < len(rows) else ""),
-            columns.stats_line(list(map(attrgetter(metric), rows)), rows),
+            columns.stats_line(shown.values(), rows),
         ]
         nulls = shown.draws_each
         if nulls:
-            above = sum(shown.standing(r).place == "above" for r in shown.rows)
+            above = shown.places(shown.rows)["above"]
             chance = 100 / (nulls + 1)
             parts.append(
                 f"{above:,} of {count(len(rows), 'prompt')} lie above all {nulls} random adapters"

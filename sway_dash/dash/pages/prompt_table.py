@@ -159,7 +159,8 @@ class TagTable(pn.viewable.Viewer):
         if held != self._held:
             self._held = held
             measured = sorted((r.m for r in self.shown.without("tags") if r.m is not None), key=lambda m: m.item)
-            self._found = list(by_tag(measured, self.shown.metric, self.shown.series.seed).items())
+            seed, repeats = self.shown.series.seed, self.shown.repeats
+            self._found = list(by_tag(measured, self.shown.metric, seed, repeats=repeats).items())
             name = "JS" if self.shown.metric == "js" else "KL"
             heads = [[k, f"Mean {name}, nats" if k == "mean" else title, *rest] for k, title, *rest in TAG_HEADS]
             self.table.param.update(heads=heads, total=len(self._found))
