@@ -55,10 +55,17 @@ class DetailPane(pn.viewable.Viewer):
         self._known, self._next = column(self._text), column(self._distribution)
         self._said = html(css_classes=["sway-hook-generations"])
         self._numbers = html(css_classes=["sway-hook-numbers"])
-        self._python, self._json = CopyButton(label="Copy as Python"), CopyButton(label="Copy as JSON")
-        copies = pn.FlexBox(self._python, self._json, margin=0, gap="10px", sizing_mode="stretch_width")
+        self._copies = pn.FlexBox(
+            CopyButton(self.python, label="Copy as Python"),
+            CopyButton(self.json, label="Copy as JSON"),
+            margin=0,
+            gap="10px",
+            sizing_mode="stretch_width",
+        )
         bar = pn.Row(self._head, self._back, self._forth, self._close, sizing_mode="stretch_width", margin=0)
-        self._root = column(bar, self._unknown, self._known, self._next, self._said, self._numbers, copies, gap=18)
+        self._root = column(
+            bar, self._unknown, self._known, self._next, self._said, self._numbers, self._copies, gap=18
+        )
         self._details: TokenDetails | None = None
         self._of: tuple[Any, ...] = ()
         self._asked, self._problem = "", ""
@@ -100,6 +107,23 @@ class DetailPane(pn.viewable.Viewer):
     def _chosen(self, token: int | None) -> None:
         if token is not None:
             self.choice.token = token
+
+    # -- copies ---------------------------------------------------------------------------------
+
+    def python(self) -> str:
+        """A program that measures the open prompt again; empty when it is not measured."""
+        row = self.shown.row(self.choice.item)
+        if row is None or row.m is None or self.run.folder is None:
+            return ""
+        entry = self.run.data.entries().get(row.m.probe, {})
+        return as_python(self.run.folder.path, row.m, entry, seed=self.shown.series.seed)
+
+    def json(self) -> str:
+        """Everything that is known of the open prompt; empty when it is not measured."""
+        row = self.shown.row(self.choice.item)
+        if row is None or row.m is None:
+            return ""
+        return as_json(self.run.run_id, row.m, self._details.find(row.prompt) if self._details else None)
 
     # -- tokens that were asked for -------------------------------------------------------------
 
@@ -187,13 +211,7 @@ class DetailPane(pn.viewable.Viewer):
                 self._distribution.show_measured(m)
         set_html(self._said, generations(detail) if detail else "")
         set_html(self._numbers, self._facts(m, detail) if m else "")
-        self._python.visible = self._json.visible = m is not None
-        if m is not None:
-            entry = self.run.data.entries().get(m.probe, {})
-            folder = self.run.folder
-            if folder is not None:
-                self._python.text = as_python(folder.path, m, entry, seed=self.shown.series.seed)
-            self._json.text = as_json(self.run.run_id, m, detail)
+        self._copies.visible = m is not None
 
     def _look_state(self) -> str:
         if self._problem:
