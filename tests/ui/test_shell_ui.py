@@ -69,7 +69,7 @@ def test_keys_work_where_nobody_types(open_tab: Open) -> None:
     keys.press("Escape")
     dialog.wait_for(state="hidden")
     keys.press("Control+k")
-    field = tab.page.get_by_role("combobox")
+    field = tab.page.get_by_role("dialog").get_by_role("combobox")
     field.wait_for()
     field.fill("Lo")
     keys.press("1")
