@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ from sway_dash.dash.derive import AblationSeries, MeanPoint, Metric, ProbeSeries
 from sway_dash.dash.theme import DASH, canvas_text, number, token_text, visible
 
 Columns = dict[str, list[Any]]
-Sort = Literal["suite", "value"]
 
 MARKERS = {"above": "triangle", "inside": "circle", "no null": "diamond"}
 MARKS = {"above": "▲", "inside": "○", "no null": "◇", "failed": "✕", "pending": "…"}
@@ -29,14 +28,6 @@ WORDS = {
 
 MAX_LABELLED = 60
 """More rows than this have no room for their names; the table carries them."""
-
-
-def ordered(rows: Sequence[Measurement], metric: Metric, sort: Sort, tags: Sequence[str] = ()) -> list[Measurement]:
-    """Rows with one of ``tags`` (all without tags), largest first or in suite order."""
-    chosen = [m for m in rows if not tags or set(tags) & set(m.tags)]
-    if sort == "value":
-        return sorted(chosen, key=lambda m: (-value_of(m, metric), m.item))
-    return sorted(chosen, key=lambda m: m.item)
 
 
 def dots(

@@ -41,7 +41,7 @@ def test_a_finished_run_is_read_whole(state: RunState) -> None:
 
 def test_dots_are_the_divergences_of_the_backend(state: RunState, fakes: Any) -> None:
     series = state.data.series["moved"]
-    rows = columns.ordered(series.rows, "js", "value")
+    rows = sorted(series.rows, key=lambda m: -m.js)
     shown = columns.dots(series, rows, "js", range(len(rows)))
     want = {m.prompt: fakes.comparison(m.prompt, BASE, FINETUNED).js for m in rows}
     assert shown["x"] == sorted(want.values(), reverse=True)
@@ -93,10 +93,10 @@ def test_hit_rate_and_totals_are_those_of_the_trace(state: RunState) -> None:
 
 
 def test_filters_and_order(state: RunState) -> None:
-    rows = state.data.series["moved"].rows
-    odd = columns.ordered(rows, "js", "suite", ["odd"])
-    assert [m.item for m in odd] == [1, 3, 5, 7]
-    choice = Selection()
+    series = state.data.series["moved"]
+    choice = Selection(tags=["odd"])
+    assert sorted(m.item for m in choice.admit(series, series.rows, "js")) == [1, 3, 5, 7]
+    assert len(choice.admit(series, series.rows, "js", without=("tags",))) == 8
     assert choice.order(state) == "value"
     choice.sort = "suite"
     assert choice.order(state) == "suite"
