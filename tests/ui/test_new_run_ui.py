@@ -107,12 +107,12 @@ def test_broken_yaml_closes_the_form_until_it_is_mended(page: Page) -> None:
     page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
     page.write(fake() + "models: [\n")
     page.until(lambda: "invalid YAML" in page.plan())
-    assert page.field("name").is_disabled()
+    page.until(lambda: page.field("name").is_disabled())
     page.button().click()
     page.until(lambda: "ace_text-input" in page.page.evaluate(FOCUS)[2])
     page.write(fake())
     page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
-    assert page.field("name").is_enabled()
+    page.until(lambda: page.field("name").is_enabled())
 
 
 def test_run_goes_to_what_is_wrong(page: Page) -> None:
@@ -176,8 +176,17 @@ def test_pasted_prompts_are_seen_tagged_and_freed_of_duplicates(page: Page) -> N
 def test_a_cell_can_be_edited_in_place(page: Page) -> None:
     page.write(fake())
     page.until(lambda: len(page.cells()) == 5)
-    page.page.locator(".sway-hook-prompts .tabulator-cell[tabulator-field=text]").nth(1).dblclick()
-    page.page.locator(".sway-hook-prompts textarea").fill("another light")
+    cell = page.page.locator(".sway-hook-prompts .tabulator-cell[tabulator-field=text]").nth(1)
+    box = page.page.locator(".sway-hook-prompts textarea")
+
+    def editing() -> bool:
+        # The table may still be drawing its new rows.
+        if not box.count():
+            cell.click()
+        return bool(box.count())
+
+    page.until(editing)
+    box.fill("another light")
     page.page.keyboard.press("Tab")
     page.until(lambda: "text: another light" in page.yaml())
     page.until(lambda: page.cells()[1] == "another light")
