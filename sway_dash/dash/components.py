@@ -8,6 +8,7 @@ from typing import Any
 import panel as pn
 from bokeh.models import Model
 
+from sway_dash.dash import locking  # noqa: F401 - events of everything built here hold the lock
 from sway_dash.dash.plots import Plot
 from sway_dash.dash.theme import css, esc, var
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -154,7 +155,10 @@ def test_a_prompt_no_probe_lists_cannot_be_opened(page: TraceView, run: RunState
 def test_the_download_is_a_chrome_trace_of_the_whole_run(page: TraceView, run: RunState) -> None:
     events = load(run.folder.path / "trace.jsonl")
     page.window = (0.0, 0.001)
-    trace = json.loads(asyncio.run(page._chrome()).getvalue())["traceEvents"]
+    # On a thread of its own: browser tests in the same process leave a loop running on this one.
+    with ThreadPoolExecutor(1) as thread:
+        made = thread.submit(asyncio.run, page._chrome()).result()
+    trace = json.loads(made.getvalue())["traceEvents"]
     assert sum(len(e["args"]["prompt_hashes"]) for e in trace if "prompt_hashes" in e.get("args", {})) == sum(
         not e.hit for e in events
     )

@@ -202,6 +202,23 @@ def test_a_prompt_opens_here_and_in_its_run(open_page: Open) -> None:
     tab.until(lambda: "B against A" in said(tab, "pair"))
 
 
+def test_a_click_right_after_typing_is_answered_whole(open_page: Open) -> None:
+    tab = open_page("?runs=a,b,c&base=a")
+    tab.until(lambda: "B against A" in said(tab, "pair"))
+    search = tab.page.get_by_label("Search prompts, tags").element_handle()
+    for text, name, pair in (("P", "]", "C against A"), ("Pr", "[", "B against A"), ("", "]", "C against A")):
+        button = tab.page.get_by_role("button", name=name, exact=True).element_handle()
+        # In one turn of the browser, so that the click reaches the server while the text waits for its turn there.
+        search.evaluate(
+            """(input, [text, button]) => {
+            Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(input, text);
+            input.dispatchEvent(new Event("input", { bubbles: true }));
+            button.click() }""",
+            [text, button],
+        )
+        tab.until(lambda pair=pair: pair in said(tab, "pair"))
+
+
 def test_filters_leave_prompts_out(open_page: Open) -> None:
     tab = open_page("?runs=a,b&base=a")
     tab.until(lambda: "13 of 13 prompts listed" in said(tab, "compare-count"))
