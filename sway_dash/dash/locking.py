@@ -10,4 +10,4 @@ from __future__ import annotations
 from panel.reactive import Syncable
 
 for answer in (Syncable._event_coroutine, Syncable._change_coroutine):
-    answer.lock = True  # type: ignore[attr-defined]
+    answer.lock = True
