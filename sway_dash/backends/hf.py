@@ -15,6 +15,7 @@ from sway_dash.backends.loading import load_base, require_packages, resolve_devi
 from sway_dash.backends.lora import LoraViews
 from sway_dash.backends.torch_detail import TorchInspectable
 from sway_dash.backends.torch_lm import TorchLM
+from sway_dash.backends.torch_noise import TorchNoise
 from sway_dash.backends.torch_view import TorchView
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.model import ModelSpec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _PREFLIGHT = ("hello", "The quick brown fox", "1 + 1 =", "Question: what is this about?\nAnswer:")
 
 
-class HuggingFaceDifferentialBackend(TorchInspectable):
+class HuggingFaceDifferentialBackend(TorchInspectable, TorchNoise):
     """A causal language model and its LoRA adapter.
 
     Without an adapter both views are the model itself, which is one side of a comparison of two full models.

@@ -11,6 +11,7 @@ from sway_dash.backends.instrumentation import BackendInstrumentation
 from sway_dash.backends.torch_compare import TorchDifferential
 from sway_dash.backends.torch_detail import TorchInspectable
 from sway_dash.backends.torch_lm import TorchLM
+from sway_dash.backends.torch_noise import TorchNoise
 from sway_dash.core.errors import ModelLoadError, ProbeError
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import (
@@ -162,7 +163,7 @@ class TwoModelDifferential:
                     stack.callback(close)
 
 
-class _TorchPair(TwoModelDifferential, TorchInspectable):
+class _TorchPair(TwoModelDifferential, TorchInspectable, TorchNoise):
     """A pair whose sides are torch models, compared over the whole vocabulary and shown token by token."""
 
     base: TorchDifferential  # type: ignore[assignment]

@@ -74,6 +74,15 @@ class ModelReady(_Event):
     """How repeatable the run is, now that its libraries are loaded."""
 
 
+class NoiseMeasured(_Event):
+    """How far the same model lies from itself (``NoiseFloor``): divergences up to this are rounding. Nats."""
+
+    type: Literal["noise"] = "noise"
+    prompts: int
+    js: FiniteFloat
+    kl: FiniteFloat
+
+
 class Measurement(_Event):
     """One prompt under one pair of views. Divergences in nats.
 
@@ -190,6 +199,7 @@ Event = Annotated[
     RunStarted
     | Phase
     | ModelReady
+    | NoiseMeasured
     | Measurement
     | ItemFailed
     | CacheAccess

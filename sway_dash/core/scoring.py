@@ -7,7 +7,7 @@ replaced by noise. Views are values: two equal views give equal numbers, so they
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -220,6 +220,33 @@ class IdentityCheckable(Protocol):
 
     def identical_views(self) -> Sequence[str]:
         """Return nothing if some logit differs, else the likely causes, most likely first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """Largest divergence of a model from itself over a few prompts: computed in one batch, and each alone. Nats."""
+
+    prompts: int
+    js: float
+    kl: float
+
+
+def noise_floor(environment: Mapping[str, Any]) -> NoiseFloor | None:
+    """The noise floor in a run's environment; None where the run did not measure it."""
+    found = environment.get("noise_floor")
+    try:
+        return NoiseFloor(int(found["prompts"]), float(found["js"]), float(found["kl"]))  # type: ignore[index]
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+@runtime_checkable
+class NoiseMeasurable(Protocol):
+    """Can say how far rounding alone moves its numbers, on this device in this dtype."""
+
+    def noise_floor(self, prompts: Sequence[str]) -> NoiseFloor | None:
+        """Measure some of ``prompts`` twice, under the base and the tuned view; None if none can be measured."""
         ...
 
 

@@ -22,6 +22,11 @@ GRID = """
 BODY = ":host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; max-width: 1680px; }"
 
 
+HIDDEN_LABEL = """.MuiFormLabel-root { position: absolute; width: 1px; height: 1px; overflow: hidden;
+  clip-path: inset(50%); white-space: nowrap; }"""
+"""For groups of buttons that say on themselves what they are for; screen readers still get the label."""
+
+
 def html(text: str = "", **params: Any) -> pn.pane.HTML:
     """A pane of our own HTML; whatever is untrusted in it has been escaped with ``theme.esc``."""
     defaults = {"sizing_mode": "stretch_width", "margin": 0, "stylesheets": [css()]}
@@ -67,11 +72,14 @@ def toned(tone: str, css_class: str, inner: str, *, tag: str = "div", role: str 
     return f'<{tag} class="{css_class}"{attr} style="--tone: {var(tone)}">{inner}</{tag}>'
 
 
+SIGNS = ("bar", "hatch", "line", "dash", "dot")
+
+
 def legend(*entries: tuple[str, str, str]) -> str:
-    """HTML legend from (sign, token, words); a sign is a character, or ``bar``, ``line``, ``dash`` or ``dot``."""
+    """HTML legend from (sign, token, words); a sign is a character or one of :data:`SIGNS`."""
     parts = []
     for sign, tone, words in entries:
-        mark = f'<i class="sway-{sign}"></i>' if sign in ("bar", "line", "dash", "dot") else f"<i>{sign}</i>"
+        mark = f'<i class="sway-{sign}"></i>' if sign in SIGNS else f"<i>{sign}</i>"
         parts.append(f'<span style="--tone: {var(tone)}">{mark}{esc(words)}</span>')
     return f'<div class="sway-legend" aria-hidden="true">{"".join(parts)}</div>'
 

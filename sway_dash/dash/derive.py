@@ -16,6 +16,7 @@ from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.events import TERMINAL as ENDS
 from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunFailed, RunStarted
 from sway_dash.core.result import ProbeResult, SuiteResult
+from sway_dash.core.scoring import NoiseFloor, noise_floor
 from sway_dash.core.stats import interval, mean
 from sway_dash.dash.calls import Calls
 from sway_dash.dash.derive_ablation import AblationSeries, from_evidence
@@ -206,6 +207,11 @@ class RunData:
     def started(self) -> RunStarted | None:
         """The first event of the run."""
         return self.fold.started
+
+    @property
+    def noise(self) -> NoiseFloor | None:
+        """What the run's model lies from itself; None where that was not measured."""
+        return noise_floor(self.fold.environment)
 
     def entries(self) -> dict[str, Mapping[str, Any]]:
         """Raw suite entries by probe name."""

@@ -122,15 +122,16 @@ class AblationSeries:
         curve = self.curve(item)
         return saturation_lambda([lam for lam, _ in curve], [v for _, v in curve])[0] if curve else None
 
-    def at_zero(self) -> tuple[float, bool] | None:
+    def at_zero(self, noise: float = 0.0) -> tuple[float, bool] | None:
         """Mean at λ = 0, and whether it is more than rounding; ``None`` where it is not measured.
 
-        λ = 0 is the base itself: the same model measured twice, in another batch.
+        λ = 0 is the base itself: the same model measured twice, in another batch. ``noise`` is what the run found a
+        model to lie from itself.
         """
         zero = next((m for lam, m, _, _ in self.points() if lam == 0.0), None)
         if zero is None:
             return None
-        return zero, zero > max(OFF_NATS, TINY * (self.at_one() or 0.0))
+        return zero, zero > max(OFF_NATS, noise, TINY * (self.at_one() or 0.0))
 
 
 def from_evidence(name: str, evidence: Mapping[str, Any], seed: int) -> AblationSeries | None:

@@ -10,6 +10,7 @@ from sway_dash.core.events import (
     Event,
     ItemFailed,
     ModelReady,
+    NoiseMeasured,
     Phase,
     ProbeFinished,
     RunCancelledEvent,
@@ -55,6 +56,9 @@ def log_line(event: Event) -> LogLine | None:
         return LogLine(event.ts, "info", f"{event.phase} {event.name}{detail}".strip())
     if isinstance(event, ModelReady):
         return LogLine(event.ts, "info", "model ready")
+    if isinstance(event, NoiseMeasured):
+        text = f"the same model twice, {event.prompts} prompts: at most {event.js:.2g} nats JS, {event.kl:.2g} nats KL"
+        return LogLine(event.ts, "info", text)
     if isinstance(event, Warned):
         causes = f" Possible causes: {'; '.join(event.causes)}" if event.causes else ""
         return LogLine(event.ts, "warning", f"{event.message}{causes}")

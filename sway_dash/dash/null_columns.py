@@ -289,7 +289,12 @@ def norms_text(trained: float | None, null: Mapping[str, float], primary: str) -
 
 
 def same_twice(data: RunData) -> str:
-    """What the same model twice differs by, where an ablation has measured λ = 0."""
+    """What the same model twice differs by: measured before the probes, else where an ablation has measured λ = 0."""
+    if (noise := data.noise) is not None:
+        return (
+            f"{count(noise.prompts, 'prompt')} in one batch and each alone, under base and tuned:"
+            f" at most {number(noise.js, 'nats')} JS, {number(noise.kl, 'nats')} KL. Up to that everything is rounding."
+        )
     for series in data.ablations.values():
         at_zero = [v for _, v in sorted(series.curves.get(0.0, {}).items())]
         if at_zero:

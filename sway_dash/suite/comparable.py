@@ -188,7 +188,7 @@ def _flatten(value: Any, place: str, out: dict[str, str]) -> None:
 def _environment(side: Side) -> dict[str, str]:
     out: dict[str, str] = {}
     # A fingerprint is made of the other places: it differs whenever one of them does.
-    _flatten({k: v for k, v in side.environment.items() if k != "fingerprint"}, "environment", out)
+    _flatten({k: v for k, v in side.environment.items() if k not in ("fingerprint", "noise_floor")}, "environment", out)
     return out
 
 

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from sway_dash.core.divergence import LN2, Divergence
 from sway_dash.core.errors import SwayError
 from sway_dash.core.events import Measurement
-from sway_dash.core.paired import NUMERIC_FLOOR, Paired, adjusted, null_spread, paired
+from sway_dash.core.paired import NUMERIC_FLOOR, Paired, adjusted, null_spread, paired, rounding
 from sway_dash.core.result import ProbeResult, SuiteResult
+from sway_dash.core.scoring import noise_floor
 from sway_dash.report.json_io import load_result
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.pairing import Alignment, Array, Index, Series, SeriesReader, align, series_of_result
@@ -79,6 +80,11 @@ class Side:
         if self.fold is not None:
             return self.fold.environment
         return self.result.environment if self.result else {}
+
+    def noise(self, metric: Divergence) -> float:
+        """What the run's model lies from itself, nats; 0 where the run did not measure it."""
+        found = noise_floor(self.environment)
+        return getattr(found, metric) if found is not None else 0.0
 
     @property
     def entries(self) -> Mapping[str, Mapping[str, Any]]:
@@ -242,7 +248,9 @@ def compare(
     series = tuple(side.series(chosen) for side in sides)
     lined = alignment or align(series)
     let = np.ones(len(lined.keys), dtype=np.bool_) if admitted is None else admitted
-    found = [_contrast(lined, series, run, baseline, kind, let) for run in range(len(sides)) if run != baseline]
+    noise = [side.noise(kind) for side in sides]
+    others = [run for run in range(len(sides)) if run != baseline]
+    found = [_contrast(lined, series, noise, run, baseline, kind, let) for run in others]
     stats = adjusted([c.stats for c in found])
     contrasts = tuple(replace(c, stats=s) for c, s in zip(found, stats, strict=True))
     return Comparison(tuple(sides), baseline, chosen, kind, series, lined, let, contrasts)
@@ -268,29 +276,39 @@ def values_of(series: Series | None, metric: Divergence) -> Array:
     return np.zeros(0) if series is None else series.values.get(metric, np.zeros(0))
 
 
-def floors(alignment: Alignment, first: Series | None, second: Series | None, a: int, b: int, m: Divergence) -> Array:
-    """``(n,)`` largest difference of each item that still counts as the same, nats.
+def floors(
+    alignment: Alignment, runs: Sequence[int], series: Sequence[Series | None], noise: Sequence[float], m: Divergence
+) -> Array:
+    """``(n,)`` largest difference of each item between two runs that still counts as the same, nats.
 
-    The larger of what two random adapters differ by on that prompt (:func:`null_spread`, in either run), what a backend
-    that sees only the top tokens leaves open (both bounds together), and :data:`NUMERIC_FLOOR`.
+    The larger of what two random adapters differ by on that prompt (:func:`null_spread`, in either run), what is not
+    known of the two values (a backend that sees only the top tokens; :func:`rounding`, from the runs' ``noise``), and
+    :data:`NUMERIC_FLOOR`.
     """
     parts = [np.full(len(alignment.keys), NUMERIC_FLOOR)]
     unknown = np.zeros(len(alignment.keys))
-    for run, series in ((a, first), (b, second)):
-        if series is not None and m in series.values:
-            parts.append(np.nan_to_num(alignment.column(run, series.spread[m])))
-            unknown += np.nan_to_num(alignment.column(run, series.bound))
+    for run in runs:
+        if (own := series[run]) is not None and m in own.values:
+            parts.append(np.nan_to_num(alignment.column(run, own.spread[m])))
+            unknown += np.nan_to_num(alignment.column(run, own.bound))
+            unknown += np.nan_to_num(alignment.column(run, rounding(own.values[m], noise[run])))
     return np.asarray(np.maximum.reduce([*parts, unknown]))
 
 
 def _contrast(
-    lined: Alignment, series: Sequence[Series | None], run: int, baseline: int, metric: Divergence, let: Mask
+    lined: Alignment,
+    series: Sequence[Series | None],
+    noise: Sequence[float],
+    run: int,
+    baseline: int,
+    metric: Divergence,
+    let: Mask,
 ) -> Contrast:
     own, base = series[run], series[baseline]
     mine = lined.column(run, values_of(own, metric))
     theirs = lined.column(baseline, values_of(base, metric))
     deltas = np.where(let, mine - theirs, np.nan)
-    floor = floors(lined, base, own, baseline, run, metric)
+    floor = floors(lined, (baseline, run), series, noise, metric)
     counted = ~np.isnan(deltas) & lined.first
     with np.errstate(invalid="ignore"):
         direction = np.where(deltas > floor, 1, np.where(deltas < -floor, -1, 0)).astype(np.int8)

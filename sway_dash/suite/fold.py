@@ -13,6 +13,7 @@ from sway_dash.core.events import (
     ItemFailed,
     Measurement,
     ModelReady,
+    NoiseMeasured,
     Phase,
     PlannedProbe,
     ProbeFinished,
@@ -88,6 +89,11 @@ class Fold:
         elif isinstance(event, ModelReady):
             self.environment = event.environment
             self.determinism = event.determinism or self.determinism
+        elif isinstance(event, NoiseMeasured):
+            self.environment = {
+                **self.environment,
+                "noise_floor": {"prompts": event.prompts, "js": event.js, "kl": event.kl},
+            }
         elif isinstance(event, Warned):
             self.warnings.append(event)
         elif isinstance(event, RunFinished | RunCancelledEvent | RunFailed):

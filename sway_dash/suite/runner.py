@@ -7,7 +7,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sway_dash.core.events import (
     Event,
     Measurement,
     ModelReady,
+    NoiseMeasured,
     Phase,
     PlannedProbe,
     ProbeFinished,
@@ -32,7 +33,13 @@ from sway_dash.core.events import (
     Warned,
 )
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict, jsonable
-from sway_dash.core.scoring import Describable, DifferentialBackend, IdentityCheckable, PreflightCheckable
+from sway_dash.core.scoring import (
+    Describable,
+    DifferentialBackend,
+    IdentityCheckable,
+    NoiseMeasurable,
+    PreflightCheckable,
+)
 from sway_dash.core.sections import Section
 from sway_dash.core.steps import listening
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
@@ -312,7 +319,20 @@ class _Run:
         if isinstance(backend, IdentityCheckable) and (causes := backend.identical_views()):
             message = "base and tuned give identical logits: the adapter changes nothing"
             self.emit(Warned(message=message, causes=tuple(causes)))
+        if isinstance(backend, NoiseMeasurable):
+            self._stop_if_asked()
+            if (noise := backend.noise_floor(self._prompts(ctx))) is not None:
+                self.emit(NoiseMeasured(prompts=noise.prompts, js=noise.js, kl=noise.kl))
         return True
+
+    def _prompts(self, ctx: RunContext) -> list[str]:
+        """Every prompt of the suite, as far as its probes can say."""
+        found: list[str] = []
+        for probe, spec in self.entries:
+            # Here a probe that fails only has no prompts; it says why when its turn comes.
+            with suppress(Exception):
+                found += [p for ask in probe.asks(spec, ctx) if spec.enabled for p in ask.prompts]
+        return found
 
     def _finish(self, result: ProbeResult) -> None:
         self.emit(ProbeFinished(result=probe_to_dict(result)))

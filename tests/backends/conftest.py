@@ -135,7 +135,7 @@ def gpt2_adapter(tmp_path_factory: pytest.TempPathFactory, gpt2: Path) -> Path:
 def open_backend(base: Path, adapter: Path | None, **options: Any) -> Any:
     from sway_dash.backends.hf import HuggingFaceDifferentialBackend
 
-    spec = ModelSpec(base=str(base), device="cpu", dtype="fp32", **options)
+    spec = ModelSpec(base=str(base), device="cpu", **{"dtype": "fp32", **options})
     return HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=adapter)
 
 

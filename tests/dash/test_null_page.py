@@ -14,7 +14,7 @@ import pytest
 import scipy.stats
 import yaml
 
-from sway_dash.core.events import Measurement, Phase, PlannedProbe, ProbeFinished, RunStarted
+from sway_dash.core.events import Measurement, NoiseMeasured, Phase, PlannedProbe, ProbeFinished, RunStarted
 from sway_dash.core.scoring import BASE, View
 from sway_dash.core.stats import mean, null_stats
 from sway_dash.dash import null_columns as nc
@@ -22,6 +22,8 @@ from sway_dash.dash import runs
 from sway_dash.dash.derive import RunData
 from sway_dash.dash.derive_null import own_null, stand
 from sway_dash.dash.pages.null import NullPage
+from sway_dash.dash.pages.prompt_chart import PromptChart
+from sway_dash.dash.pages.trend import MeanView
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
@@ -446,3 +448,20 @@ def test_a_null_of_which_only_mean_and_spread_were_kept_has_no_rank() -> None:
     assert (s.draws, s.n, s.rank_p) == ((), 5, None)
     assert s.expected == stand(0.5, [0.1, 0.2, 0.3, 0.25, 0.15]).expected
     assert nc.calibrated(imported({"null_stats": {"delta_kl": stats}}, z=None)) == []
+
+
+def test_what_the_model_lies_from_itself_is_drawn_and_told(record: Record) -> None:
+    folder = record(suite_text(ablation=False))
+    run, page = opened(folder)
+    assert not page._draws.parts["noise"].visible and not page._floor.visible
+    run.data.fold.add(NoiseMeasured(prompts=8, js=0.0123, kl=0.0456))
+    page, chart, trend = (made(run=run, choice=Selection()) for made in (NullPage, PromptChart, MeanView))
+    assert (page._draws.parts["noise"].right, page._draws.parts["noise"].visible) == (0.0123, True)
+    assert "8 prompts in one batch and each alone" in str(page._floor.object)
+    assert "0.0123 nats JS, 0.0456 nats KL" in str(page._floor.object)
+    # The dots are on a square-root axis by default.
+    assert chart.dots.parts["noise"].right == pytest.approx(chart.scale.to(0.0123))
+    assert "Rounding alone makes up to 0.0123 nats" in str(chart._caption.object)
+    assert trend.plot.parts["noise"].top == 0.0123
+    chart.choice.metric = "kl"
+    assert chart.dots.parts["noise"].right == pytest.approx(chart.scale.to(0.0456))

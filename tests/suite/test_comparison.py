@@ -328,6 +328,21 @@ def test_values_from_the_likeliest_tokens_are_told_apart_and_widen_the_floor(pla
     assert (compare([plain, rough]).contrasts[0].floors >= 0.3).all()
 
 
+def test_rounding_of_the_runs_widens_the_floor(plain: Side) -> None:
+    noisy = side("noisy", base="strong1.05")
+    before = compare([plain, noisy]).contrasts[0]
+    noise = {"prompts": 8, "js": 1e-4, "kl": 5e-4}
+    noisy.fold.environment = {**noisy.fold.environment, "noise_floor": noise}  # type: ignore[union-attr]
+    after = compare([plain, noisy]).contrasts[0]
+    values = [js(p, 1.05) for p, _ in compare([plain, noisy]).alignment.keys]
+    # Where either end of the distance lies within √noise, the square root of JS is a metric.
+    far = [(v**0.5 + 2 * 1e-4**0.5) ** 2 - v for v in values]
+    assert after.floors == pytest.approx(np.maximum(before.floors, far), abs=1e-12)
+    assert after.stats.same > before.stats.same
+    # It says something about the numbers of a run, not about what was asked.
+    assert not [d for d in differing_settings([plain, noisy]) if "noise_floor" in d.place]
+
+
 def test_only_what_differs_is_listed(tmp_path: Path) -> None:
     texts = [suite(), suite(PROMPTS[:-1], positions="prompt").replace("runs: 6", "runs: 9")]
     sides = []

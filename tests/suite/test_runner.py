@@ -17,7 +17,7 @@ from sway_dash.core import events as ev
 from sway_dash.core.determinism import DeterminismSummary
 from sway_dash.core.errors import BackendNotAvailableError, ProbeError, SpecValidationError
 from sway_dash.core.result import ProbeResult, Verdict
-from sway_dash.core.scoring import TokenDist
+from sway_dash.core.scoring import NoiseFloor, TokenDist
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, ViewPair
 from sway_dash.suite import runner
 from sway_dash.suite.runner import run, run_opening
@@ -192,6 +192,22 @@ def test_identical_views_are_a_warning_with_causes(dummy_spec, monkeypatch):
 
 
 # -- nulls ----------------------------------------------------------------------------------------
+
+
+def test_the_same_model_twice_is_measured_before_the_probes(dummy_spec):
+    asked = []
+
+    class Twice(DummyDifferentialBackend):
+        def noise_floor(self, prompts):
+            asked.append(list(prompts))
+            return NoiseFloor(prompts=2, js=1e-5, kl=4e-5)
+
+    spec = dummy_spec(entry("a", "delta_kl", prompts=["x", "y"]), entry("off", "delta_kl", prompts=["z"], enabled=False))
+    result, events = listening(spec, Twice())
+    assert asked == [["x", "y"]]
+    kinds = [e.type for e in events]
+    assert kinds.index("noise") < kinds.index("measurement")
+    assert result.environment["noise_floor"] == {"prompts": 2, "js": 1e-5, "kl": 4e-5}
 
 
 def test_null_stats_reach_later_probes_read_only(dummy_spec, monkeypatch):

@@ -226,10 +226,10 @@ def test_the_log_is_filtered_and_its_errors_lead_to_their_prompt(open_tab: Open,
     assert "too long <img" in lines.first.inner_text()
     tab.page.get_by_role("button", name="All", exact=True).click()
     tab.until(lambda: lines.count() == everything)
-    tab.page.get_by_placeholder("Filter lines").fill("ODD LOG")
+    tab.page.get_by_label("Filter lines").fill("ODD LOG")
     tab.until(lambda: lines.count() == 1)
     assert tab.page.locator(".sway-hook-warnings ol li").all_inner_texts() == ["first cause", "second cause"]
-    tab.page.get_by_placeholder("Filter lines").fill("")
+    tab.page.get_by_label("Filter lines").fill("")
     tab.until(lambda: lines.count() == everything)
     lines.get_by_role("button", name="Open prompt").click()
     tab.until(lambda: "page=prompts" in tab.page.url and "&p=3" in tab.page.url)

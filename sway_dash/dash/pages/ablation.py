@@ -13,7 +13,19 @@ from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.divergence import LN2
 from sway_dash.core.stats import MIN_ITEMS
 from sway_dash.dash import ablation_columns as ac
-from sway_dash.dash.components import body, column, figure, grid, heading, html, legend, set_data, set_html, toned
+from sway_dash.dash.components import (
+    HIDDEN_LABEL,
+    body,
+    column,
+    figure,
+    grid,
+    heading,
+    html,
+    legend,
+    set_data,
+    set_html,
+    toned,
+)
 from sway_dash.dash.derive import AblationSeries
 from sway_dash.dash.derive_ablation import ShapeNumber, shape
 from sway_dash.dash.pages.opening import ask, open_prompt
@@ -57,10 +69,19 @@ class AblationPage(pn.viewable.Viewer):
         self._zero = html(css_classes=["sway-hook-at-zero"])
         self._caption = html()
         self._words = {name: html(css_classes=["sway-hook-shape"]) for name in ENDS}
-        self._probes = pmui.Select(options=[""], size="small", width=220, label="", margin=(0, 8, 4, 0), visible=False)
+        self._probes = pmui.Select(
+            options=[""], size="small", width=220, label="Probe", margin=(6, 8, 4, 0), visible=False
+        )
         self._probes.param.watch(lambda event: setattr(self, "probe", event.new or ""), "value")
         self._scale = pmui.RadioButtonGroup.from_param(
-            self.param.relative, options=SCALES, size="small", label="", description="", width=320, margin=(0, 0, 4, 0)
+            self.param.relative,
+            options=SCALES,
+            size="small",
+            label="Scale",
+            description="",
+            width=320,
+            margin=(6, 0, 4, 0),
+            stylesheets=[HIDDEN_LABEL],
         )
         self._table = pn.widgets.Tabulator(
             self._frame(AblationSeries("")),
@@ -195,7 +216,8 @@ class AblationPage(pn.viewable.Viewer):
         if max(series.lambdas(), default=0) > 1:
             parts.append("Beyond λ = 1 the adapter is stronger than it was trained: extrapolation.")
         set_html(self._caption, f'<p class="sway-caption">{esc(" ".join(parts))}</p>')
-        set_html(self._zero, _at_zero(series))
+        noise = self.run.data.noise
+        set_html(self._zero, _at_zero(series, getattr(noise, series.metric) if noise else 0.0))
 
     def _shapes(self, numbers: list[ShapeNumber]) -> None:
         for item in numbers:
@@ -253,9 +275,9 @@ class AblationPage(pn.viewable.Viewer):
             ask(self, "goto", "prompts")
 
 
-def _at_zero(series: AblationSeries) -> str:
+def _at_zero(series: AblationSeries, noise: float) -> str:
     """HTML: what is measured at λ = 0, where nothing should be."""
-    found = series.at_zero()
+    found = series.at_zero(noise)
     if found is None:
         return '<p class="sway-caption">λ = 0 was not measured: how far the base is from itself is not known.</p>'
     zero, too_much = found
@@ -265,5 +287,5 @@ def _at_zero(series: AblationSeries) -> str:
         )
         why = "Numbers of that size say nothing: the model is not repeatable, or the adapter is not fully off."
         return toned("bad", "sway-banner", f"<b>λ = 0 is not zero.</b> {esc(text)} {esc(why)}", role="status")
-    noise = "exactly zero" if zero == 0.0 else f"{number(zero, 'nats')}, which is rounding"
-    return f'<p class="sway-caption">At λ = 0 the base is compared with itself: {esc(noise)}.</p>'
+    told = "exactly zero" if zero == 0.0 else f"{number(zero, 'nats')}, which is rounding"
+    return f'<p class="sway-caption">At λ = 0 the base is compared with itself: {esc(told)}.</p>'

@@ -30,7 +30,7 @@ class Distribution(pn.viewable.Viewer):
         super().__init__(**params)
         self.tokens, self.terms = plots.next_tokens(), plots.kl_bars()
         self._head = html(css_classes=["sway-hook-position"])
-        self._order = pmui.Select(options=ORDERS, size="small", width=210, margin=0, label="")
+        self._order = pmui.Select(options=ORDERS, size="small", width=210, margin=(6, 0, 0, 0), label="Order")
         bind_select(self._order, self, "by")
         self._why, self._twin = html(), html(css_classes=["sway-hook-distribution"])
         marks = legend(("●", "base", "base"), ("◆", "tuned", "tuned"))

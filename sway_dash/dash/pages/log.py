@@ -12,7 +12,7 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import jobs
-from sway_dash.dash.components import body, column, grid, heading, html, set_html, table, toned
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, grid, heading, html, set_html, table, toned
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.derive import LogLine, Place
 from sway_dash.dash.environment import rows
@@ -39,14 +39,20 @@ class LogView(pn.viewable.Viewer):
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"choice": Selection(), **params})
         self._level = pmui.RadioButtonGroup.from_param(
-            self.param.level, options=LEVELS, size="small", label="", description="", width=280, margin=(0, 8, 4, 0)
+            self.param.level,
+            options=LEVELS,
+            size="small",
+            label="Lines",
+            description="",
+            width=280,
+            margin=(6, 8, 4, 0),
+            stylesheets=[HIDDEN_LABEL],
         )
         self._query = pmui.TextInput(
-            label="",
-            placeholder="Filter lines",
+            label="Filter lines",
             size="small",
             width=220,
-            margin=(0, 8, 4, 0),
+            margin=(6, 8, 4, 0),
             css_classes=["sway-hook-log-query"],
         )
         self._query.param.watch(lambda event: setattr(self, "query", event.new or ""), "value_input")

@@ -10,11 +10,23 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash import null_columns as nc
-from sway_dash.dash.components import body, column, figure, grid, heading, html, legend, set_data, set_html, table
+from sway_dash.dash.components import (
+    HIDDEN_LABEL,
+    body,
+    column,
+    figure,
+    grid,
+    heading,
+    html,
+    legend,
+    set_data,
+    set_html,
+    table,
+)
 from sway_dash.dash.derive_null import SOME, Standing, norms, own_null
 from sway_dash.dash.pages.opening import ask
 from sway_dash.dash.pages.verdict import gate_of
-from sway_dash.dash.plots import Plot
+from sway_dash.dash.plots import Plot, set_noise
 from sway_dash.dash.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.theme import count, duration, esc, number, visible
@@ -46,10 +58,19 @@ class NullPage(pn.viewable.Viewer):
         self._caption, self._norm_text, self._rank_text = html(), html(css_classes=["sway-hook-norms"]), html()
         self._own, self._floor, self._kept = html(css_classes=["sway-hook-own-null"]), html(), html()
         self._list = html(css_classes=["sway-hook-draws"])
-        self._entries = pmui.Select(options=[""], size="small", width=300, label="", margin=(0, 8, 4, 0), visible=False)
+        self._entries = pmui.Select(
+            options=[""], size="small", width=300, label="Null entry", margin=(6, 8, 4, 0), visible=False
+        )
         self._entries.param.watch(self._picked, "value")
         self._scale = pmui.RadioButtonGroup.from_param(
-            self.param.whole, options=SCALES, size="small", label="", description="", width=300, margin=(0, 0, 4, 0)
+            self.param.whole,
+            options=SCALES,
+            size="small",
+            label="Scale",
+            description="",
+            width=300,
+            margin=(6, 0, 4, 0),
+            stylesheets=[HIDDEN_LABEL],
         )
         self._buttons = {
             n: pmui.Button(label=f"Run {n}", size="small", variant="outlined", margin=(0, 8, 4, 0)) for n in WANTED
@@ -75,6 +96,7 @@ class NullPage(pn.viewable.Viewer):
             ("●", "null", "one random adapter"),
             ("◆", "tuned", "tuned"),
             ("bar", "null", "where the next one would fall, 95 %"),
+            ("hatch", "muted", "rounding: the same model twice"),
             ("dash", "threshold", "gate"),
         )
         controls = pn.FlexBox(self._entries, self._scale, margin=0, sizing_mode="stretch_width")
@@ -183,6 +205,8 @@ class NullPage(pn.viewable.Viewer):
         self._draws.parts["dots"].glyph.size = min(DOT_PX, max(3, STACK_PX / (top + 1)))
         lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
         self._draws.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
+        noise = self.run.data.noise
+        set_noise(self._draws, "x", getattr(noise, found.metric) if noise else None)
         self._draws.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
         self._draws.figure.xaxis.axis_label = f"mean {found.name} divergence, nats"
         self._ecdf_pane.visible = len(s.draws) >= SOME

@@ -51,7 +51,7 @@ class ProbePage(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._source = pmui.Select(options=SOURCES, size="small", label="", width=230, margin=0)
+        self._source = pmui.Select(options=SOURCES, size="small", label="Model", width=230, margin=(6, 0, 0, 0))
         self._source.param.watch(lambda e: setattr(self, "source", e.new), "value")
         self._load = pmui.Button(label="Load the model", variant="contained", size="small", margin=0)
         self._unload = pmui.Button(label="Unload", variant="outlined", size="small", margin=0)

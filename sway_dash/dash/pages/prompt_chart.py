@@ -61,10 +61,10 @@ class PromptChart(pn.viewable.Viewer):
             plot.figure.x_range.on_change("start", lambda attr, old, new: self._ticks())
             plot.figure.x_range.on_change("end", lambda attr, old, new: self._ticks())
         self.dots.figure.on_change("outer_width", self._resized)
-        self._metric = pmui.Select(options=METRICS, width=165, **CONTROL)
-        self._scale = pmui.Select(options=SCALES, width=170, **CONTROL)
-        self._sort = pmui.Select(options=sort_options(""), width=205, **CONTROL)
-        self._probe = pmui.Select(options=[""], width=190, visible=False, **CONTROL)
+        self._metric = pmui.Select(label="Divergence", options=METRICS, width=165, **CONTROL)
+        self._scale = pmui.Select(label="Axis", options=SCALES, width=170, **CONTROL)
+        self._sort = pmui.Select(label="Order", options=sort_options(""), width=205, **CONTROL)
+        self._probe = pmui.Select(label="Probe", options=[""], width=190, visible=False, **CONTROL)
         self._resort = pmui.Button(
             label="New order available", size="small", variant="outlined", visible=False, margin=(0, 8, 4, 0)
         )
@@ -86,6 +86,7 @@ class PromptChart(pn.viewable.Viewer):
         self._axes: tuple[Any, ...] = ()
         self._cursor = self._spanned = self._n_rows = self._draws = 0
         self._summary: tuple[int, Summary | None] = (-1, None)
+        self._noise: float | None = None
         self._drawn: tuple[int, str] = (-1, "")
         self._described: tuple[Any, ...] = ()
         self._narrow = False
@@ -236,7 +237,10 @@ class PromptChart(pn.viewable.Viewer):
             self._summary = (shown.content, summary(rows, metric, shown.series.seed, repeats=shown.repeats))
         of = self._summary[1]
         to = self.scale.to
+        noise = self.run.data.noise
+        self._noise = getattr(noise, metric) if noise else None
         for plot in self.plots:
+            plots.set_noise(plot, "x", None if self._noise is None else to(self._noise))
             ci = (to(of.ci[0]), to(of.ci[1])) if of and of.ci else None
             plots.set_mean(plot, to(of.mean) if of else None, ci, to(of.median) if of else None)
         text = self._words(of)
@@ -266,6 +270,8 @@ class PromptChart(pn.viewable.Viewer):
                 f"{above:,} of {count(len(rows), 'prompt')} lie above all {nulls} random adapters"
                 f" (a prompt that is not moved would with a chance of {chance:.0f} %)"
             )
+        if self._noise is not None:
+            parts.append(f"rounding alone makes up to {number(self._noise, 'nats')}")
         failed = sum(bool(r.error) for r in shown.rows)
         if failed:
             parts.append(f"{count(failed, 'prompt')} could not be measured")
@@ -285,6 +291,8 @@ class PromptChart(pn.viewable.Viewer):
         if of:
             entries.append(("line", "tuned", "mean with its 95 % interval" if of.ci else "mean"))
             entries.append(("dash", "muted", "median"))
+        if self._noise is not None:
+            entries.append(("hatch", "muted", "rounding: the same model twice"))
         if self.shown.metric == "js" and self.dots.figure.x_range.end >= LN2:
             entries.append(("dash", "threshold", "largest possible JS, ln 2"))
         return legend(*entries)
@@ -371,4 +379,4 @@ class PromptChart(pn.viewable.Viewer):
             self.ecdf.sources["open"].data = spot
 
 
-CONTROL: dict[str, Any] = {"size": "small", "margin": (0, 8, 4, 0), "label": ""}
+CONTROL: dict[str, Any] = {"size": "small", "margin": (6, 8, 4, 0)}

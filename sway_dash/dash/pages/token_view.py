@@ -9,7 +9,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.core.detail import PromptDetail
-from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.components import HIDDEN_LABEL, column, html, set_html
 from sway_dash.dash.pages.controls import bind_select
 from sway_dash.dash.theme import count, esc, number, var
 from sway_dash.dash.token_columns import WINDOW, HeatScale, Layer, default_token, heat, scale_of
@@ -38,7 +38,15 @@ class TokenView(pn.viewable.Viewer):
         self.text = TokenText(self._chosen, css_classes=["sway-hook-tokens"])
         self._legend = html(css_classes=["sway-hook-heat"])
         whole = {"& .MuiToggleButton-root": {"whiteSpace": "nowrap"}}
-        layers = pmui.RadioButtonGroup(options=LAYERS, size="small", margin=(0, 12, 0, 0), label="", sx=whole)
+        layers = pmui.RadioButtonGroup(
+            options=LAYERS,
+            size="small",
+            margin=(0, 12, 0, 0),
+            label="Colour",
+            sx=whole,
+            width=330,
+            stylesheets=[HIDDEN_LABEL],
+        )
         local = pmui.Checkbox(label="scale of this prompt only", size="small", margin=0)
         bind_select(layers, self, "layer")
         bind_select(local, self, "local")

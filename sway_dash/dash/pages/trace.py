@@ -21,7 +21,18 @@ from bokeh.models import Range1d
 from sway_dash.dash import trace_columns as tc
 from sway_dash.dash import trace_sums as ts
 from sway_dash.dash.calls import CallTable, Cut
-from sway_dash.dash.components import body, column, figure, grid, heading, html, legend, set_data, set_html
+from sway_dash.dash.components import (
+    HIDDEN_LABEL,
+    body,
+    column,
+    figure,
+    grid,
+    heading,
+    html,
+    legend,
+    set_data,
+    set_html,
+)
 from sway_dash.dash.derive import Place
 from sway_dash.dash.pages import trace_words as words
 from sway_dash.dash.pages.opening import ask, open_prompt
@@ -70,7 +81,14 @@ class TraceView(pn.viewable.Viewer):
         self._probes, self._views = html(css_classes=["sway-hook-by-probe"]), html(css_classes=["sway-hook-by-view"])
         self._selects = {name: self._select(name) for name in ALL}
         self._axis = pmui.RadioButtonGroup.from_param(
-            self.param.axis, options=AXES, size="small", label="", description="", width=240, margin=(4, 0)
+            self.param.axis,
+            options=AXES,
+            size="small",
+            label="Horizontal axis",
+            description="",
+            width=240,
+            margin=(4, 0),
+            stylesheets=[HIDDEN_LABEL],
         )
         self._whole = pmui.Button(label="Whole run", size="small", variant="outlined", margin=(0, 8, 4, 0))
         self._whole.on_click(lambda _: self.param.update(window=None, probe="", view="", op=""))
@@ -128,7 +146,10 @@ class TraceView(pn.viewable.Viewer):
     # -- layout ---------------------------------------------------------------------------------
 
     def _select(self, name: str) -> pmui.Select:
-        select = pmui.Select(options={ALL[name]: ""}, value="", size="small", width=170, label="", margin=(0, 8, 4, 0))
+        label = {"probe": "Probe", "view": "View", "op": "Operation"}[name]
+        select = pmui.Select(
+            options={ALL[name]: ""}, value="", size="small", width=170, label=label, margin=(6, 8, 4, 0)
+        )
         select.param.watch(lambda event: self.param.update(**{name: event.new or ""}), "value")
         return select
 

@@ -30,6 +30,7 @@ class MeanView(pn.viewable.Viewer):
             ("line", "tuned", "mean so far"),
             ("bar", "tuned", "95 % interval, pointwise"),
             ("bar", "null", "random adapters"),
+            ("hatch", "muted", "rounding"),
             ("dash", "threshold", "gate"),
         )
         self._root = column(html(heading("Running mean")), figure(self.plot), html(marks), self._caption, gap=2)
@@ -59,6 +60,8 @@ class MeanView(pn.viewable.Viewer):
         null, gate = self.plot.parts["null"], gate_of(self.run, series.name, metric)
         null.update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
         self.plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
+        noise = self.run.data.noise
+        plots.set_noise(self.plot, "y", getattr(noise, metric) if noise else None)
         # The first bands are wide; the axis is not made for them but for the values.
         wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= 2 * MIN_ITEMS]
         largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)

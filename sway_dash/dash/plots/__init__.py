@@ -3,7 +3,7 @@
 Pure functions of their arguments; no Panel, no state. One file a figure, with what fills it.
 """
 
-from sway_dash.dash.plots.base import Plot
+from sway_dash.dash.plots.base import Plot, set_noise
 from sway_dash.dash.plots.cache import hit_rate
 from sway_dash.dash.plots.ecdf import prompt_ecdf
 from sway_dash.dash.plots.mean import running_mean
@@ -24,6 +24,7 @@ __all__ = [
     "prompt_ecdf",
     "running_mean",
     "set_mean",
+    "set_noise",
     "set_rows",
     "set_terms",
     "set_tokens",

@@ -10,10 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bokeh.models import (
-    ColumnDataSource,
-    Range1d,
-)
+from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d
 from bokeh.plotting import figure
 
 from sway_dash.dash.theme import Tokens, tokens
@@ -98,6 +95,29 @@ def painted(plot: Plot, model: Any, **properties: str) -> None:
         model.update(**{name: getattr(t, token) for name, token in properties.items()})
 
     plot.paints.append(paint)
+
+
+def add_noise(plot: Plot, axis: str) -> None:
+    """Part ``noise``: a hatched strip from zero to what a model lies from itself, along ``x`` or ``y``."""
+    noise = BoxAnnotation(
+        fill_alpha=0,
+        line_alpha=0,
+        hatch_pattern="right_diagonal_line",
+        hatch_scale=6,
+        hatch_weight=1,
+        hatch_alpha=0.8,
+        visible=False,
+        level="underlay",
+    )
+    noise.update(**dict.fromkeys(("left", "right") if axis == "x" else ("bottom", "top"), 0.0))
+    plot.figure.add_layout(noise)
+    painted(plot, noise, hatch_color="muted")
+    plot.parts["noise"] = noise
+
+
+def set_noise(plot: Plot, axis: str, end: float | None) -> None:
+    """Move the end of the strip along ``axis``, given as a position; ``None`` hides it."""
+    plot.parts["noise"].update(**{"right" if axis == "x" else "top": end or 0.0}, visible=bool(end))
 
 
 def source_of(*names: str) -> ColumnDataSource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bokeh.models import HoverTool, NumeralTickFormatter
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
 from sway_dash.dash.plots.prompts import add_brush, add_mean
 
 RUG_Y = -0.045
@@ -21,6 +21,7 @@ def prompt_ecdf() -> Plot:
         "open": source_of("x", "share"),
     }
     plot = Plot(fig, sources)
+    add_noise(plot, "x")
     add_mean(plot)
     fig.y_range.update(start=-0.09, end=1.02)
     fig.yaxis.formatter = NumeralTickFormatter(format="0%")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bokeh.models import BasicTicker, BoxAnnotation, HoverTool, Span
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
 
 
 def running_mean() -> Plot:
@@ -14,6 +14,7 @@ def running_mean() -> Plot:
     line, band = plot.sources["line"], plot.sources["band"]
     null = BoxAnnotation(bottom=0, top=0, fill_alpha=0.35, line_alpha=0, visible=False)
     gate = Span(location=0, dimension="width", line_dash="dashed", line_width=1, visible=False)
+    add_noise(plot, "y")
     fig.add_layout(null)
     fig.add_layout(gate)
     area = fig.varea("n", "lo", "hi", source=band, fill_alpha=0.22)

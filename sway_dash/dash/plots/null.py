@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bokeh.models import BoxAnnotation, FixedTicker, HoverTool, NumeralTickFormatter, Span
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
 from sway_dash.dash.theme import ROW_PX
 
 EDGE_PX = 64
@@ -23,6 +23,7 @@ def null_draws() -> Plot:
     fig.yaxis.visible = False
     fig.min_border_left = EDGE_PX
     fig.ygrid.grid_line_color = None
+    add_noise(plot, "x")
     expected = BoxAnnotation(left=0, right=0, fill_alpha=0.22, line_alpha=0, visible=False)
     gate = Span(location=0, dimension="height", line_dash="dashed", line_width=1, visible=False)
     fig.add_layout(expected)

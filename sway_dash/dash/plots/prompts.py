@@ -8,7 +8,7 @@ from bokeh.models import BoxAnnotation, BoxSelectTool, CategoricalColorMapper, F
 
 from sway_dash.core.divergence import LN2
 from sway_dash.dash.columns import DOT_COLUMNS
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
 from sway_dash.dash.theme import ROW_PX, Tokens
 
 LABELLED_PX = 560
@@ -24,6 +24,7 @@ def prompt_dots() -> Plot:
     fig = frame("Divergence of every prompt", height=300, x="divergence, nats")
     plot = Plot(fig, {"rows": source_of(*DOT_COLUMNS), "nulls": source_of("y", "lo", "hi")})
     source = plot.sources["rows"]
+    add_noise(plot, "x")
     add_mean(plot)
     null = fig.segment(
         "lo", "y", "hi", "y", source=plot.sources["nulls"], line_width=9, line_cap="round", line_alpha=0.45

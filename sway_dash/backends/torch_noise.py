@@ -1,0 +1,51 @@
+"""What the same model differs from itself by: rounding, as it changes with the batch a prompt is computed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sway_dash.backends.torch_compare import TorchDifferential
+from sway_dash.backends.torch_divergence import row_divergences
+from sway_dash.core.errors import ProbeError
+from sway_dash.core.scoring import BASE, FINETUNED, NoiseFloor
+
+PROMPTS = 8
+"""Each of them is one pass of its own under either view."""
+TOKENS = 256
+"""The end of a long prompt is enough: rounding is asked for, not the prompt."""
+
+
+class TorchNoise(TorchDifferential):
+    """Implements :class:`~sway_dash.core.scoring.NoiseMeasurable` for backends whose views are ``TorchLM``."""
+
+    def noise_floor(self, prompts: Sequence[str]) -> NoiseFloor | None:
+        """Compare the last rows of a few prompts, computed in one batch, with those of each computed alone."""
+        import torch
+
+        tokens = self.lm.tokens
+        known = []
+        for prompt in _spread(prompts, PROMPTS):
+            try:
+                known.append(tokens.encode_prompt(prompt)[0][-TOKENS:])
+            except ProbeError:
+                continue
+        if not known:
+            return None
+        js = kl = 0.0
+        for view in (BASE, FINETUNED):
+            with self.activate(view) as lm:
+                together = lm.rows(known, [[len(ids) - 1] for ids in known])
+                alone = torch.cat([lm.rows([ids], [[len(ids) - 1]]) for ids in known])
+            found = row_divergences(together, alone)
+            if found.bad:
+                return None
+            js, kl = max(js, float(found.js.max())), max(kl, float(found.kl.max()))
+        return NoiseFloor(prompts=len(known), js=js, kl=kl)
+
+
+def _spread(prompts: Sequence[str], n: int) -> list[str]:
+    """Up to ``n`` different prompts, from the shortest to the longest: padding is where batches differ."""
+    found = sorted(dict.fromkeys(prompts), key=len)
+    if len(found) <= n:
+        return found
+    return [found[round(i * (len(found) - 1) / (n - 1))] for i in range(n)]
