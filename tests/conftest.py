@@ -24,6 +24,11 @@ settings.load_profile("sway")
 _COUNTER = itertools.count()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first: tests are dealt out file by file, and the workers should end together."""
+    items.sort(key=lambda item: (item.get_closest_marker("ui") is None, item.get_closest_marker("slow") is None))
+
+
 @pytest.fixture(autouse=True)
 def isolated_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs and null draws go below a folder of this test (made on first use), never to the user's home."""

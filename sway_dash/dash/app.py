@@ -15,7 +15,7 @@ from sway_dash.core.errors import SwayError
 from sway_dash.dash import first, runs
 from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import BODY
+from sway_dash.dash.components import BODY, column, html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
@@ -232,7 +232,8 @@ class App(param.Parameterized):
             css_classes=["sway-body"],
             stylesheets=[BODY, _HEAD],
         )
-        self._main = pn.Column(sizing_mode="stretch_width", margin=0)
+        self._opening = column(html('<p class="sway-empty" role="status">Opening…</p>'), visible=False)
+        self._main = pn.Column(self._opening, sizing_mode="stretch_width", margin=0)
         logo = assets() / "logo.svg"
         help_button = pmui.IconButton(icon="help_outline", description="Help and keys", margin=0, size="small")
         help_button.on_click(lambda _: setattr(self.help, "open", True))
@@ -283,16 +284,29 @@ class App(param.Parameterized):
         self.browser.param.watch(lambda e: setattr(self.help, "letters", e.new), "letters")
 
     def turn(self) -> None:
-        """Show the page of the address."""
+        """Show the page of the address; one that is still to be made after the click has been answered."""
         page = self.nav.page
-        self.view(page)
         if page in RUN_PAGES:
             self._run_page = page
-        if page in ("runs", "compare"):
-            self.views[page].reread()
         self._head.visible = page in RUN_PAGES
         self._top.active = "overview" if page in RUN_PAGES else page
         self._tabs.active = page
+        if page in self.views or not self.session.attached:
+            self.lay()
+        else:
+            self._place("")
+            self.session.soon(self.lay)
+
+    def lay(self) -> None:
+        """Put the page of the address on the screen; by then it may be another one than was asked for."""
+        page = self.nav.page
+        self.view(page)
+        if page in ("runs", "compare"):
+            self.views[page].reread()
+        self._place(page)
+
+    def _place(self, page: str) -> None:
+        self._opening.visible = not page
         for name, holder in self._holders.items():
             holder.visible = name == page
             if "shown" in self.views[name].param:

@@ -56,6 +56,7 @@ def _page_key(app: App, what: str) -> None:
     """Keys that a page answers with a method of the same name."""
     if what in ("next", "previous", "next_token", "previous_token", "search", "open") and app.nav.page == "overview":
         app.go("page", "prompts")
+        app.lay()
     view = app.views.get(app.nav.page)
     if app.nav.page == "compare":
         view = app.compare if what in ("next_run", "previous_run") else view

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import panel as pn
 import param
+from panel.io.state import set_curdoc
 
 from sway_dash.dash import jobs, keys, runs
 from sway_dash.dash.nav import COMPARED, SHARED, read_query
@@ -50,6 +51,21 @@ class Session:
         app.choice.param.watch(lambda *_: self._address(), list(SHARED))
         self._address()
 
+    @property
+    def attached(self) -> bool:
+        """Whether a browser shows what has been built so far."""
+        return self._timer is not None and pn.state.curdoc is not None
+
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do something once what has changed so far is on its way to the browser."""
+        document = pn.state.curdoc
+
+        def run() -> None:
+            with set_curdoc(document):
+                work()
+
+        document.add_next_tick_callback(run)
+
     def tick(self) -> None:
         """Take what is new; one message to the browser."""
         self._ticks += 1
@@ -64,8 +80,8 @@ class Session:
                 app.run.pull()
                 if (page := app.views.get("prompts")) is not None:
                     page.poll()
-                if app.nav.page == "runs":
-                    app.views["runs"].pull()
+                if app.nav.page == "runs" and (page := app.views.get("runs")) is not None:
+                    page.pull()
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """What the browser says: a key, another address (Back, Forward), the system's theme."""

@@ -19,7 +19,8 @@ def test_single_precision_rounds_far_below_what_an_adapter_does(backend: Backend
     assert isinstance(backend, NoiseMeasurable)
     before = fingerprint(backend)
     found = backend.noise_floor(PROMPTS)
-    assert found is not None and found.prompts == min(8, len(set(PROMPTS)))
+    assert found is not None
+    assert found.prompts == min(8, len(set(PROMPTS)))
     assert 0.0 <= found.js < 1e-9
     least = min(c.js for c in compare(backend, [FINETUNED], PROMPTS).values())
     assert found.js < 1e-3 * least

@@ -453,7 +453,8 @@ def test_a_null_of_which_only_mean_and_spread_were_kept_has_no_rank() -> None:
 def test_what_the_model_lies_from_itself_is_drawn_and_told(record: Record) -> None:
     folder = record(suite_text(ablation=False))
     run, page = opened(folder)
-    assert not page._draws.parts["noise"].visible and not page._floor.visible
+    assert not page._draws.parts["noise"].visible
+    assert not page._floor.visible
     run.data.fold.add(NoiseMeasured(prompts=8, js=0.0123, kl=0.0456))
     page, chart, trend = (made(run=run, choice=Selection()) for made in (NullPage, PromptChart, MeanView))
     assert (page._draws.parts["noise"].right, page._draws.parts["noise"].visible) == (0.0123, True)

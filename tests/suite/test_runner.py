@@ -202,7 +202,8 @@ def test_the_same_model_twice_is_measured_before_the_probes(dummy_spec):
             asked.append(list(prompts))
             return NoiseFloor(prompts=2, js=1e-5, kl=4e-5)
 
-    spec = dummy_spec(entry("a", "delta_kl", prompts=["x", "y"]), entry("off", "delta_kl", prompts=["z"], enabled=False))
+    off = entry("off", "delta_kl", prompts=["z"], enabled=False)
+    spec = dummy_spec(entry("a", "delta_kl", prompts=["x", "y"]), off)
     result, events = listening(spec, Twice())
     assert asked == [["x", "y"]]
     kinds = [e.type for e in events]
