@@ -35,8 +35,8 @@ from sway_dash.dash.pages.trace import TraceView
 from sway_dash.dash.probing import Probing
 from sway_dash.dash.session import Session, tell
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import assets, css, theme_config
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.theme import assets, css, theme_config
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
 

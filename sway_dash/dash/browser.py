@@ -12,7 +12,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC
+from sway_dash.figures.theme import STATIC
 
 COOKIE = "sway_theme"
 """Says ``dark`` or ``light``, so that the next page is served in the right colours."""

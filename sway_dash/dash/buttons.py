@@ -8,7 +8,7 @@ from typing import Any
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC, css, visible
+from sway_dash.figures.theme import STATIC, css, visible
 
 _STYLE = (STATIC / "buttons.css").read_text(encoding="utf-8")
 

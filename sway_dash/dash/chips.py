@@ -9,7 +9,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC, css, visible
+from sway_dash.figures.theme import STATIC, css, visible
 
 _STYLE = (STATIC / "chips.css").read_text(encoding="utf-8")
 

@@ -9,8 +9,8 @@ import panel as pn
 from bokeh.models import Model
 
 from sway_dash.dash import locking  # noqa: F401 - events of everything built here hold the lock
-from sway_dash.dash.plots import Plot
-from sway_dash.dash.theme import css, esc, var
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.theme import css, esc, var
 
 GRID = """
 :host(.sway-grid) { display: grid !important; grid-template-columns: minmax(0, 7fr) minmax(0, 5fr); gap: 20px 28px;

@@ -8,7 +8,7 @@ from typing import Any
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC, css
+from sway_dash.figures.theme import STATIC, css
 
 _STYLE = (STATIC / "copy_button.css").read_text(encoding="utf-8")
 

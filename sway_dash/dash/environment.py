@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sway_dash.core.events import RunStarted
-from sway_dash.dash.theme import number, visible
+from sway_dash.figures.theme import number, visible
 
 NAMES = {
     "base": "Base model",

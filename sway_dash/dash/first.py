@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sway_dash.dash import columns
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import DARK, GLYPH, LIGHT, STATIC, TONE, Tokens, esc, number
+from sway_dash.figures import columns
+from sway_dash.figures.theme import DARK, GLYPH, LIGHT, STATIC, TONE, Tokens, esc, number
 
 TEMPLATE = (STATIC / "first.html").read_text(encoding="utf-8")
 """Page template: scripts wait for the body, and the body begins with our own words."""

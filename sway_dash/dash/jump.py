@@ -7,7 +7,7 @@ from typing import Any
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC
+from sway_dash.figures.theme import STATIC
 
 
 class Jump(JSComponent):

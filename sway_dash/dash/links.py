@@ -9,7 +9,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC, css
+from sway_dash.figures.theme import STATIC, css
 
 _STYLE = (STATIC / "links.css").read_text(encoding="utf-8")
 

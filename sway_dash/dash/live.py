@@ -15,8 +15,8 @@ from sway_dash.core.errors import SwayError
 from sway_dash.core.events import Event
 from sway_dash.core.result import SuiteResult
 from sway_dash.dash import runs
-from sway_dash.dash.derive import RunData
 from sway_dash.dash.progress import Progress
+from sway_dash.figures.derive import RunData
 from sway_dash.report.json_io import load_result
 from sway_dash.suite import processes, queue
 from sway_dash.suite.replay import events_of

@@ -9,8 +9,8 @@ from typing import Any
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.log_lines import LogLine
-from sway_dash.dash.theme import STATIC, css, visible
+from sway_dash.figures.log_lines import LogLine
+from sway_dash.figures.theme import STATIC, css, visible
 
 _STYLE = (STATIC / "log.css").read_text(encoding="utf-8")
 MAX_LINES = 500

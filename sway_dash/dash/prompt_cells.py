@@ -7,10 +7,10 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-from sway_dash.dash.columns import MARKS, WORDS, shortened, top_change
 from sway_dash.dash.prompt_list import Row, Standing
-from sway_dash.dash.theme import DASH, interval, number, percent, visible
 from sway_dash.dash.virtual_table import Cell
+from sway_dash.figures.columns import MARKS, WORDS, shortened, top_change
+from sway_dash.figures.theme import DASH, interval, number, percent, visible
 
 CELL_CHARS = 160
 LEAD = 40

@@ -17,10 +17,10 @@ import numpy.typing as npt
 import param
 
 from sway_dash.core.events import Measurement
-from sway_dash.dash.columns import top_change
-from sway_dash.dash.derive import Metric, ProbeSeries, value_of
-from sway_dash.dash.derive_null import NullRange, NullSet
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.columns import top_change
+from sway_dash.figures.derive import Metric, ProbeSeries, value_of
+from sway_dash.figures.derive_null import NullRange, NullSet
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -15,9 +15,9 @@ import param
 
 from sway_dash.core.events import Measurement
 from sway_dash.dash import live
-from sway_dash.dash.derive import Metric, ProbeSeries, RunData, value_of
 from sway_dash.dash.live import Feed
-from sway_dash.dash.theme import interval, number
+from sway_dash.figures.derive import Metric, ProbeSeries, RunData, value_of
+from sway_dash.figures.theme import interval, number
 from sway_dash.suite.headline import headline
 from sway_dash.suite.status import LIVE
 from sway_dash.suite.store import RunFolder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sway_dash.backends.tokenizer_file import Cut, TokenizerFile
-from sway_dash.dash.theme import count, esc, token_text
+from sway_dash.figures.theme import count, esc, token_text
 
 SHOWN = 400
 """Tokens drawn; of a longer prompt the end, which the model reads last."""

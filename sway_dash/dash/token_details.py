@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sway_dash.core.detail import PromptDetail
-from sway_dash.dash.token_columns import HeatScale, scale_of
+from sway_dash.figures.token_columns import HeatScale, scale_of
 from sway_dash.suite.details import detail_key
 from sway_dash.suite.store import RunFolder
 

@@ -9,7 +9,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.theme import STATIC
+from sway_dash.figures.theme import STATIC
 
 
 class YamlEditor(JSComponent):

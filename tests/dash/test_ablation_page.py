@@ -12,12 +12,12 @@ import yaml
 
 from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement, PlannedProbe, ProbeFinished, RunStarted
-from sway_dash.dash import ablation_columns as ac
 from sway_dash.dash import runs
-from sway_dash.dash.derive import AblationSeries, RunData
-from sway_dash.dash.derive_ablation import fitted, shape
 from sway_dash.dash.pages.ablation import AblationPage
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures import ablation_columns as ac
+from sway_dash.figures.derive import AblationSeries, RunData
+from sway_dash.figures.derive_ablation import fitted, shape
 from sway_dash.probes.adapter_ablation import saturation_lambda
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text

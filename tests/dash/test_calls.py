@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sway_dash.dash import calls as calls_module
-from sway_dash.dash import trace_columns as tc
-from sway_dash.dash import trace_sums as ts
-from sway_dash.dash.calls import Calls, CallTable, Cut
 from sway_dash.demo import demo_dir
+from sway_dash.figures import calls as calls_module
+from sway_dash.figures import trace_columns as tc
+from sway_dash.figures import trace_sums as ts
+from sway_dash.figures.calls import Calls, CallTable, Cut
 from sway_dash.suite.trace_analysis import build_report
 from sway_dash.suite.trace_file import Trace, TraceEvent, load
 

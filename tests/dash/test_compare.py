@@ -16,7 +16,6 @@ from sway_dash.core.events import Event, Measurement
 from sway_dash.core.paired import adjusted, mean_interval, paired
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.core.stats import mean
-from sway_dash.dash import compare_columns as columns
 from sway_dash.dash import compare_state, live, runs
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.pages.compare import CompareView
@@ -26,6 +25,7 @@ from sway_dash.dash.pages.compare_head import CompareHead
 from sway_dash.dash.pages.compare_probes import ProbeMatrix, SettingsDiff
 from sway_dash.dash.pages.compare_table import ComparePrompt, CompareTable, UnpairedList
 from sway_dash.dash.run_tokens import RunTokens
+from sway_dash.figures import compare_columns as columns
 from sway_dash.suite.checkpoints import course, ordered
 from sway_dash.suite.store import RunFolder
 from tests import fakes as fake
@@ -352,7 +352,7 @@ def test_corridor_and_bars_are_where_the_same_values_lie(state: CompareState) ->
 
 
 def test_zoomed_axes_are_left_alone_while_runs_go_on() -> None:
-    from sway_dash.dash.plots import paired as plots
+    from sway_dash.figures.plots import paired as plots
 
     plot = plots.mean_differences()
     plots.reach(plot, "x", -0.1, 0.2, anew=True)

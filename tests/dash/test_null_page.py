@@ -17,14 +17,14 @@ import yaml
 from sway_dash.core.events import Measurement, NoiseMeasured, Phase, PlannedProbe, ProbeFinished, RunStarted
 from sway_dash.core.scoring import BASE, View
 from sway_dash.core.stats import mean, null_stats
-from sway_dash.dash import null_columns as nc
 from sway_dash.dash import runs
-from sway_dash.dash.derive import RunData
-from sway_dash.dash.derive_null import own_null, stand
 from sway_dash.dash.pages.null import NullPage
 from sway_dash.dash.pages.prompt_chart import PromptChart
 from sway_dash.dash.pages.trend import MeanView
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures import null_columns as nc
+from sway_dash.figures.derive import RunData
+from sway_dash.figures.derive_null import own_null, stand
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
 

@@ -16,17 +16,17 @@ import pytest
 from sway_dash.core.events import ItemFailed, Measurement, RunFinished
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.core.stats import interval
-from sway_dash.dash import columns
-from sway_dash.dash.derive import value_of
 from sway_dash.dash.pages.filters import FilterBar
 from sway_dash.dash.pages.prompt_chart import MAX_DOTS, PromptChart
 from sway_dash.dash.pages.prompt_table import PromptTable, TagTable
 from sway_dash.dash.pages.prompts import PromptsPage
-from sway_dash.dash.plots.scale import LINEAR, ROOT, ticks
 from sway_dash.dash.prompt_cells import HEADS, pieces, to_csv
 from sway_dash.dash.prompt_list import PromptList
-from sway_dash.dash.prompt_stats import by_tag, summary
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures import columns
+from sway_dash.figures.derive import value_of
+from sway_dash.figures.plots.scale import LINEAR, ROOT, ticks
+from sway_dash.figures.prompt_stats import by_tag, summary
 from sway_dash.suite.details import record as record_details
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text

@@ -316,8 +316,8 @@ def test_an_imported_report_shows_what_it_holds(here: Callable[..., str]) -> Non
 
 
 def test_what_a_report_does_not_hold_is_shown_as_unknown(here: Callable[..., str]) -> None:
-    from sway_dash.dash import columns
-    from sway_dash.dash.theme import DASH, number
+    from sway_dash.figures import columns
+    from sway_dash.figures.theme import DASH, number
 
     run = here()
     made = run_edits.import_report((runs_root() / run / RESULT).read_bytes(), "r.json")
@@ -459,7 +459,7 @@ def test_one_marked_run_can_be_named_and_typing_is_not_lost(here: Callable[..., 
 
 
 def test_deleting_asks_and_names_the_size(here: Callable[..., str]) -> None:
-    from sway_dash.dash.theme import size
+    from sway_dash.figures.theme import size
 
     run = here("one")
     page = RunsView()

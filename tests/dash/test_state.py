@@ -15,9 +15,10 @@ from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement, ProbeFinished, RunFinished
 from sway_dash.core.scoring import BASE, FINETUNED, View
 from sway_dash.core.stats import interval, mean
-from sway_dash.dash import columns, live
-from sway_dash.dash.derive import EVERY_BAND, ProbeSeries, RunData
+from sway_dash.dash import live
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures import columns
+from sway_dash.figures.derive import EVERY_BAND, ProbeSeries, RunData
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
 
@@ -241,7 +242,7 @@ def test_finished_probe_is_kept(state: RunState) -> None:
         ("sway_dash.dash.state", "torch panel bokeh holoviews"),
         ("sway_dash.dash.draft", "torch panel bokeh holoviews"),
         ("sway_dash.dash.jobs", "torch panel bokeh param"),
-        ("sway_dash.dash.plots", "torch panel"),
+        ("sway_dash.figures.plots", "torch panel"),
     ],
 )
 def test_imports_stay_light(module: str, banned: str) -> None:

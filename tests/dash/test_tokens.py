@@ -19,11 +19,13 @@ from sway_dash.backends.dummy import DummyDifferentialBackend
 from sway_dash.core.detail import Choice, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.events import Measurement
 from sway_dash.core.scoring import BASE, FINETUNED
-from sway_dash.dash import plots, runs
+from sway_dash.dash import runs
 from sway_dash.dash.pages.generations import generations, readable
 from sway_dash.dash.pages.token_view import TokenView
-from sway_dash.dash.snippets import as_json, as_python
-from sway_dash.dash.token_columns import (
+from sway_dash.dash.token_details import TokenDetails
+from sway_dash.figures import plots
+from sway_dash.figures.snippets import as_json, as_python
+from sway_dash.figures.token_columns import (
     BINS,
     WINDOW,
     HeatScale,
@@ -35,7 +37,6 @@ from sway_dash.dash.token_columns import (
     scale_of,
     spoken,
 )
-from sway_dash.dash.token_details import TokenDetails
 from sway_dash.suite.details import record as record_details
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import ROOT, suite_text

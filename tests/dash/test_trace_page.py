@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from sway_dash.backends.instrumentation import prompt_digest
-from sway_dash.dash.calls import Cut
 from sway_dash.dash.pages.trace import TraceView
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.calls import Cut
 from sway_dash.suite.store import RunFolder
 from sway_dash.suite.trace_file import load
 from tests.dash.conftest import suite_text

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import html
 from sway_dash.dash.pages.compare import CompareView
-from sway_dash.dash.theme import css, esc, theme_config
+from sway_dash.figures.theme import css, esc, theme_config
 
 
 def page() -> pmui.Page:

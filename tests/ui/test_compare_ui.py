@@ -108,7 +108,7 @@ def scrolled(tab: Tab) -> float:
 def sentence(server: Server, *addresses: str, baseline: int = 0) -> str:
     """What the library says of the first other run."""
     found = compare([open_side(server.runs / a) for a in addresses], baseline=baseline)
-    from sway_dash.dash.theme import number
+    from sway_dash.figures.theme import number
 
     return summary(found, found.contrasts[0], "ABCDEFGH", number)
 

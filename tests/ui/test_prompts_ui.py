@@ -14,7 +14,7 @@ import yaml
 
 from sway_dash.core.events import Measurement
 from sway_dash.core.scoring import BASE, FINETUNED
-from sway_dash.dash.theme import number
+from sway_dash.figures.theme import number
 from sway_dash.suite.details import record as record_details
 from sway_dash.suite.loader import loads
 from sway_dash.suite.runner import run

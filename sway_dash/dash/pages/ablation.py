@@ -12,7 +12,6 @@ import param
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.divergence import LN2
 from sway_dash.core.stats import MIN_ITEMS
-from sway_dash.dash import ablation_columns as ac
 from sway_dash.dash.components import (
     HIDDEN_LABEL,
     body,
@@ -26,14 +25,15 @@ from sway_dash.dash.components import (
     set_html,
     toned,
 )
-from sway_dash.dash.derive import AblationSeries
-from sway_dash.dash.derive_ablation import ShapeNumber, shape
 from sway_dash.dash.pages.opening import ask, open_prompt
-from sway_dash.dash.plots import Plot
-from sway_dash.dash.plots.shape import pass_strip, set_strip
-from sway_dash.dash.plots.strength import set_lambdas, strength_curve
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, esc, number, visible
+from sway_dash.figures import ablation_columns as ac
+from sway_dash.figures.derive import AblationSeries
+from sway_dash.figures.derive_ablation import ShapeNumber, shape
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.plots.shape import pass_strip, set_strip
+from sway_dash.figures.plots.strength import set_lambdas, strength_curve
+from sway_dash.figures.theme import count, esc, number, visible
 
 SCALES = {"Divergence, nats": False, "Relative to λ = 1": True}
 ENDS = {"Linearity": (0.0, 1.0), "Saturation": (0.0, 1.25), "Overshoot": (0.8, 1.3)}

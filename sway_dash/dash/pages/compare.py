@@ -15,7 +15,7 @@ from sway_dash.dash.pages.compare_filters import CompareFilters
 from sway_dash.dash.pages.compare_head import CompareHead
 from sway_dash.dash.pages.compare_probes import ProbeMatrix, SettingsDiff
 from sway_dash.dash.pages.compare_table import ComparePrompt, CompareTable, UnpairedList
-from sway_dash.dash.plots import Plot
+from sway_dash.figures.plots import Plot
 
 
 class CompareView(pn.viewable.Viewer):

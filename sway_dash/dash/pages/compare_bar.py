@@ -14,7 +14,7 @@ from sway_dash.dash.buttons import Buttons
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, heading, html, set_html
 from sway_dash.dash.run_tokens import RunTokens
-from sway_dash.dash.theme import esc, visible
+from sway_dash.figures.theme import esc, visible
 from sway_dash.suite.comparison import MAX_RUNS, Side
 from sway_dash.suite.status import LIVE
 

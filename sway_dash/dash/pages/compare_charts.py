@@ -9,14 +9,14 @@ import panel as pn
 import param
 
 from sway_dash.core.divergence import LN2
-from sway_dash.dash import compare_columns as columns
-from sway_dash.dash.columns import Columns
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, figure, heading, html, legend, set_data, set_html, table
-from sway_dash.dash.plots import Plot
-from sway_dash.dash.plots import checkpoints as course_plot
-from sway_dash.dash.plots import paired as plots
-from sway_dash.dash.theme import canvas_text, count, esc, number
+from sway_dash.figures import compare_columns as columns
+from sway_dash.figures.columns import Columns
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.plots import checkpoints as course_plot
+from sway_dash.figures.plots import paired as plots
+from sway_dash.figures.theme import canvas_text, count, esc, number
 from sway_dash.report.paired import NAMES, significance
 from sway_dash.suite.checkpoints import course, ordered
 from sway_dash.suite.comparison import Comparison, Contrast

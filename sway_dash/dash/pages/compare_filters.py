@@ -12,7 +12,7 @@ from sway_dash.dash.chips import Chips
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.pages.controls import bind_select
-from sway_dash.dash.theme import count
+from sway_dash.figures.theme import count
 
 PAUSE_MS = 200
 """A search waits until typing has paused for so long."""

@@ -10,18 +10,18 @@ import param
 
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.events import Measurement
-from sway_dash.dash.columns import MARKS, WORDS
 from sway_dash.dash.components import column, heading, html, set_html, table
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations, readable
 from sway_dash.dash.pages.token_view import TokenView
-from sway_dash.dash.plots import Plot
 from sway_dash.dash.prompt_list import PromptList, Row
-from sway_dash.dash.snippets import as_json, as_python
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, esc, interval, number, percent
 from sway_dash.dash.token_details import TokenDetails
+from sway_dash.figures.columns import MARKS, WORDS
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.snippets import as_json, as_python
+from sway_dash.figures.theme import count, esc, interval, number, percent
 
 LONGEST = 20_000
 """Characters of a prompt that are shown when its tokens are not known; the copy buttons have all of it."""

@@ -11,12 +11,12 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.chips import Chips, State
-from sway_dash.dash.columns import MARKS
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.pages.controls import bind_select
 from sway_dash.dash.prompt_list import Place, PromptList
 from sway_dash.dash.state import Selection
-from sway_dash.dash.theme import count, number
+from sway_dash.figures.columns import MARKS
+from sway_dash.figures.theme import count, number
 
 PAUSE_MS = 200
 """A search waits until typing has paused for so long."""

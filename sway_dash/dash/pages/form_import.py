@@ -13,7 +13,7 @@ from sway_dash.dash.components import column, html, set_html, table
 from sway_dash.dash.pages.form_probes import SMALL
 from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.prompt_import import PromptFileError, PromptRow, from_file, from_paste, repeats
-from sway_dash.dash.theme import count, esc
+from sway_dash.figures.theme import count, esc
 
 SHOWN = 5
 """Rows of the preview."""

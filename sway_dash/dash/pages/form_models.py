@@ -15,8 +15,8 @@ from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, form_fields
 from sway_dash.dash.model_facts import ADAPTER_AT, BASE_AT, TUNED_AT, ModelFacts
 from sway_dash.dash.pages.form_widgets import LOOK, FieldGroup, FieldWidget
-from sway_dash.dash.theme import count, esc, size, visible
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.theme import count, esc, size, visible
 from sway_dash.suite.spec import SuiteDefaults
 
 FIELDS = {f.name: f for f in form_fields(ModelSpec)}

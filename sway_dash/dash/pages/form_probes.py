@@ -18,8 +18,8 @@ from sway_dash.dash.components import column, heading, html, set_html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, form_fields
 from sway_dash.dash.pages.form_widgets import FieldGroup
-from sway_dash.dash.theme import esc, visible
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.theme import esc, visible
 from sway_dash.probes.base import registry
 
 SMALL = {"size": "small", "variant": "text", "margin": 0}

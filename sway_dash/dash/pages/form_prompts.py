@@ -27,9 +27,9 @@ from sway_dash.dash.prompt_import import (
     to_data,
     without_repeats,
 )
-from sway_dash.dash.theme import STATIC, count, css, esc, visible
 from sway_dash.dash.token_chips import chips, said, warnings
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.theme import STATIC, count, css, esc, visible
 from sway_dash.probes.base import registry
 
 COLUMNS = ("#", "text", "tags", "note")

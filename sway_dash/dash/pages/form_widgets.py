@@ -12,8 +12,8 @@ import param
 from sway_dash.dash.components import column, grid
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, helper, hint, read, show
-from sway_dash.dash.theme import visible
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.theme import visible
 
 LOOK = {"sizing_mode": "stretch_width", "margin": (6, 0, 0, 0), "size": "small"}
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from sway_dash.core.detail import PromptDetail
 from sway_dash.dash.components import heading
-from sway_dash.dash.theme import visible
-from sway_dash.dash.token_columns import sendable
+from sway_dash.figures.theme import visible
+from sway_dash.figures.token_columns import sendable
 
 _PLAIN = re.compile(r"[^\n\t\u200c\u200d]+|[\n\t\u200c\u200d]+")
 

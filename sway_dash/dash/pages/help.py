@@ -8,7 +8,7 @@ import param
 
 from sway_dash.dash.browser import KEYS
 from sway_dash.dash.components import column, heading, html, table
-from sway_dash.dash.theme import esc
+from sway_dash.figures.theme import esc
 from sway_dash.suite.store import runs_root
 
 WORDS: tuple[tuple[str, str], ...] = (

@@ -14,13 +14,13 @@ from sway_dash.core.errors import SwayError
 from sway_dash.dash import jobs
 from sway_dash.dash.components import HIDDEN_LABEL, body, column, grid, heading, html, set_html, table, toned
 from sway_dash.dash.copy_button import CopyButton
-from sway_dash.dash.derive import LogLine, Place
 from sway_dash.dash.environment import rows
-from sway_dash.dash.log_lines import chosen
 from sway_dash.dash.log_list import MAX_LINES, LogList
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, esc
+from sway_dash.figures.derive import LogLine, Place
+from sway_dash.figures.log_lines import chosen
+from sway_dash.figures.theme import count, esc
 
 LEVELS = {"All": "info", "Problems": "warning", "Errors": "error"}
 

@@ -26,8 +26,8 @@ from sway_dash.dash.pages.form_prompts import PromptsForm
 from sway_dash.dash.pages.form_widgets import FieldGroup, Fold
 from sway_dash.dash.pages.plan_card import PlanCard
 from sway_dash.dash.presets import PRESETS, Preset, apply
-from sway_dash.dash.theme import esc, visible
 from sway_dash.dash.yaml_editor import YamlEditor
+from sway_dash.figures.theme import esc, visible
 from sway_dash.suite.spec import SuiteDefaults
 
 

@@ -9,7 +9,6 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from sway_dash.dash import null_columns as nc
 from sway_dash.dash.components import (
     HIDDEN_LABEL,
     body,
@@ -23,14 +22,15 @@ from sway_dash.dash.components import (
     set_html,
     table,
 )
-from sway_dash.dash.derive_null import SOME, Standing, norms, own_null
 from sway_dash.dash.pages.opening import ask
 from sway_dash.dash.pages.verdict import gate_of
-from sway_dash.dash.plots import Plot, set_noise
-from sway_dash.dash.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, duration, esc, number, visible
-from sway_dash.dash.trace_columns import view_name
+from sway_dash.figures import null_columns as nc
+from sway_dash.figures.derive_null import SOME, Standing, norms, own_null
+from sway_dash.figures.plots import Plot, set_noise
+from sway_dash.figures.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
+from sway_dash.figures.theme import count, duration, esc, number, visible
+from sway_dash.figures.trace_columns import view_name
 
 SCALES = {"Tuned and random": True, "Random only": False}
 WANTED = (20, 40)

@@ -6,8 +6,8 @@ from typing import Any
 
 import param
 
-from sway_dash.dash.derive import Place
 from sway_dash.dash.state import Selection
+from sway_dash.figures.derive import Place
 
 
 def ask(view: param.Parameterized, name: str, value: Any) -> None:

@@ -12,9 +12,9 @@ from sway_dash.dash.pages.probes import ProbesView
 from sway_dash.dash.pages.prompt_chart import PromptChart
 from sway_dash.dash.pages.trend import AblationView, MeanView
 from sway_dash.dash.pages.verdict import VerdictView
-from sway_dash.dash.plots import Plot
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import esc
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.theme import esc
 from sway_dash.suite.store import runs_root
 
 

@@ -12,7 +12,7 @@ import param
 from sway_dash.dash import runs
 from sway_dash.dash.nav import TITLES
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import visible
+from sway_dash.figures.theme import visible
 
 MAX_PROMPTS = 300
 

@@ -11,7 +11,7 @@ import param
 from sway_dash.dash.components import column, heading, html, set_html, table, toned
 from sway_dash.dash.costs import Cost, Costs
 from sway_dash.dash.draft import Draft
-from sway_dash.dash.theme import count, duration, esc, size
+from sway_dash.figures.theme import count, duration, esc, size
 from sway_dash.suite.forecast import EntryForecast
 
 SHOWN = 12

@@ -16,11 +16,11 @@ from sway_dash.dash.draft import Draft
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations
 from sway_dash.dash.pages.token_view import TokenView
-from sway_dash.dash.plots import Plot
 from sway_dash.dash.probing import MAX_LAMBDA, Probing
 from sway_dash.dash.state import RunState
-from sway_dash.dash.theme import count, duration, esc, number
-from sway_dash.dash.token_columns import default_token, scale_of
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.theme import count, duration, esc, number
+from sway_dash.figures.token_columns import default_token, scale_of
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.loader import loads
 from sway_dash.suite.spec import SwaySpec

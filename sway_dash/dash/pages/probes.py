@@ -11,7 +11,7 @@ from sway_dash.core.events import PlannedProbe
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.dash.components import column, heading, html, set_html, table
 from sway_dash.dash.state import RunState
-from sway_dash.dash.theme import DASH, duration, esc, interval, number, percent, var
+from sway_dash.figures.theme import DASH, duration, esc, interval, number, percent, var
 
 SIGNS = {
     Verdict.PASS: ("▲", "good", "pass"),

@@ -13,18 +13,18 @@ import param
 from bokeh.events import SelectionGeometry, Tap
 
 from sway_dash.core.divergence import LN2
-from sway_dash.dash import columns, plots
-from sway_dash.dash.columns import MAX_LABELLED
 from sway_dash.dash.components import column, figure, heading, html, legend, set_html
-from sway_dash.dash.derive import bounds_of, value_of
 from sway_dash.dash.pages.controls import bind_select, sort_options
-from sway_dash.dash.plots import Plot
-from sway_dash.dash.plots.ecdf import RUG_Y
-from sway_dash.dash.plots.scale import LINEAR, ROOT, Scale, set_ticks
 from sway_dash.dash.prompt_list import PromptList, Row
-from sway_dash.dash.prompt_stats import Summary, summary
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, esc, interval, number
+from sway_dash.figures import columns, plots
+from sway_dash.figures.columns import MAX_LABELLED
+from sway_dash.figures.derive import bounds_of, value_of
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.plots.ecdf import RUG_Y
+from sway_dash.figures.plots.scale import LINEAR, ROOT, Scale, set_ticks
+from sway_dash.figures.prompt_stats import Summary, summary
+from sway_dash.figures.theme import count, esc, interval, number
 
 NARROW_PX, NARROW_LABEL, WIDE_LABEL = 520, 18, 36
 

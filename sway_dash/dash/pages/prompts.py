@@ -14,10 +14,10 @@ from sway_dash.dash.pages.detail import DetailPane
 from sway_dash.dash.pages.filters import FilterBar
 from sway_dash.dash.pages.prompt_chart import PromptChart
 from sway_dash.dash.pages.prompt_table import PromptTable, TagTable
-from sway_dash.dash.plots import Plot
 from sway_dash.dash.prompt_list import PromptList
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import STATIC
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.theme import STATIC
 
 _STYLE = (STATIC / "prompts.css").read_text(encoding="utf-8")
 

@@ -16,7 +16,7 @@ from sway_dash.dash.live import Feed
 from sway_dash.dash.pages.banner import banner
 from sway_dash.dash.progress import Counter
 from sway_dash.dash.state import RunState
-from sway_dash.dash.theme import duration, esc, number, size
+from sway_dash.figures.theme import duration, esc, number, size
 from sway_dash.suite.store import SPEC, TOKENS
 
 STATES = {

@@ -17,7 +17,7 @@ from sway_dash.dash.pages.banner import ordinal
 from sway_dash.dash.pages.marked import Marked
 from sway_dash.dash.run_list import RunList
 from sway_dash.dash.runs import RunInfo
-from sway_dash.dash.theme import DASH, GLYPH, count, duration, esc, interval, number, visible
+from sway_dash.figures.theme import DASH, GLYPH, count, duration, esc, interval, number, visible
 from sway_dash.suite.store import runs_root
 
 MARKS = {

@@ -11,9 +11,9 @@ import param
 from sway_dash.core.detail import PromptDetail
 from sway_dash.dash.components import HIDDEN_LABEL, column, html, set_html
 from sway_dash.dash.pages.controls import bind_select
-from sway_dash.dash.theme import count, esc, number, var
-from sway_dash.dash.token_columns import WINDOW, HeatScale, Layer, default_token, heat, scale_of
 from sway_dash.dash.token_text import TokenText
+from sway_dash.figures.theme import count, esc, number, var
+from sway_dash.figures.token_columns import WINDOW, HeatScale, Layer, default_token, heat, scale_of
 
 LAYERS = {"JS": "js", "KL": "kl", "Δ log-prob": "delta"}
 

@@ -18,9 +18,6 @@ import param
 from bokeh.events import RangesUpdate
 from bokeh.models import Range1d
 
-from sway_dash.dash import trace_columns as tc
-from sway_dash.dash import trace_sums as ts
-from sway_dash.dash.calls import CallTable, Cut
 from sway_dash.dash.components import (
     HIDDEN_LABEL,
     body,
@@ -33,15 +30,18 @@ from sway_dash.dash.components import (
     set_data,
     set_html,
 )
-from sway_dash.dash.derive import Place
 from sway_dash.dash.pages import trace_words as words
 from sway_dash.dash.pages.opening import ask, open_prompt
-from sway_dash.dash.plots import Plot
-from sway_dash.dash.plots.cache import hit_rate, lookups
-from sway_dash.dash.plots.icicle import icicle
-from sway_dash.dash.plots.timeline import WORDS, set_lanes, timeline
 from sway_dash.dash.state import RunState, Selection
-from sway_dash.dash.theme import count, esc, percent, visible
+from sway_dash.figures import trace_columns as tc
+from sway_dash.figures import trace_sums as ts
+from sway_dash.figures.calls import CallTable, Cut
+from sway_dash.figures.derive import Place
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.plots.cache import hit_rate, lookups
+from sway_dash.figures.plots.icicle import icicle
+from sway_dash.figures.plots.timeline import WORDS, set_lanes, timeline
+from sway_dash.figures.theme import count, esc, percent, visible
 from sway_dash.suite.chrome_trace import convert
 from sway_dash.suite.store import TRACE
 

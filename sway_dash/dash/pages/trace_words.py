@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from sway_dash.dash import trace_columns as tc
-from sway_dash.dash import trace_sums as ts
-from sway_dash.dash.calls import Calls, CallTable, Cut
 from sway_dash.dash.components import table
-from sway_dash.dash.derive import Place
-from sway_dash.dash.theme import DASH, count, duration, esc, number, percent, visible
+from sway_dash.figures import trace_columns as tc
+from sway_dash.figures import trace_sums as ts
+from sway_dash.figures.calls import Calls, CallTable, Cut
+from sway_dash.figures.derive import Place
+from sway_dash.figures.theme import DASH, count, duration, esc, number, percent, visible
 
 LOADING = "loading"
 ROWS_SHOWN, ROWS_MOST = 12, 200

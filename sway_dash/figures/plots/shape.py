@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bokeh.models import BoxAnnotation, HoverTool
 
-from sway_dash.dash.derive_ablation import ShapeNumber
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.theme import number
+from sway_dash.figures.derive_ablation import ShapeNumber
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.theme import number
 
 
 def pass_strip(label: str) -> Plot:

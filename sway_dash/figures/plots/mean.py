@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bokeh.models import BasicTicker, BoxAnnotation, HoverTool, Span
 
-from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
+from sway_dash.figures.plots.base import Plot, add_noise, frame, painted, source_of
 
 
 def running_mean() -> Plot:

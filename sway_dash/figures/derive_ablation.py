@@ -12,7 +12,7 @@ import numpy as np
 from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, mean, ratio_ci
-from sway_dash.dash.derive_null import Metric, value_of
+from sway_dash.figures.derive_null import Metric, value_of
 from sway_dash.probes.adapter_ablation import (
     AT_BOUND,
     AdapterAblationSpec,

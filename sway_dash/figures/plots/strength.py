@@ -7,7 +7,7 @@ from typing import Any
 from bokeh.models import BoxAnnotation, FixedTicker, HoverTool, Span, TapTool
 
 from sway_dash.core.divergence import LN2
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
 
 
 def ablation() -> Plot:

@@ -13,7 +13,7 @@ from typing import Any
 from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d
 from bokeh.plotting import figure
 
-from sway_dash.dash.theme import Tokens, tokens
+from sway_dash.figures.theme import Tokens, tokens
 
 Paint = Callable[[Tokens], None]
 

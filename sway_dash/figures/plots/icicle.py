@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bokeh.models import FixedTicker, HoverTool, TapTool
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.plots.timeline import op_mapper
-from sway_dash.dash.trace_sums import ICICLE_COLUMNS
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.plots.timeline import op_mapper
+from sway_dash.figures.trace_sums import ICICLE_COLUMNS
 
 KINDS = {"probe": "muted", "base": "base", "ft": "tuned", "scaled": "tuned", "null": "null", "other": "muted"}
 

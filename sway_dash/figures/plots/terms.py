@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bokeh.models import CategoricalColorMapper, FixedTicker, HoverTool, Span
 
-from sway_dash.dash.columns import Columns
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.theme import ROW_PX, Tokens, canvas_text
+from sway_dash.figures.columns import Columns
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.theme import ROW_PX, Tokens, canvas_text
 
 LABEL_CHARS = 20
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from sway_dash.dash.columns import MAX_LABELLED, Columns
-from sway_dash.dash.theme import canvas_text, count, number, visible
+from sway_dash.figures.columns import MAX_LABELLED, Columns
+from sway_dash.figures.theme import canvas_text, count, number, visible
 from sway_dash.report.paired import NAMES, signed, significance
 from sway_dash.suite.checkpoints import Course
 from sway_dash.suite.comparison import Comparison, Contrast

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sway_dash.dash.derive_ablation import TINY, AblationSeries, ShapeNumber, fitted
-from sway_dash.dash.theme import number, visible
+from sway_dash.figures.derive_ablation import TINY, AblationSeries, ShapeNumber, fitted
+from sway_dash.figures.theme import number, visible
 
 Columns = dict[str, list[Any]]
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sway_dash.dash.calls import CallTable, Cut
-from sway_dash.dash.theme import number
-from sway_dash.dash.trace_columns import MIN_LOOKUPS, Columns, fitted, owner_name, view_kind, view_name
+from sway_dash.figures.calls import CallTable, Cut
+from sway_dash.figures.theme import number
+from sway_dash.figures.trace_columns import MIN_LOOKUPS, Columns, fitted, owner_name, view_kind, view_name
 
 
 @dataclass(frozen=True, slots=True)

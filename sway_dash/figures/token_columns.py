@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from sway_dash.core.detail import Choice, Prediction, PromptDetail, TokenDetail
-from sway_dash.dash.columns import Columns, signed
-from sway_dash.dash.theme import number, token_text
+from sway_dash.figures.columns import Columns, signed
+from sway_dash.figures.theme import number, token_text
 
 Layer = Literal["js", "kl", "delta"]
 By = Literal["change", "probability", "kl"]

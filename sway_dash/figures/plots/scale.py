@@ -9,7 +9,7 @@ from typing import Any
 
 from bokeh.models import BasicTicker, FixedTicker
 
-from sway_dash.dash.theme import number
+from sway_dash.figures.theme import number
 
 
 @dataclass(frozen=True, slots=True)

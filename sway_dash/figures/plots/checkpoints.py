@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bokeh.models import FixedTicker, HoverTool, NumeralTickFormatter, TapTool
 
-from sway_dash.dash.columns import Columns
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.columns import Columns
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
 
 
 def checkpoint_course() -> Plot:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sway_dash.core.events import PlannedProbe
-from sway_dash.dash.derive import ProbeSeries, RunData
-from sway_dash.dash.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
-from sway_dash.dash.theme import count, interval, number, percent, visible
+from sway_dash.figures.derive import ProbeSeries, RunData
+from sway_dash.figures.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
+from sway_dash.figures.theme import count, interval, number, percent, visible
 from sway_dash.probes.null_adapter import MAX_Z, NullAdapterSpec, primary_rank, rank_key
 
 Columns = dict[str, list[Any]]

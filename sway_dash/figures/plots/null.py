@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from bokeh.models import BoxAnnotation, FixedTicker, HoverTool, NumeralTickFormatter, Span
 
-from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
-from sway_dash.dash.theme import ROW_PX
+from sway_dash.figures.plots.base import Plot, add_noise, frame, painted, source_of
+from sway_dash.figures.theme import ROW_PX
 
 EDGE_PX = 64
 """Dots and their distribution begin at the same place."""

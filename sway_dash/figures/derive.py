@@ -18,10 +18,10 @@ from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunF
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.scoring import NoiseFloor, noise_floor
 from sway_dash.core.stats import interval, mean
-from sway_dash.dash.calls import Calls
-from sway_dash.dash.derive_ablation import AblationSeries, from_evidence
-from sway_dash.dash.derive_null import Metric, NullRange, NullSet, value_of
-from sway_dash.dash.log_lines import LogLine, log_line
+from sway_dash.figures.calls import Calls
+from sway_dash.figures.derive_ablation import AblationSeries, from_evidence
+from sway_dash.figures.derive_null import Metric, NullRange, NullSet, value_of
+from sway_dash.figures.log_lines import LogLine, log_line
 from sway_dash.probes.adapter_ablation import AdapterAblationSpec
 from sway_dash.probes.measure import divergence_bounds as bounds_of
 from sway_dash.probes.null_adapter import primary_rank, rank_key

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bokeh.models import BasicTickFormatter, HoverTool, NumeralTickFormatter, Range1d
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.trace_columns import STEP_COLUMNS
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.trace_columns import STEP_COLUMNS
 
 EDGE_PX = 64
 """Both panels begin at the same place, however wide their numbers are."""

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sway_dash.dash.calls import CallTable, Cut, Floats, Ints
-from sway_dash.dash.theme import count, number, visible
+from sway_dash.figures.calls import CallTable, Cut, Floats, Ints
+from sway_dash.figures.theme import count, number, visible
 
 Columns = dict[str, list[Any]]
 Axis = Literal["time", "calls"]

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import interval, mean
-from sway_dash.dash.derive import SMALL, Metric, bounds_of
+from sway_dash.figures.derive import SMALL, Metric, bounds_of
 from sway_dash.probes.measure import distinct
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bokeh.models import FixedTicker, HoverTool, Span
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
 
 
 def null_strip() -> Plot:

@@ -16,10 +16,10 @@ from bokeh.models import (
     TapTool,
 )
 
-from sway_dash.dash.columns import Columns
-from sway_dash.dash.compare_columns import CLOUD_COLUMNS, DELTA_COLUMNS, PAIR_COLUMNS, WAYS
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.theme import ROW_PX, Tokens
+from sway_dash.figures.columns import Columns
+from sway_dash.figures.compare_columns import CLOUD_COLUMNS, DELTA_COLUMNS, PAIR_COLUMNS, WAYS
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.theme import ROW_PX, Tokens
 
 SLOPE_PX = 360
 CLOUD_PX = 380

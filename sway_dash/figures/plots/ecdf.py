@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bokeh.models import HoverTool, NumeralTickFormatter
 
-from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
-from sway_dash.dash.plots.prompts import add_brush, add_mean
+from sway_dash.figures.plots.base import Plot, add_noise, frame, painted, source_of
+from sway_dash.figures.plots.prompts import add_brush, add_mean
 
 RUG_Y = -0.045
 

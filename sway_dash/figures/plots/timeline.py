@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from bokeh.models import CategoricalColorMapper, FixedTicker, HoverTool, Range1d
 
-from sway_dash.dash.plots.base import Plot, frame, painted, source_of
-from sway_dash.dash.theme import Tokens, canvas_text
-from sway_dash.dash.trace_columns import BAR_COLUMNS, STEP_COLUMNS
+from sway_dash.figures.plots.base import Plot, frame, painted, source_of
+from sway_dash.figures.theme import Tokens, canvas_text
+from sway_dash.figures.trace_columns import BAR_COLUMNS, STEP_COLUMNS
 
 LANE_PX = 24
 OPS = {"next_token_dist": "forward", "rolling_logprob": "score", "logprob_of": "score", "generate": "generate"}

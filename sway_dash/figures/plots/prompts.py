@@ -7,9 +7,9 @@ from typing import Any
 from bokeh.models import BoxAnnotation, BoxSelectTool, CategoricalColorMapper, FixedTicker, HoverTool, Span
 
 from sway_dash.core.divergence import LN2
-from sway_dash.dash.columns import DOT_COLUMNS
-from sway_dash.dash.plots.base import Plot, add_noise, frame, painted, source_of
-from sway_dash.dash.theme import ROW_PX, Tokens
+from sway_dash.figures.columns import DOT_COLUMNS
+from sway_dash.figures.plots.base import Plot, add_noise, frame, painted, source_of
+from sway_dash.figures.theme import ROW_PX, Tokens
 
 LABELLED_PX = 560
 """Rows with names get closer so that they keep to this height, but stay readable."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import Samples, percentiles
-from sway_dash.dash.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
-from sway_dash.dash.theme import DASH, canvas_text, number, token_text, visible
+from sway_dash.figures.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
+from sway_dash.figures.theme import DASH, canvas_text, number, token_text, visible
 
 Columns = dict[str, list[Any]]
 
