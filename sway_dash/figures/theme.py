@@ -132,7 +132,7 @@ def var(token: str) -> str:
     return f"var(--mui-palette-sway_{token}-main)"
 
 
-STATIC: Final = Path(__file__).resolve().parent / "static"
+STATIC: Final = Path(__file__).resolve().parents[1] / "dash" / "static"
 """Scripts and styles of our own components."""
 
 
