@@ -56,3 +56,12 @@ def seed_everything(seed: int, *, strict: bool = True) -> DeterminismSummary:
     if torch.backends.mps.is_available():
         return DeterminismSummary("best_effort", seed, ("mps has no deterministic mode",))
     return DeterminismSummary("best_effort", seed, ("on a CPU the last bits depend on the BLAS and its threads",))
+
+
+def leave_everything(seed: int) -> DeterminismSummary:
+    """Seed nothing and say how far that goes: global generators and settings belong to the program around us.
+
+    Our own code draws from generators of its own, which ``seed`` seeds.
+    """
+    note = "in the memory of another program: its generators and settings were left alone"
+    return DeterminismSummary("best_effort", seed, (note,))

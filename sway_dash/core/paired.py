@@ -120,7 +120,7 @@ def paired(
 def mean_interval(
     deltas: Array, *, seed: int = 0, bounds: tuple[float, float] | None = None
 ) -> tuple[tuple[float, float] | None, str]:
-    """95 % interval of a mean difference with its method, or ``None`` with the reason.
+    """95 % interval of a mean (of differences) with its method, or ``None`` with the reason.
 
     Bootstrap-t up to :data:`MANY` items. Beyond, the bootstrap of a page of runs takes longer than a reader waits, and
     Hall's monotone transformation of the t statistic (1992) corrects the same skewness term in closed form.

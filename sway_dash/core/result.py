@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,16 @@ class SuiteResult:
     def wall_seconds(self) -> float:
         """Seconds from start to end."""
         return (self.finished_at - self.started_at).total_seconds()
+
+    def to_html(self, path: Path | str, *, redact: str = "full", paths: bool = False) -> Path:
+        """Write the result as one HTML file that needs neither Python nor a network; return its path.
+
+        ``redact`` is one of ``report.html.redact.LEVELS``; ``paths`` keeps paths and the name of the user. A run
+        folder's report has more: scoring calls and prompts token by token are not part of a result.
+        """
+        # By name: what a result is does not depend on how it is drawn.
+        write = importlib.import_module("sway_dash.report.html.build").write
+        return Path(write(self, path, redact=redact, paths=paths))
 
 
 DEFAULT_COMPONENT_WEIGHTS: dict[str, float] = {

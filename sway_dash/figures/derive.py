@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.events import TERMINAL as ENDS
 from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunFailed, RunStarted
+from sway_dash.core.paired import mean_interval
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.scoring import NoiseFloor, noise_floor
 from sway_dash.core.stats import interval, mean
@@ -45,10 +48,7 @@ __all__ = [
 Status = Literal["above", "inside", "no null"]
 
 EVERY_BAND = 64
-"""Up to this many prompts every point of the running mean has a band, then one in about twenty."""
-
-SMALL = 500
-"""Up to this many prompts the newest point has a band, too: a bootstrap over more takes too long for every tick."""
+"""Up to this many prompts every point of the running mean has a band, then the newest and one every five percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class _Running:
     ordered: list[tuple[int, float]] = field(default_factory=list)
     place: dict[str, tuple[int, float]] = field(default_factory=dict)
     total: float = 0.0
+    next_band: int = 0
 
     def add(self, prompt: str, item: int, value: float) -> None:
         """Take one prompt. Repeats stand where ``probes.measure.distinct`` puts them: at their last place."""
@@ -138,7 +139,8 @@ class ProbeSeries:
     def running(self, metric: Metric) -> list[MeanPoint]:
         """Mean after every prompt; extends what is there, so each prompt is looked at once per metric.
 
-        The interval is the one of the final result: the same values in the same order give the same bootstrap.
+        The last interval is the one of the final result: the same values in the same order give the same bootstrap.
+        Before it, many prompts get :func:`~sway_dash.core.paired.mean_interval`, which takes no time.
         """
         state = self._running.setdefault(metric, _Running())
         for n in range(len(state.points) + 1, len(self.rows) + 1):
@@ -146,11 +148,12 @@ class ProbeSeries:
             value = value_of(row, metric)
             state.add(row.prompt, row.item, value)
             once = len(state.ordered)
-            last = n == len(self.rows) and (n <= SMALL or n == self.planned)
             average, ci = state.total / once, None
-            if n <= EVERY_BAND or last or n % max(1, n // 20) == 0:
-                values = [v for _, v in state.ordered]
-                average, ci = mean(values), interval(values, seed=self.seed, bounds=bounds_of(metric))[0]
+            if n <= EVERY_BAND or n == len(self.rows) or n >= state.next_band:
+                values = np.array([v for _, v in state.ordered])
+                find = interval if n == self.planned else mean_interval
+                average, ci = mean(values), find(values, seed=self.seed, bounds=bounds_of(metric))[0]
+                state.next_band = n + max(1, n // 20)
             state.points.append(MeanPoint(n, value, average, ci, once))
         return state.points
 

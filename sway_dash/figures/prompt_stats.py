@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
-from scipy.special import stdtrit
 
 from sway_dash.core.events import Measurement
-from sway_dash.core.stats import interval, mean
-from sway_dash.figures.derive import SMALL, Metric, bounds_of
+from sway_dash.core.paired import mean_interval
+from sway_dash.core.stats import mean
+from sway_dash.figures.derive import Metric, bounds_of
 from sway_dash.probes.measure import distinct
 
 
@@ -29,17 +29,13 @@ class Summary:
 def summary(rows: Sequence[Measurement], metric: Metric, seed: int, *, repeats: bool = True) -> Summary | None:
     """Numbers over measurements in suite order, a text that is listed twice once; ``None`` without any.
 
-    Up to a few hundred prompts the interval is the one of the final result. Beyond, Student's t: it differs from the
-    bootstrap by a few hundredths of its width, and a bootstrap would keep the screen waiting. Without ``repeats``
-    every text is known to be listed once.
+    Up to a few hundred prompts the interval is the one of the final result; beyond, see
+    :func:`~sway_dash.core.paired.mean_interval`. Without ``repeats`` every text is known to be listed once.
     """
     values = list(map(attrgetter(metric), distinct(rows) if repeats else rows))
     if not values:
         return None
-    if len(values) <= SMALL:
-        ci, method = interval(values, seed=seed, bounds=bounds_of(metric))
-    else:
-        ci, method = _student(values, bounds_of(metric)), f"95% Student's t over {len(values)} items"
+    ci, method = mean_interval(np.asarray(values), seed=seed, bounds=bounds_of(metric))
     return Summary(len(values), mean(values), float(np.median(values)), ci, method)
 
 
@@ -50,9 +46,3 @@ def by_tag(rows: Sequence[Measurement], metric: Metric, seed: int, *, repeats: b
         for tag in dict.fromkeys(m.tags):
             found.setdefault(tag, []).append(m)
     return {tag: s for tag, own in found.items() if (s := summary(own, metric, seed, repeats=repeats))}
-
-
-def _student(values: Sequence[float], bounds: tuple[float, float]) -> tuple[float, float]:
-    x = np.asarray(values)
-    reach = float(stdtrit(len(x) - 1, 0.975)) * float(x.std(ddof=1)) / len(x) ** 0.5
-    return max(mean(values) - reach, bounds[0]), min(mean(values) + reach, bounds[1])

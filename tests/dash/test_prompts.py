@@ -266,8 +266,8 @@ def test_the_interval_of_many_prompts_is_close_to_the_bootstrap() -> None:
     assert of.ci is not None
     assert boot is not None
     width = boot[1] - boot[0]
-    assert of.ci == pytest.approx(boot, abs=0.12 * width)
-    assert "Student" in of.method
+    assert of.ci == pytest.approx(boot, abs=0.03 * width)
+    assert "Hall" in of.method
 
 
 def test_distributions_of_many_prompts_are_exact_where_they_are_drawn() -> None:

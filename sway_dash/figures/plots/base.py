@@ -60,6 +60,7 @@ class Plot:
 def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> Any:
     """An empty figure; ``label`` is its text alternative until :meth:`Plot.describe` gives a better one."""
     fig = figure(
+        name=label,
         height=height,
         sizing_mode="stretch_width",
         min_width=200,
