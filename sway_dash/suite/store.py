@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import ValidationError
 
@@ -35,6 +35,9 @@ from sway_dash.suite.fold import Fold
 from sway_dash.suite.processes import is_alive, this_host
 from sway_dash.suite.status import settled
 from sway_dash.suite.tail import LineTail
+
+if TYPE_CHECKING:
+    from sway_dash.report.html.redact import Redaction
 
 META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP = (
     "run.json",
@@ -249,6 +252,15 @@ class RunFolder:
     def result(self) -> SuiteResult:
         """Result so far. A run that ended without saying so (crash, kill) has the status ``interrupted``."""
         return settled(self.fold().result(), alive=self.is_alive())
+
+    def to_html(self, path: Path | str, *, redact: Redaction = "full", paths: bool = False) -> Path:
+        """Write the run as one HTML file that needs neither Python nor a network; return its path.
+
+        ``redact`` says what is left out, ``paths`` keeps paths and the name of the user.
+        """
+        from sway_dash.report.html.build import write
+
+        return write(self, path, redact=redact, paths=paths)
 
     def details(self) -> DetailFile:
         """A reader of this run's prompts token by token; empty when none were recorded."""

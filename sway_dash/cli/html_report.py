@@ -1,0 +1,35 @@
+"""``sway-dash report --format html``: one file that travels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.outputs import check_writable
+from sway_dash.cli.reading import find_run
+
+
+def show_html(source: str, *, out: Path | None, redact: str, paths: bool, preview: bool) -> int:
+    """Write the HTML report of a run or result; or print what would leave with it."""
+    from sway_dash.report.html import build
+    from sway_dash.report.html import redact as hiding
+
+    run = _found(source)
+    level = hiding.checked(redact)
+    if preview:
+        typer.echo(hiding.preview(run, level, paths=paths))
+        return OK
+    if out is None:
+        raise UsageError("--format html writes a file: name it with --out report.html")
+    check_writable(out)
+    path = build.write(run, out, redact=level, paths=paths)
+    note(f"wrote HTML ({path.stat().st_size / 1e6:.1f} MB, {hiding.WORDS[level]}) → {out}")
+    return OK
+
+
+def _found(source: str) -> Path:
+    """Path of a result file, of a run folder, or of a run by its id."""
+    path = Path(source).expanduser()
+    return path if path.is_file() else find_run(source).path

@@ -1,0 +1,151 @@
+"""Builds the report of one run. ``python -m sway_dash.report.html.build RUN -o report.html`` does it in a process of
+its own, which is what a process that has imported Panel must do: Panel changes what Bokeh writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sway_dash.core.errors import SwayError
+from sway_dash.core.result import SuiteResult
+from sway_dash.figures.theme import visible
+from sway_dash.report.html import drawn, drawn_trace, sections
+from sway_dash.report.html.contents import contents
+from sway_dash.report.html.page import page
+from sway_dash.report.html.parts import heading, section
+from sway_dash.report.html.prompts_section import prompts
+from sway_dash.report.html.redact import LEVELS, WORDS, Redaction, checked, redacted
+from sway_dash.report.html.source import Source, source_of
+from sway_dash.suite.status import settled
+
+if TYPE_CHECKING:
+    from sway_dash.figures.opened import Run
+
+SCRIPTS = ("prompts.js", "tokens.js", "report.js")
+
+
+def report_html(run: Run, *, redact: Redaction = "full", paths: bool = False) -> str:
+    """One self-contained HTML page of a run: the same run gives the same bytes.
+
+    Parameters
+    ----------
+    run
+        A run folder, a path to one or to a result file, or a result.
+    redact
+        What is left out; see :mod:`sway_dash.report.html.redact`.
+    paths
+        Keep paths and the name of the user, which otherwise never leave.
+    """
+    level = checked(redact)
+    return _render(redacted(source_of(run), level, paths=paths), level)
+
+
+def _render(source: Source, level: Redaction) -> str:
+    data = source.data()
+    result = settled(data.result(), alive=source.alive)
+    out = drawn.Drawn()
+    if data.series:
+        drawn.prompts(data, out)
+    drawn.strength(data, out)
+    entries = drawn.null(data, out)
+    time = drawn_trace.trace(data, out)
+    parts = [
+        ("answer", "Answer", sections.answer(result, data, out), ""),
+        ("prompts", "Prompts", prompts(data, out) if data.series else sections.no_prompts(data), ""),
+        ("probes", "Probes", sections.probes(result), ""),
+        ("strength", "Adapter strength", sections.strength(data, out), ""),
+        ("null", "Random adapters", sections.null(data, out, entries), ""),
+        ("trace", "Time and cache", time, "screen"),
+        ("run", "Run", _run(result, data, source), ""),
+    ]
+    kept = [part for part in parts if part[2]]
+    body = "".join(section(name, title, html, css_class=css_class) for name, title, html, css_class in kept)
+    about = f"Snapshot of run {visible(source.id)}, {sections.stamp(result.started_at)} · {WORDS[level]}"
+    return page(
+        visible(source.name),
+        body,
+        out.figures,
+        {"words": out.words, "prompts": contents(data, source.details)},
+        scripts=SCRIPTS,
+        kicker=about,
+        nav=[(name, title) for name, title, _, _ in kept],
+    )
+
+
+def _run(result: SuiteResult, data, source: Source) -> str:  # type: ignore[no-untyped-def]
+    suite = sections.spec(source.spec)
+    left = f"<div>{heading('Environment')}{sections.environment(result)}</div>"
+    right = f"<div>{heading('How it was measured')}{sections.methods(result, data)}</div>"
+    warned = "".join(f"<li>{visible_html(text)}</li>" for text in result.warnings)
+    right += f"<div>{heading('Warnings')}<ul class='notes'>{warned}</ul></div>" if warned else ""
+    right += f"<div class='screen'>{heading('Suite')}{suite}</div>" if suite else ""
+    return f'<div class="two"><div>{left}</div><div class="stack">{right}{sections.folded_log(data)}</div></div>'
+
+
+def visible_html(text: str) -> str:
+    """Untrusted text of one line."""
+    return sections.esc_lines(text)
+
+
+def write(run: Run, path: Path | str, *, redact: Redaction = "full", paths: bool = False) -> Path:
+    """Write the report to a file and return its path, in another process where this one has imported Panel.
+
+    ``SwayError`` for what is no run or no redaction; ``OSError`` where the file cannot be written.
+    """
+    path = Path(path).expanduser()
+    if "panel" in sys.modules:
+        return write_elsewhere(run, path, redact=redact, paths=paths)
+    text = report_html(run, redact=redact, paths=paths)
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+def write_elsewhere(run: Run, path: Path | str, *, redact: Redaction = "full", paths: bool = False) -> Path:
+    """The same in a process of its own. It takes a second or two: not on a loop that serves people."""
+    path = Path(path).expanduser().resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", __name__, _on_disk(run, Path(folder)), "-o", str(path), "--redact", redact]
+        done = subprocess.run([*command, *(["--paths"] if paths else [])], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
+    return path
+
+
+def _on_disk(run: Run, folder: Path) -> str:
+    """Path of a run that another process can read."""
+    if isinstance(run, SuiteResult):
+        from sway_dash.report.json_io import to_json
+        from sway_dash.suite.score import compute
+
+        path = folder / f"{run.run_id or 'result'}.json"
+        path.write_text(to_json(run, compute(run)), encoding="utf-8")
+        return str(path)
+    return str(run if isinstance(run, str | Path) else run.path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build a report from the command line of this module; the exit code."""
+    parser = argparse.ArgumentParser(prog="sway_dash.report.html.build", description="Write a run as one HTML file.")
+    parser.add_argument("run", help="a run folder or a result file")
+    parser.add_argument("-o", "--out", required=True, help="where to write it")
+    parser.add_argument("--redact", default="full", choices=LEVELS)
+    parser.add_argument("--paths", action="store_true", help="keep paths and the name of the user")
+    given = parser.parse_args(arguments)
+    try:
+        text = report_html(given.run, redact=given.redact, paths=given.paths)
+        Path(given.out).write_text(text, encoding="utf-8", newline="\n")
+    except (SwayError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
