@@ -12,7 +12,7 @@ from sway_dash.core.errors import BackendNotAvailableError, SpecValidationError
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import DifferentialBackend, NullCalibratedBackend, ScalableDifferentialBackend
 
-__all__ = ["TwoModelDifferential", "build", "build_two_separate"]
+__all__ = ["TwoModelDifferential", "build", "build_two_separate", "from_model"]
 
 
 def build(base_spec: ModelSpec, *, adapter_path: Path | None = None) -> DifferentialBackend:
@@ -33,6 +33,19 @@ def build(base_spec: ModelSpec, *, adapter_path: Path | None = None) -> Differen
         )
         raise SpecValidationError(msg)
     return _build(base_spec, adapter)
+
+
+def from_model(model: Any, tokenizer: Any) -> DifferentialBackend:
+    """Measure a ``PeftModel`` that is in memory already, without a second copy; ``close`` leaves it as it was found.
+
+    Raises
+    ------
+    ModelLoadError
+        When it cannot be measured as it is: no LoRA, merged, quantised, several adapters active.
+    """
+    from sway_dash.backends.held import HeldModelBackend
+
+    return HeldModelBackend(model, tokenizer)
 
 
 def build_two_separate(spec_models: BothSpecs) -> TwoModelDifferential:

@@ -115,16 +115,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     kind = str(config.get("peft_type", "")).upper()
     if kind != "LORA":
         raise ModelLoadError(f"{folder} is a {kind or 'nameless'} adapter; only LoRA adapters can be measured")
-    init = str(config.get("init_lora_weights", "")).lower()
-    if init.startswith(_REWRITES_BASE) or config.get("kasa_config"):
+    if how := rewrites_base(config):
         # Loading such an adapter changes the base's own matrices, and the base view would not be the base.
         raise ModelLoadError(
-            f"{folder} was initialised by {init or 'kasa'!r}, which rewrites the base model's weights; convert it to a "
+            f"{folder} was initialised by {how!r}, which rewrites the base model's weights; convert it to a "
             "plain LoRA (save_pretrained with path_initial_model_for_weight_conversion) or compare two full models"
         )
     if config.get("layer_replication"):
         raise ModelLoadError(f"{folder} replicates layers, so the model with it switched off is not the base")
     return config
+
+
+def rewrites_base(config: Mapping[str, Any]) -> str:
+    """How an adapter was initialised if that changed the base's own matrices; empty if it did not."""
+    init = str(config.get("init_lora_weights", "")).lower()
+    return (init or "kasa") if init.startswith(_REWRITES_BASE) or config.get("kasa_config") else ""
 
 
 def _weights(path: Path) -> tuple[dict[str, tuple[int, ...]], tuple[tuple[str, int], ...], bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import math
 import warnings
 from collections import OrderedDict
@@ -45,6 +46,11 @@ _VARIANTS = {
 class LoraViews:
     """A base model with one trained LoRA attached, and the ways to switch it."""
 
+    trained = TRAINED
+    """Name of the adapter in the PEFT model."""
+    null_prefix = "sway_null"
+    """How the names of null adapters begin."""
+
     def __init__(self, model: Any, files: AdapterFiles, *, base: str) -> None:
         self.files = files
         self.unloaded: tuple[str, ...] = ()
@@ -55,7 +61,7 @@ class LoraViews:
             "tuned": {name: p.detach().clone() for name, p in self._bias_parameters(self.peft_model).items()},
         }
         self.peft_model.eval()
-        self._switches, self._layers = _switchable(self.peft_model)
+        self._switches, self._layers = _switchable(self.peft_model, self.trained)
         self._slots: OrderedDict[View, str] = OrderedDict()
         self._keep = 0
         self._freeze()
@@ -159,14 +165,14 @@ class LoraViews:
 
     @contextmanager
     def _scaled(self, lam: float) -> Iterator[None]:
-        before = {name: layer.scaling[TRAINED] for name, layer in self._layers.items()}
+        before = {name: layer.scaling[self.trained] for name, layer in self._layers.items()}
         try:
             for name, layer in self._layers.items():
-                layer.scaling[TRAINED] = before[name] * lam
+                layer.scaling[self.trained] = before[name] * lam
             yield
         finally:
             for name, layer in self._layers.items():
-                layer.scaling[TRAINED] = before[name]
+                layer.scaling[self.trained] = before[name]
 
     @contextmanager
     def _without_biases(self) -> Iterator[None]:
@@ -208,7 +214,8 @@ class LoraViews:
             self._slots.move_to_end(view)
             return self._slots[view]
         if len(self._slots) < self._max_slots:
-            name = f"null{len(self._slots)}"
+            known = self.peft_model.peft_config
+            name = next(name for k in itertools.count() if (name := f"{self.null_prefix}{k}") not in known)
             self._add(name)
         else:
             name = self._slots.popitem(last=False)[1]
@@ -218,12 +225,12 @@ class LoraViews:
 
     @property
     def _max_slots(self) -> int:
-        size: int = sum(m.nbytes for layer in self._layers.values() for m in _factors(layer, TRAINED))
+        size: int = sum(m.nbytes for layer in self._layers.values() for m in _factors(layer, self.trained))
         kind = next(self.peft_model.parameters()).device.type
         return max(1, _NULL_BYTES.get(kind, 2**30) // max(1, size))
 
     def _add(self, name: str) -> None:
-        config = copy.deepcopy(self.peft_model.peft_config[TRAINED])
+        config = copy.deepcopy(self.peft_model.peft_config[self.trained])
         for key, value in _VARIANTS.items():
             if hasattr(config, key):
                 setattr(config, key, value)
@@ -263,7 +270,7 @@ class LoraViews:
                 return self._norm(self._slot(view), 1.0)
         if self._fixed_strength:
             return None
-        return self._norm(TRAINED, view.lam if view.kind == "scaled" else 1.0)
+        return self._norm(self.trained, view.lam if view.kind == "scaled" else 1.0)
 
     def _norm(self, adapter: str, lam: float) -> float | None:
         total = 0.0
@@ -281,17 +288,17 @@ class LoraViews:
     @property
     def no_scaling(self) -> bool:
         """Whether the adapter is multiplied by 0 everywhere (``lora_alpha: 0``)."""
-        return all(layer.scaling[TRAINED] == 0 for layer in self._layers.values())
+        return all(layer.scaling[self.trained] == 0 for layer in self._layers.values())
 
 
-def _switchable(model: Any) -> tuple[list[Any], dict[str, Any]]:
+def _switchable(model: Any, trained: str) -> tuple[list[Any], dict[str, Any]]:
     """Modules that know adapters, and among them the LoRA layers by name."""
     from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
     named = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
-    layers = {n: m for n, m in named if isinstance(m, LoraLayer) and TRAINED in m.scaling}
+    layers = {n: m for n, m in named if isinstance(m, LoraLayer) and trained in m.scaling}
     return [m for _, m in named], layers
 
 

@@ -36,12 +36,16 @@ def execute(
     resume: bool = False,
     details: int = LIMIT,
     on_details: Callable[[int], None] | None = None,
+    opener: Callable[[], DifferentialBackend] | None = None,
 ) -> tuple[SuiteResult, SwayScore]:
     """Run the suite of a folder and leave everything in it; the model is loaded and given back here.
 
     A finished run, its result already saved, is followed by the token details of its ``details`` most moved prompts
     (0: of none). They are no part of the run: ``cancel`` ends them, and whatever happens to them changes nothing.
     ``on_details`` is called with their number before they are recorded.
+
+    ``opener`` gives the backend instead of what the suite names, for a model that this process holds; the process's
+    random generators and settings are left alone then.
 
     Raises what :func:`sway_dash.suite.runner.run` raises, and ``SwayError`` when the model cannot be loaded; the folder
     holds the partial result then, too. ``RunFolderError`` if another process is at work in the folder.
@@ -67,7 +71,7 @@ def execute(
         try:
             run_opening(
                 spec,
-                lambda: open_backend(spec),
+                opener or (lambda: open_backend(spec)),
                 spec_path=str(folder.meta().get("spec_path") or ""),
                 trace_path=folder.path / TRACE,
                 on_event=listen,
@@ -75,6 +79,7 @@ def execute(
                 recall=recall,
                 run_id=folder.id,
                 on_backend=opened.append,
+                seeding=opener is None,
             )
         finally:
             with suppress(OSError):

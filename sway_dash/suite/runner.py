@@ -14,7 +14,7 @@ from typing import Any
 
 from sway_dash import __version__
 from sway_dash.backends.instrumentation import BackendInstrumentation, TraceWriter
-from sway_dash.core.determinism import DeterminismSummary, seed_everything
+from sway_dash.core.determinism import DeterminismSummary, leave_everything, seed_everything
 from sway_dash.core.errors import BackendNotAvailableError, ProbeError, RunCancelled, SwayError
 from sway_dash.core.events import (
     TERMINAL,
@@ -102,8 +102,12 @@ def run_opening(
     recall: Mapping[str, Measurement] | None = None,
     run_id: str = "",
     on_backend: Callable[[DifferentialBackend], None] | None = None,
+    seeding: bool = True,
 ) -> SuiteResult:
-    """Like :func:`run`, but loading the model is part of the run: it has its phase, and failing it is an event."""
+    """Like :func:`run`, but loading the model is part of the run: it has its phase, and failing it is an event.
+
+    Without ``seeding`` the process's random generators and settings are left alone: it is not ours.
+    """
 
     def opening() -> DifferentialBackend | None:
         backend = open_backend()
@@ -111,7 +115,7 @@ def run_opening(
             on_backend(backend)
         return backend
 
-    return _Run(spec, spec_path, on_event, cancel, recall, run_id, trace_path).execute(
+    return _Run(spec, spec_path, on_event, cancel, recall, run_id, trace_path, seeding=seeding).execute(
         opening, None, None, False, opened=False
     )
 
@@ -152,8 +156,11 @@ class _Run:
         recall: Mapping[str, Measurement] | None,
         run_id: str,
         trace_path: Path | None,
+        *,
+        seeding: bool = True,
     ) -> None:
         self.spec, self.spec_path, self.run_id = spec, spec_path, run_id
+        self.seeding = seeding
         self.on_event, self.cancel, self.recall = on_event, cancel or (lambda: False), recall or {}
         self.entries: list[tuple[Probe, ProbeSpec]] = check_entries(spec)
         self.fold = Fold()
@@ -199,7 +206,7 @@ class _Run:
     ) -> SuiteResult:
         needing = sorted({p.kind for p, s in self.entries if s.enabled and p.needs_backend})
         # Before the first backend call: what a backend draws while loading is seeded too.
-        self.determinism = seed_everything(self.spec.defaults.seed, strict=True)
+        self.determinism = self._seed()
         self.emit(self._started())
         try:
             if not opened:
@@ -211,7 +218,7 @@ class _Run:
                 raise BackendNotAvailableError("none", extra="hf", hint=hint)
             if not opened:
                 # Loading may have imported torch; seed it, too, and say what that changes.
-                self.determinism = seed_everything(self.spec.defaults.seed, strict=True)
+                self.determinism = self._seed()
             self._measure(backend, doc_text, sections, skip_preflight)
         except RunCancelled:
             self.emit(RunCancelledEvent(backend_stats=self.stats, reason="stopped"))
@@ -229,6 +236,10 @@ class _Run:
         finally:
             self.trace.close()
         return self.fold.result()
+
+    def _seed(self) -> DeterminismSummary:
+        seed = self.spec.defaults.seed
+        return seed_everything(seed, strict=True) if self.seeding else leave_everything(seed)
 
     def _measure(
         self,
