@@ -1,8 +1,8 @@
 """A run as tables, one row a prompt and probe and one row a null draw: pandas frames, CSV, JSONL, Parquet.
 
-Numbers are doubles and survive every format bit for bit (``pandas.read_csv`` needs ``float_precision="round_trip"``;
-:func:`read_csv` sets it). NaN is a number that is not known: an empty cell, ``null``. Text is text everywhere; what a
-spreadsheet would run as a formula is made inert in CSV by :func:`inert`.
+Numbers are doubles and survive every format bit for bit; ``pandas.read_csv`` before pandas 3 rounds the last digit
+unless told ``float_precision="round_trip"``, :func:`read_csv` never does. NaN is a number that is not known: an empty
+cell, ``null``. Text is text everywhere; what a spreadsheet would run as a formula is made inert by :func:`inert`.
 """
 
 from __future__ import annotations
@@ -354,6 +354,8 @@ def _plain(value: Any, kind: Kind) -> Any:
         return list(value)
     if kind == "text":
         return str(value)
-    if value is None or value != value:
+    import pandas as pd
+
+    if pd.isna(value):
         return None
     return {"number": float, "whole": int, "flag": bool}[kind](value)

@@ -1,0 +1,69 @@
+"""Writing what runs measured: tables and traces for other programs, comparisons for people. Loads no model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.outputs import check_writable
+from sway_dash.cli.reading import find_run
+
+if TYPE_CHECKING:
+    from sway_dash.figures.opened import Run
+
+
+def find_source(name: str) -> Run:
+    """A result file, a run folder, or a run by its id."""
+    path = Path(name).expanduser()
+    return path if path.is_file() else find_run(name)
+
+
+def export_run(source: str, *, form: str, out: Path | None, draws: bool, redact: str, paths: bool) -> int:
+    """Write a run's prompts, its null draws or its trace; text goes to standard output without ``out``."""
+    from sway_dash.report.export import make
+    from sway_dash.report.html.redact import checked
+
+    if form == "parquet" and out is None:
+        raise UsageError("Parquet is no text: give --out FILE")
+    if draws and form == "trace":
+        raise UsageError("--draws chooses a table, and --format trace writes none")
+    if out is not None:
+        check_writable(out)
+    what = form if form == "trace" else f"{'draws' if draws else 'prompts'}.{form}"
+    file = make(find_source(source), what, checked(redact), paths=paths)
+    if out is None:
+        sys.stdout.buffer.write(file.data)
+        sys.stdout.buffer.flush()
+    else:
+        out.expanduser().write_bytes(file.data)
+        note(f"wrote {form} → {out}")
+    return OK
+
+
+def compare_runs(
+    sources: Sequence[str], *, baseline: str, out: Path | None, redact: str, paths: bool, preview: bool
+) -> int:
+    """Write 2 to 8 runs against one of them as one HTML file, or the first lines of what would leave."""
+    from sway_dash.report.html import compare
+    from sway_dash.report.html.redact import checked
+
+    level = checked(redact)
+    if baseline and baseline not in sources:
+        raise UsageError(f"--baseline {baseline}: it is none of the runs, {', '.join(sources)}")
+    at = sources.index(baseline) if baseline else 0
+    runs = [find_source(source) for source in sources]
+    if preview:
+        typer.echo(compare.preview(runs, level, baseline=at, paths=paths))
+        return OK
+    if out is None:
+        raise UsageError("--format html writes a file: add --out comparison.html")
+    check_writable(out)
+    text = compare.compare_html(runs, baseline=at, redact=level, paths=paths)
+    out.expanduser().write_text(text, encoding="utf-8", newline="\n")
+    note(f"wrote comparison → {out}")
+    return OK

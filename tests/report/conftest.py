@@ -1,0 +1,5 @@
+"""Recorded runs of the fake backend."""
+
+from tests.dash.conftest import fakes, record
+
+__all__ = ["fakes", "record"]
