@@ -144,6 +144,8 @@ def differing_settings(sides: Sequence[Side]) -> list[Setting]:
 
 def spec_of(side: Side) -> Mapping[str, Any]:
     """The suite a run was given; empty for a result file and for a suite that is no YAML mapping any more."""
+    if side.suite is not None:
+        return side.suite
     return _spec(side.folder.path / SPEC) if side.folder is not None else {}
 
 

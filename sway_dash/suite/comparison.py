@@ -47,6 +47,8 @@ class Side:
     fold: Fold | None = None
     result: SuiteResult | None = None
     folder: RunFolder | None = None
+    suite: Mapping[str, Any] | None = None
+    """The suite it was given, where that is not what the folder holds."""
     _readers: dict[str, SeriesReader] = field(default_factory=dict)
 
     @property

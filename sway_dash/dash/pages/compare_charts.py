@@ -8,21 +8,28 @@ from typing import Any
 import panel as pn
 import param
 
-from sway_dash.core.divergence import LN2
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import column, figure, heading, html, legend, set_data, set_html, table
+from sway_dash.dash.components import column, figure, heading, html, legend, set_html, table
 from sway_dash.figures import compare_columns as columns
-from sway_dash.figures.columns import Columns
+from sway_dash.figures.compare_columns import Mode
+from sway_dash.figures.compare_drawing import (
+    counts,
+    draw_course,
+    draw_differences,
+    draw_histogram,
+    draw_pair,
+    noise_rule,
+    pair_rows,
+)
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots import checkpoints as course_plot
 from sway_dash.figures.plots import paired as plots
-from sway_dash.figures.theme import canvas_text, count, esc, number
-from sway_dash.report.paired import NAMES, significance
+from sway_dash.figures.theme import esc, number
+from sway_dash.report.paired import significance
 from sway_dash.suite.checkpoints import course, ordered
 from sway_dash.suite.comparison import Comparison, Contrast
 
 NARROW_PX, NARROW_LABEL, WIDE_LABEL = 520, 16, 34
-NAME_LIMIT = 22
 
 
 class DifferenceChart(pn.viewable.Viewer):
@@ -54,19 +61,8 @@ class DifferenceChart(pn.viewable.Viewer):
         state, comparison = self.state, self.state.comparison
         if comparison is None:
             return
-        rows, noise = columns.deltas(comparison)
-        set_data(self.plot.sources["rows"], rows)
-        set_data(self.plot.sources["noise"], noise)
-        names = {-float(k): _short(state, c.run) for k, c in enumerate(comparison.contrasts)}
-        plots.set_runs(self.plot, names)
         anew, self._epoch = self._epoch != state.epoch, state.epoch
-        ends = [*rows["lo"], *rows["hi"], *noise["lo"], *noise["hi"]]
-        plots.reach(self.plot, "x", min(ends, default=0.0), max(ends, default=0.0), anew=anew)
-        name = NAMES[comparison.metric]
-        self.plot.figure.xaxis[0].axis_label = f"mean Δ{name} from {state.labels[comparison.baseline]}, nats"
-        runs = zip(rows["run"], rows["mean_text"], rows["ci_text"], strict=True)
-        told = "; ".join(f"{state.labels[run]} {mean} ({ci})" for run, mean, ci in runs)
-        self.plot.describe(f"Mean difference of {name} from the baseline. {told}. The table below has every number.")
+        draw_differences(self.plot, comparison, state.labels, anew=anew)
         caption = "Interval of the mean over these prompts; right of 0 the run moved them further from the base model."
         set_html(self._caption, f'<p class="sway-caption">{caption}</p>')
         set_html(self._tests, self._table(comparison, state.labels))
@@ -116,7 +112,7 @@ class PairChart(pn.viewable.Viewer):
         self._root = column(self._head, *self._panes.values(), html(marks), self._bins_pane, self._caption, gap=2)
         self._key: tuple[Any, ...] = ()
         self._narrow = False
-        self._mode = "slope"
+        self._mode: Mode = "slope"
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -139,59 +135,19 @@ class PairChart(pn.viewable.Viewer):
         for name, pane in self._panes.items():
             pane.visible = name == mode
         self._bins_pane.visible = mode == "cloud"
+        plot = self._plots[mode]
+        if anew:
+            plot.sources["rows"].selected.indices = []
+        rows = pair_rows(mode, comparison, contrast, by_size=not state.live)
+        limit = NARROW_LABEL if self._narrow else WIDE_LABEL
+        draw_pair(plot, mode, rows, comparison, contrast, state.labels, limit=limit, anew=anew)
         if mode == "cloud":
-            rows = columns.points(comparison, contrast)
-        else:
-            rows = columns.pairs(comparison, contrast, by_size=not state.live)
-        self._draw(mode, rows, comparison, contrast, anew)
+            draw_histogram(self._bins, comparison, contrast, anew=anew)
         self._describe(mode, comparison, contrast)
         self._mark()
 
-    def _draw(self, mode: str, rows: Columns, comparison: Comparison, contrast: Contrast, anew: bool) -> None:
-        plot, state = self._plots[mode], self.state
-        largest = max([*rows["a"], *rows["b"]], default=0.0)
-        bound = LN2 if comparison.metric == "js" else None
-        name = NAMES[comparison.metric]
-        base, run = _short(state, comparison.baseline), _short(state, contrast.run)
-        if anew:
-            plot.sources["rows"].selected.indices = []
-        set_data(plot.sources["rows"], rows)
-        if mode == "slope":
-            plot.reach("y", largest, bound=bound, anew=anew)
-            plots.set_pair(plot, base, run)
-            limit = NARROW_LABEL if self._narrow else WIDE_LABEL
-            top = plot.figure.y_range.end
-            set_data(
-                plot.sources["names"], columns.slope_labels(rows, top=top, height=plots.SLOPE_PX - 80, limit=limit)
-            )
-            plot.figure.yaxis[0].axis_label = f"{name} from the base model, nats"
-        elif mode == "rows":
-            bars = columns.floor_bars(comparison, contrast, rows)
-            set_data(plot.sources["noise"], bars)
-            plot.reach("x", max([largest, *bars["hi"]], default=0.0), bound=bound, anew=anew)
-            limit = NARROW_LABEL if self._narrow else WIDE_LABEL
-            plots.set_rows(plot, columns.row_labels(rows, limit), len(rows["y"]))
-            plot.figure.xaxis[0].axis_label = f"{name} from the base model, nats"
-        else:
-            for axis in ("x", "y"):
-                plot.reach(axis, largest, bound=bound, anew=anew)
-            plots.set_cloud(plot, max(largest, plot.figure.x_range.end), columns.typical_floor(contrast))
-            plot.figure.xaxis[0].axis_label = f"{name} in {base}, nats"
-            plot.figure.yaxis[0].axis_label = f"{name} in {run}, nats"
-            self._histogram(contrast, name, anew)
-
-    def _histogram(self, contrast: Contrast, name: str, anew: bool) -> None:
-        bins, plot = columns.histogram(contrast), self._bins
-        set_data(plot.sources["bins"], bins)
-        floor = columns.typical_floor(contrast)
-        plot.parts["noise"].update(left=-floor, right=floor)
-        plots.reach(plot, "x", min(bins["left"], default=0.0), max(bins["right"], default=0.0), anew=anew)
-        plot.reach("y", float(max(bins["count"], default=0)), anew=anew)
-        plot.figure.xaxis[0].axis_label = f"Δ{name}, nats"
-        plot.describe(f"Histogram of {contrast.stats.n:,} differences; most prompts' noise is ± {number(floor)} nats.")
-
-    def _describe(self, mode: str, comparison: Comparison, contrast: Contrast) -> None:
-        state, stats = self.state, contrast.stats
+    def _describe(self, mode: Mode, comparison: Comparison, contrast: Contrast) -> None:
+        state = self.state
         base, run = state.labels[comparison.baseline], state.labels[contrast.run]
         set_html(
             self._head,
@@ -200,17 +156,8 @@ class PairChart(pn.viewable.Viewer):
                 f"{esc(state.sides[contrast.run].name)} against {esc(state.sides[comparison.baseline].name)}",
             ),
         )
-        what = {"slope": "Slopes", "rows": "Rows", "cloud": "Scatter plot"}[mode]
-        text = (
-            f"{count(stats.n, 'prompt')} in both: {stats.up:,} more changed, {stats.same:,} same,"
-            f" {stats.down:,} less changed in {run} than in {base}"
-        )
-        self._plots[mode].describe(f"{what} of {text}. The table below has every number.")
-        rule = "Same: the difference is no larger than that of two random adapters on the same prompt (95 % of pairs)"
-        if not any(t.shape[1] for s in comparison.series if s is not None for t in s.nulls.values()):
-            rule = "Same: equal to a millionth of a nat; without random adapters there is no better measure of noise"
-        extra = {"slope": "", "rows": " Grey bars show it.", "cloud": " The corridor shows the median prompt's."}[mode]
-        set_html(self._caption, f'<p class="sway-caption">{esc(text)}. {rule}.{extra}</p>')
+        text = counts(comparison, contrast, state.labels)
+        set_html(self._caption, f'<p class="sway-caption">{esc(text)}. {noise_rule(comparison, mode)}</p>')
 
     @param.depends("state.item", watch=True)
     def _mark(self) -> None:
@@ -263,10 +210,7 @@ class CourseChart(pn.viewable.Viewer):
         if found is None or comparison is None:
             return
         anew, self._epoch = self._epoch != state.epoch, state.epoch
-        course_plot.set_course(self.plot, columns.course_columns(found, state.labels), anew=anew)
-        text = columns.course_text(found, comparison, state.labels)
-        self.plot.figure.yaxis[0].axis_label = f"{NAMES[comparison.metric]}, nats"
-        self.plot.describe(f"Divergence by training step. {text}")
+        text = draw_course(self.plot, found, comparison, state.labels, anew=anew)
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
 
     def _run_picked(self, _attr: str, _old: Sequence[int], new: Sequence[int]) -> None:
@@ -278,8 +222,3 @@ class CourseChart(pn.viewable.Viewer):
         places = self.plot.sources["each"].data["place"]
         if new and new[0] < len(places):
             self.state.item = int(places[new[0]])
-
-
-def _short(state: CompareState, run: int) -> str:
-    """``B late adapter``, as an axis has room for."""
-    return f"{state.labels[run]} {canvas_text(state.sides[run].name, NAME_LIMIT)}"

@@ -34,6 +34,7 @@ def page(
     data: Mapping[str, Any] | None = None,
     *,
     scripts: Sequence[str] = (),
+    styles: Sequence[str] = (),
     kicker: str = "",
     nav: Sequence[tuple[str, str]] = (),
 ) -> str:
@@ -51,6 +52,8 @@ def page(
         JSON-ready; what ``sway.ready`` hands to scripts.
     scripts
         Names of files of ``static/`` that are run after the frame's own.
+    styles
+        Names of files of ``static/`` that count after the frame's own.
     kicker
         Plain text above the title.
     nav
@@ -70,7 +73,7 @@ def page(
             '<meta name="referrer" content="no-referrer">',
             f"<title>{esc(title)}</title>",
             '<link rel="icon" href="data:,">',
-            f"<style>{_colours()}{css()}{(STATIC / 'report.css').read_text(encoding='utf-8')}</style>",
+            f"<style>{_colours()}{css()}{''.join(map(_style, ('report.css', *styles)))}</style>",
             "</head>",
             "<body>",
             '<a class="skip" href="#main">Skip to the report</a>',
@@ -97,6 +100,10 @@ def unpacked(page_html: str) -> Any:
     """What a page carries: the inverse of :func:`packed` on a whole file."""
     start = page_html.index('id="sway-data">') + len('id="sway-data">')
     return json.loads(gzip.decompress(base64.b64decode(page_html[start : page_html.index("<", start)])))
+
+
+def _style(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 @cache

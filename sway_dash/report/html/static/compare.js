@@ -23,7 +23,7 @@ sway.ready((data) => {
     tags: (i) => data.tags[i].join(" ").toLowerCase() || null,
     delta: (i) => contrast().deltas[i],
     size: (i) => contrast().deltas[i] === null ? null : Math.abs(contrast().deltas[i]),
-    floor: (i) => contrast().floors[i],
+    floor: (i) => contrast().deltas[i] === null ? null : contrast().floors[i],
   }
   data.labels.forEach((label, run) => { value[label] = (i) => data.values[run][i] })
 
@@ -50,7 +50,7 @@ sway.ready((data) => {
       exact(delta, delta === null ? "—" : signed(delta)),
       ...data.values.map((column) => exact(column[i], number(column[i]))),
       exact(delta === null ? null : Math.abs(delta), number(delta === null ? null : Math.abs(delta))),
-      exact(own.floors[i], number(own.floors[i])),
+      exact(delta === null ? null : own.floors[i], delta === null ? "—" : number(own.floors[i])),
       ...(tagged ? [data.tags[i].map(visible).join(", ")] : []),
     ]
   }
