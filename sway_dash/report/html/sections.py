@@ -78,7 +78,7 @@ def strength(data: RunData, out: Drawn) -> str:
         result = data.finished.get(name)
         rows = [
             (
-                f"<b>{esc(n.name)}</b><br><span class='sway-caption'>{esc(n.words)}</span>",
+                f"<b>{esc(n.name)}</b><br><span class='sway-caption'>{esc('. '.join(filter(None, (n.words, n.note))))}</span>",
                 exact(number(n.value), n.value),
                 esc(ac.ends(n)),
                 esc(n.verdict),
@@ -86,7 +86,7 @@ def strength(data: RunData, out: Drawn) -> str:
             for n in shape(series, data.entries().get(name, {}), result.evidence if result else {})
         ]
         told = result.message if result and result.message else ""
-        shapes = table(("Shape", "Value", "Passes from", ""), rows, right=(1, 2))
+        shapes = table(("Shape", "Value", "Passes from", ""), rows, right=(1, 2), css_class="shape")
         html = (f'<p class="sway-sentence">{esc(told[:1].upper() + told[1:])}</p>' if told else "") + shapes
         for state in (f"{k}/nats", f"{k}/relative"):
             out.tell("shape", state, html)

@@ -94,6 +94,17 @@ const sway = (() => {
       ({ kind: "ModelChanged", model: { id }, attr, new: anew(value) })) })
   }
   const paints = (group) => group.dark.map(([id, attr, light, dark]) => [id, attr, isDark() ? dark : light])
+  // Before a figure is drawn its colours are only written down.
+  const darken = (doc, group) => {
+    const wanted = new Map()
+    for (const [id, attr, , dark] of group.dark) wanted.set(id, [...(wanted.get(id) ?? []), [attr, dark]])
+    const walk = (value) => {
+      if (value === null || typeof value !== "object") return
+      if (value.type === "object" && wanted.has(value.id)) for (const [attr, dark] of wanted.get(value.id)) value.attributes[attr] = dark
+      for (const inner of Object.values(value)) walk(inner)
+    }
+    walk(doc.roots)
+  }
   const embed = async (group) => {
     const roots = {}
     for (const [name, root] of Object.entries(group.roots)) {
@@ -102,11 +113,11 @@ const sway = (() => {
     }
     if (!Object.keys(roots).length) return
     const doc = structuredClone(group.doc)
+    if (isDark()) darken(doc, group)
     const [views] = await Bokeh.embed.embed_items({ d: doc }, [{ docid: "d", roots, root_ids: Object.keys(roots) }])
     group.views = [...views]
     group.document = group.views[0].model.document
     if (group.state !== Object.keys(group.states)[0]) patch(group, group.states[group.state] ?? [])
-    if (isDark()) patch(group, paints(group))
     for (const [name, root] of Object.entries(group.roots)) {
       const view = group.views.find((v) => v.model.id === root)
       if (view) homes.get(name).view = view
@@ -160,6 +171,18 @@ const sway = (() => {
   button.addEventListener("click", () => paint(!isDark()))
   wish.addEventListener("change", () => paint(wish.matches))
 
+  // Colours of glyphs are worked out later by themselves; paper does not wait.
+  const refresh = (view) => {
+    const walk = (part) => {
+      for (const glyph of part.model.type === "GlyphRenderer" ? [part.glyph, part.nonselection_glyph, part.selection_glyph] : []) {
+        glyph.set_visuals(part.model.data_source, part.all_indices)
+        glyph.after_visuals()
+      }
+      for (const inner of part.children_views()) if (inner) walk(inner)
+    }
+    walk(view)
+    view.paint()
+  }
   let before = null
   addEventListener("beforeprint", () => {
     before = isDark()
@@ -167,7 +190,7 @@ const sway = (() => {
     for (const group of groups) for (const view of group.views ?? []) {
       const target = document.getElementById(`figure-${Object.keys(group.roots).find((n) => group.roots[n] === view.model.id)}`)
       if (!target || !target.offsetWidth) continue
-      view.paint?.()
+      refresh(view)
       const copy = el("canvas", { class: "paper-figure" })
       const from = view.export("png").canvas
       copy.width = from.width

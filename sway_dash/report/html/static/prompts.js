@@ -187,15 +187,15 @@ sway.ready((data) => {
   // -- the table: only the rows in sight are in the page ----------------------------------------
   const grid = section.querySelector(".grid")
   const HEADS = [
-    ["#", "52px", true, "suite", (r) => [String(r.item + 1)]],
+    ["#", "46px", true, "suite", (r) => [String(r.item + 1)]],
     ["", "18px", false, "", (r) => [MARKS[r.status], MEANING[r.status]]],
-    ["Prompt", "minmax(170px, 3fr)", false, "prompt", (r) => [sway.visible(prompts.text(r).slice(0, 400))]],
-    ["JS, nats", "80px", true, "js", (r) => [number(r.js), r.js]],
-    ["KL, nats", "80px", true, "kl", (r) => [number(r.kl), r.kl]],
-    ["Above random", "106px", true, "rank", (r) => [r.draws ? `${r.below} of ${r.draws}` : "—"]],
-    ["Largest random", "116px", true, "null", (r) => [number(r.draws ? r.hi : null), r.draws ? r.hi : null]],
+    ["Prompt", "minmax(150px, 3fr)", false, "prompt", (r) => [sway.visible(prompts.text(r).slice(0, 400))]],
+    ["JS, nats", "74px", true, "js", (r) => [number(r.js), r.js]],
+    ["KL, nats", "74px", true, "kl", (r) => [number(r.kl), r.kl]],
+    ["Top token", "minmax(130px, 1.5fr)", false, "top", (r) => [topWords(r)]],
+    ["Above random", "104px", true, "rank", (r) => [r.draws ? `${r.below} of ${r.draws}` : "—"]],
     ["Tags", "minmax(84px, 1fr)", false, "tags", (r) => [r.tags.map((t) => sway.visible(all.tags[t])).join(", ")]],
-    ["Top token", "minmax(140px, 1.5fr)", false, "top", (r) => [topWords(r)]],
+    ["Largest random", "116px", true, "null", (r) => [number(r.draws ? r.hi : null), r.draws ? r.hi : null]],
   ]
   grid.style.setProperty("--columns", HEADS.map((h) => h[1]).join(" "))
   const head = el("div", { class: "row head", role: "row" })

@@ -284,8 +284,13 @@ sway.ready((data) => {
   }
 
   // -- opening ---------------------------------------------------------------------------------
+  const narrow = matchMedia("(max-width: 960px)")
+  let begun = false
   prompts.show = (row) => {
     pane.hidden = !row
+    // Where there is one column the open prompt is far below what was clicked.
+    if (row && begun && narrow.matches) pane.scrollIntoView({ block: "start" })
+    begun = true
     if (!row) return
     const s = prompts.series(), raw = prompts.text(row)
     state.row = row
