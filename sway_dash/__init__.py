@@ -23,6 +23,7 @@ _HOME = {
         "ScoringBackend",
         "TokenDist",
     ),
+    "dash.notebook": ("SwayDash", "show"),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from sway_dash.core.scoring import ScalableDifferentialBackend as ScalableDifferentialBackend
     from sway_dash.core.scoring import ScoringBackend as ScoringBackend
     from sway_dash.core.scoring import TokenDist as TokenDist
+    from sway_dash.dash.notebook import SwayDash as SwayDash
+    from sway_dash.dash.notebook import show as show
 
 
 def __getattr__(name: str) -> Any:

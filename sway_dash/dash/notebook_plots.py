@@ -1,0 +1,50 @@
+"""Figures of the dashboard for a notebook: its comms repeat what is streamed, and no page gives them their colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bokeh.models import ColumnDataSource
+
+from sway_dash.figures.plots import Plot
+from sway_dash.figures.theme import Tokens
+
+
+def adapt(plot: Plot) -> None:
+    """Make a figure fit for a notebook; once, before it is shown."""
+    for source in plot.sources.values():
+        _whole(source)
+    plot.paints.append(lambda t: _ground(plot.figure, t))
+    plot.recolor(False)
+
+
+def _whole(source: ColumnDataSource) -> None:
+    """Send all columns where the dashboard streams a few rows.
+
+    A front end's comm sends streamed rows back and Python adds them a second time. Columns that are replaced are sent
+    back, too, and may be old by then; ``syncable`` keeps the browser from that.
+    """
+    source.syncable = False
+
+    def stream(new: dict[str, Any], rollover: int | None = None) -> None:
+        joined = {name: [*source.data[name], *values] for name, values in new.items()}
+        source.data = joined if rollover is None else {name: v[-rollover:] for name, v in joined.items()}
+
+    # Not a property of the model: set past Bokeh's check of names.
+    object.__setattr__(source, "stream", stream)
+
+
+def _ground(figure: Any, t: Tokens) -> None:
+    """Colours of what is around the data; behind it the notebook shows through."""
+    figure.update(background_fill_color=None, border_fill_color=None)
+    for axis in figure.axis:
+        axis.update(
+            axis_label_text_color=t.muted,
+            major_label_text_color=t.ink,
+            axis_line_color=t.rule,
+            major_tick_line_color=t.rule,
+            minor_tick_line_color=None,
+        )
+    for grid in figure.grid:
+        if grid.grid_line_color is not None:
+            grid.grid_line_color = t.rule
