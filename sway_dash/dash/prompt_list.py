@@ -56,6 +56,7 @@ class PromptList(param.Parameterized):
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
     version = param.Integer(default=0, doc="Raised whenever there is something new to show.")
     layout = param.Integer(default=0, doc="Raised when rows have other places, so that readers start again.")
+    resting = param.Boolean(default=False, doc="Nobody looks: what is new is taken when somebody does.")
     stale = param.Boolean(default=False, doc="New rows were added at the end: another order is available.")
 
     def __init__(self, **params: Any) -> None:
@@ -89,6 +90,7 @@ class PromptList(param.Parameterized):
         self._stands_of: Hashable = None
         self._stands: dict[int, Place] = {}
         self._of: tuple[int, str] | None = None
+        self._late = False
         self.refresh()
 
     # -- reading --------------------------------------------------------------------------------
@@ -221,7 +223,10 @@ class PromptList(param.Parameterized):
         watch=True,
     )
     def refresh(self) -> None:
-        """Take what is new; raise ``version`` when something is."""
+        """Take what is new; raise ``version`` when something is. Waits while nobody looks."""
+        self._late = self.resting
+        if self.resting:
+            return
         series = self.choice.series(self.run.data) or ProbeSeries("")
         failed = self.run.data.fold.failed_items
         failures = [f for f in failed if f.probe == series.name and not f.view.startswith("null")]
@@ -259,6 +264,11 @@ class PromptList(param.Parameterized):
             # Null draws change where a prompt stands, not where it is shown.
             self.version += 1
             return
+
+    @param.depends("resting", watch=True)
+    def _looked_at(self) -> None:
+        if self._late:
+            self.refresh()
 
     def _rebuild(self) -> None:
         free = not self.choice.picked

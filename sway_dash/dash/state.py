@@ -12,6 +12,7 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import param
+import scipy.special  # noqa: F401 - takes half a second, which the first interval would wait for
 
 from sway_dash.core.events import Measurement
 from sway_dash.dash import live

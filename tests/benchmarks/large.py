@@ -34,7 +34,8 @@ def timed(page: Any, act: str, watch: str, limit_ms: int = 20_000) -> float:
 
 
 COUNT = "text('.sway-hook-count [role=status]') + text('.count')"
-ROWS = "all('.rows .row').slice(0, 12).map((r) => r.dataset.item).join()"
+TABLE = "all('.sway-hook-table')[0].shadowRoot"
+ROWS = f"all('.rows .row', {TABLE}).slice(0, 12).map((r) => r.dataset.item).join()"
 PAGE = "all('nav[aria-label=\"Pages of the run\"] [aria-current]').map((a) => a.textContent).join()"
 
 
@@ -80,13 +81,13 @@ def _typed(page: Any, letter: str) -> float:
 
 
 def _sort(page: Any, k: int) -> float:
-    key = ("js", "kl")[k % 2]
+    key = ("prompt", "kl")[k % 2]
     return timed(page, f"all('[role=columnheader] button').find((b) => b.dataset.key === '{key}').click()", ROWS)
 
 
 def _scroll(page: Any, k: int) -> float:
     to = "el.scrollHeight" if k % 2 == 0 else "0"
-    return timed(page, f"const el = all('[role=grid]')[0]; el.scrollTop = {to}", ROWS)
+    return timed(page, f"const el = all('[role=grid]', {TABLE})[0]; el.scrollTop = {to}", ROWS)
 
 
 def _turns(page: Any, repeats: int) -> list[float]:

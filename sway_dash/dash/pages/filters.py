@@ -18,7 +18,7 @@ from sway_dash.dash.state import Selection
 from sway_dash.figures.columns import MARKS
 from sway_dash.figures.theme import count, number
 
-PAUSE_MS = 200
+PAUSE_MS = 60
 """A search waits until typing has paused for so long."""
 
 

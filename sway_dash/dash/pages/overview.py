@@ -46,6 +46,10 @@ class OverviewPage(pn.viewable.Viewer):
         """Figures of the page."""
         return [*self._prompts.plots, *(view.plot for view in (self._verdict, self._mean, self._ablation))]
 
+    def rest(self, resting: bool) -> None:
+        """The page has been hidden, or is shown again."""
+        self._prompts.shown.resting = resting
+
     @param.depends("run.version", watch=True)
     def _refresh(self) -> None:
         """No empty charts for a run that ended before it measured anything."""

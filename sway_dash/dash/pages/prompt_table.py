@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from sway_dash.dash.state import Selection
 from sway_dash.dash.virtual_table import Cell, VirtualTable
 from sway_dash.figures.prompt_stats import Summary, by_tag
 from sway_dash.figures.theme import interval, number, visible
+
+PERIOD_S = 1.0
+"""While a run goes on the tags are counted so often."""
 
 TEXTS = ("prompt", "tags", "top")
 """Columns that are first ordered upwards."""
@@ -148,6 +152,7 @@ class TagTable(pn.viewable.Viewer):
             html(heading("By tag", "Mean of each tag's prompts. A click shows only these prompts.")), self.table
         )
         self._held: Hashable = None
+        self._made = 0.0
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -156,8 +161,10 @@ class TagTable(pn.viewable.Viewer):
     @param.depends("shown.version", watch=True)
     def _refresh(self) -> None:
         held = self.shown.held_without("tags")
-        if held != self._held:
-            self._held = held
+        # An interval a tag is too much work for every tick.
+        early = self.shown.run.live and bool(self._found) and time.monotonic() - self._made < PERIOD_S
+        if held != self._held and not early:
+            self._held, self._made = held, time.monotonic()
             measured = sorted((r.m for r in self.shown.without("tags") if r.m is not None), key=lambda m: m.item)
             seed, repeats = self.shown.series.seed, self.shown.repeats
             self._found = list(by_tag(measured, self.shown.metric, seed, repeats=repeats).items())

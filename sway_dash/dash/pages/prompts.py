@@ -63,6 +63,10 @@ class PromptsPage(pn.viewable.Viewer):
         """Its figures."""
         return [*self._chart.plots, *self._detail.plots]
 
+    def rest(self, resting: bool) -> None:
+        """The page has been hidden, or is shown again."""
+        self.shown.resting = resting
+
     def _opened(self, *_: Any) -> None:
         # An address may name a prompt that this run does not have.
         opened = self.shown.row(self.choice.item) is not None
