@@ -78,7 +78,7 @@ def strength(data: RunData, out: Drawn) -> str:
         result = data.finished.get(name)
         rows = [
             (
-                f"<b>{esc(n.name)}</b><br><span class='sway-caption'>{esc('. '.join(filter(None, (n.words, n.note))))}</span>",
+                f"<b>{esc(n.name)}</b>{caption('. '.join(filter(None, (n.words, n.note))))}",
                 exact(number(n.value), n.value),
                 esc(ac.ends(n)),
                 esc(n.verdict),

@@ -145,6 +145,11 @@ const sway = (() => {
     if (home.group.document) call()
     else home.group.waiting.push(call)
   }
+  // A figure that is drawn already hears of events only when its document knows that it listens.
+  const listen = (plot, event, call) => {
+    plot.figure.on_event(event, call)
+    plot.figure.document.event_manager.subscribed_models.add(plot.figure)
+  }
   const state = (name, wanted) => {
     const group = homes.get(name)?.group
     if (!group || !(wanted in group.states) || group.state === wanted) return
@@ -214,5 +219,5 @@ const sway = (() => {
   // Scripts of the page have asked for the data by the time the document is read: they draw first.
   addEventListener("DOMContentLoaded", () => started.then(() => setTimeout(embedAll)))
   const ready = (use) => started.then(() => use(data))
-  return { ready, figure, state, tell, el, exact, table, legend, place, number, signed, interval, percent, count, visible, tokenText, canvasText }
+  return { ready, figure, listen, state, tell, el, exact, table, legend, place, number, signed, interval, percent, count, visible, tokenText, canvasText }
 })()

@@ -166,18 +166,18 @@ sway.ready((data) => {
   const between = (value, a, b) => value >= Math.min(a, b) && value <= Math.max(a, b)
   sway.figure("dots", (plot) => {
     dots = plot
-    plot.figure.on_event("tap", (event) => {
+    sway.listen(plot, "tap", (event) => {
       const at = Math.round(-event.y)
       if (candidates[at]) prompts.open(candidates[at].item)
     })
-    plot.figure.on_event("selectiongeometry", (event) =>
+    sway.listen(plot, "selectiongeometry", (event) =>
       brushed(event, (row, k, box) => between(to(row.value), box.x0, box.x1) && between(-k, box.y0, box.y1)))
     drawDots(summary())
   })
   sway.figure("ecdf", (plot) => {
     ecdf = plot
-    plot.figure.on_event("selectiongeometry", (event) => brushed(event, (row, k, box) => between(to(row.value), box.x0, box.x1)))
-    plot.figure.on_event("tap", (event) => {
+    sway.listen(plot, "selectiongeometry", (event) => brushed(event, (row, k, box) => between(to(row.value), box.x0, box.x1)))
+    sway.listen(plot, "tap", (event) => {
       const near = candidates.filter((r) => r.value !== null).reduce((a, b) => !a || Math.abs(to(b.value) - event.x) < Math.abs(to(a.value) - event.x) ? b : a, null)
       if (near) prompts.open(near.item)
     })
