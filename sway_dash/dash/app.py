@@ -21,6 +21,7 @@ from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
 from sway_dash.dash.pages.ablation import AblationPage
 from sway_dash.dash.pages.compare import CompareView
+from sway_dash.dash.pages.export import ExportDialog, Scene
 from sway_dash.dash.pages.help import Help
 from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.pages.new_run import NewRunView
@@ -36,6 +37,7 @@ from sway_dash.dash.probing import Probing
 from sway_dash.dash.session import Session, tell
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import assets, css, theme_config
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
@@ -73,6 +75,7 @@ class App(param.Parameterized):
         self.browser = Browser()
         self.bar = RunBar(run=self.run)
         self.help = Help()
+        self.export = ExportDialog(self._scene, run=self.run, choice=self.choice)
         self.palette = Palette(self.go, run=self.run, choice=self.choice)
         self.views: dict[str, Any] = {}
         self.makers = self._pages()
@@ -240,7 +243,7 @@ class App(param.Parameterized):
         page = pmui.Page(
             title="sway_dash",
             header=[self._top, pn.HSpacer(), help_button],
-            main=[self._head, self._main, self.help, self.palette, self.browser],
+            main=[self._head, self._main, self.help, self.palette, self.export, self.browser],
             theme_config=theme_config(),
             dark_theme=dark,
             logo=logo if logo.is_file() else None,
@@ -276,6 +279,7 @@ class App(param.Parameterized):
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
+        self.bar.param.watch(lambda _: setattr(self.export, "open", True), "export")
         self.draft.param.watch(lambda e: setattr(self.nav, "draft", e.new), "id")
         self.compare.param.watch(lambda e: self._opened_from_compare(e.new) if e.new else None, "goto")
         self.compare.param.watch(lambda e: self.go("run", e.new) if e.new else None, "opened")
@@ -338,6 +342,11 @@ class App(param.Parameterized):
         name = "Example, run here" if address == runs.DEMO else f"{runs.title(folder)}, again"
         self.draft.load(text, base_dir=folder.base_dir(), title=name)
         self.nav.page = "new"
+
+
+def _plots(view: Any) -> list[Plot]:
+    """Figures of a page."""
+    return getattr(view, "plots", None) or ([view.plot] if hasattr(view, "plot") else [])
 
 
 TOP = ("overview", "runs", "new", "compare", "probe")

@@ -37,8 +37,8 @@ def press(app: App, what: str) -> None:
 
 def _back(app: App) -> None:
     """Close what is open, the innermost first."""
-    if app.help.open or app.palette.open:
-        app.help.open = app.palette.open = False
+    if app.help.open or app.palette.open or app.export.open:
+        app.help.open = app.palette.open = app.export.open = False
     elif app.nav.page == "compare":
         if app.compare.item is not None:
             app.compare.item = None

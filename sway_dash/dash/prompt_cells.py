@@ -11,6 +11,7 @@ from sway_dash.dash.prompt_list import Row, Standing
 from sway_dash.dash.virtual_table import Cell
 from sway_dash.figures.columns import MARKS, WORDS, shortened, top_change
 from sway_dash.figures.theme import DASH, interval, number, percent, visible
+from sway_dash.report.frames import inert
 
 CELL_CHARS = 160
 LEAD = 40
@@ -74,14 +75,15 @@ def pieces(text: str, pattern: re.Pattern[str] | None, limit: int = CELL_CHARS) 
 
 
 def to_csv(rows: Iterable[tuple[Row, Standing]], keys: Sequence[str]) -> str:
-    """The same rows and columns with numbers in full and texts as they are."""
+    """The same rows and columns with numbers in full and texts as they are, but for what a spreadsheet would run."""
     titles = {"mark": "status", **{key: key for key, *_ in HEADS if key != "mark"}, "#": "prompt number"}
     spread = [name for key in keys for name in (("top base", "top tuned") if key == "top" else (titles[key],))]
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(spread)
     for row, standing in rows:
-        writer.writerow([value for key in keys for value in _values(key, row, standing)])
+        values = (value for key in keys for value in _values(key, row, standing))
+        writer.writerow([inert(value) if isinstance(value, str) else value for value in values])
     return out.getvalue()
 
 

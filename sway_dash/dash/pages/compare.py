@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import panel as pn
+import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.compare_state import CompareState
@@ -15,6 +16,7 @@ from sway_dash.dash.pages.compare_filters import CompareFilters
 from sway_dash.dash.pages.compare_head import CompareHead
 from sway_dash.dash.pages.compare_probes import ProbeMatrix, SettingsDiff
 from sway_dash.dash.pages.compare_table import ComparePrompt, CompareTable, UnpairedList
+from sway_dash.dash.pages.export import CompareExport, Scene
 from sway_dash.figures.plots import Plot
 
 
@@ -22,6 +24,7 @@ class CompareView(pn.viewable.Viewer):
     """The page. ``state.goto`` and ``state.opened`` say what somebody asked to open elsewhere."""
 
     state: CompareState = param.ClassSelector(class_=CompareState)  # type: ignore[assignment]
+    dark = param.Boolean(default=False, doc="The page is dark.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -30,8 +33,20 @@ class CompareView(pn.viewable.Viewer):
         self._filters = CompareFilters(**own)
         self._pair, self._difference, self._course = PairChart(**own), DifferenceChart(**own), CourseChart(**own)
         side = column(self._difference, self._course, ComparePrompt(**own), gap=22)
+        self._export = CompareExport(lambda: Scene("compare", self.plots, self.dark), **own)
+        button = pmui.Button(
+            label="Export",
+            size="small",
+            variant="text",
+            margin=0,
+            description="",
+            align="end",
+            css_classes=["sway-hook-take"],
+        )
+        button.on_click(lambda _: setattr(self._export, "open", True))
         self._rest = column(
             CompareHead(**own),
+            button,
             self._filters,
             grid(self._pair, side),
             CompareTable(**own),
@@ -41,7 +56,7 @@ class CompareView(pn.viewable.Viewer):
             gap=24,
             visible=False,
         )
-        self._root = body(self._bar, self._rest)
+        self._root = body(self._bar, self._rest, self._export)
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:

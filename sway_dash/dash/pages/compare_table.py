@@ -20,6 +20,7 @@ from sway_dash.dash.virtual_table import Cell, VirtualTable
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.compare_columns import SIGNS, WAYS, delta
 from sway_dash.figures.theme import DASH, count, esc, number, visible
+from sway_dash.report.frames import inert
 from sway_dash.report.paired import NAMES
 
 SHOWN = 300
@@ -130,7 +131,7 @@ class CompareTable(pn.viewable.Viewer):
         return cells
 
     def csv(self) -> io.StringIO:
-        """The listed rows in their order, at full precision."""
+        """The listed rows in their order, at full precision; no text that a spreadsheet would run."""
         out = io.StringIO()
         comparison = self.state.comparison
         if comparison is None:
@@ -138,12 +139,13 @@ class CompareTable(pn.viewable.Viewer):
         write = csv.writer(out)
         names = [f"{label} {side.name}" for label, side in zip(self.state.labels, self.state.sides, strict=True)]
         changes = [f"delta {self.state.labels[c.run]}" for c in comparison.contrasts]
-        write.writerow(["prompt", "occurrence", "tags", *names, *changes])
+        write.writerow(["prompt", "occurrence", "tags", *map(inert, names), *changes])
         for place in self._places:
             text, occurrence = comparison.alignment.keys[place]
             values = [*comparison.values[place].tolist(), *(float(c.deltas[place]) for c in comparison.contrasts)]
             shown = [repr(v) if v == v else "" for v in values]
-            write.writerow([text, occurrence + 1, "; ".join(comparison.alignment.tags[place]), *shown])
+            tags = "; ".join(comparison.alignment.tags[place])
+            write.writerow([inert(text), occurrence + 1, inert(tags), *shown])
         out.seek(0)
         return out
 

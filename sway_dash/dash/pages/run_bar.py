@@ -42,6 +42,7 @@ class RunBar(pn.viewable.Viewer):
     cancel = param.Event(doc="Stop the run.")
     resume = param.Event(doc="Measure what is missing.")
     duplicate = param.Event(doc="Make a new run from this one's suite.")
+    export = param.Event(doc="Take the report, numbers or figures along.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -52,7 +53,8 @@ class RunBar(pn.viewable.Viewer):
         self._cancel = self._button("cancel", "Stop", color="error")
         self._resume = self._button("resume", "Resume")
         self._duplicate = self._button("duplicate", "New run from this", variant="text")
-        self._buttons = pn.Row(self._cancel, self._resume, self._duplicate, margin=0)
+        self._export = self._button("export", "Export", variant="text")
+        self._buttons = pn.Row(self._cancel, self._resume, self._duplicate, self._export, margin=0)
         top = pn.Column(self._head, self._buttons, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
         self._root = column(top, self._progress, self._strip, self._banner, gap=6)
         self._refresh()
@@ -83,6 +85,7 @@ class RunBar(pn.viewable.Viewer):
         self._resume.disabled = bool(feed and feed.alive)
         self._resume.label = "Resume" if run.data.fold.measurements else "Try again"
         self._duplicate.visible = suite
+        self._export.visible = run.data.started is not None
         log = jobs.log_tail(feed.folder) if feed and run.status in ("failed", "interrupted") else ""
         skipped = feed.skipped if feed else 0
         text = banner(run, skipped=skipped, worker_log=log, imported=str(meta.get("imported") or ""))
