@@ -321,10 +321,14 @@ class App(param.Parameterized):
             for view in self.views.values():
                 self._recolor(view)
 
+    def _scene(self) -> Scene:
+        """What the export dialog lies over."""
+        page = self.nav.page
+        return Scene(page, _plots(self.views.get(page)), bool(self.page.dark_theme))
+
     def _recolor(self, view: Any) -> None:
         dark = bool(self.page.dark_theme)
-        plots = getattr(view, "plots", None) or ([view.plot] if hasattr(view, "plot") else [])
-        for plot in plots:
+        for plot in _plots(view):
             plot.recolor(dark)
         if "dark" in view.param:
             view.dark = dark
