@@ -20,11 +20,13 @@ LAYERS = {
     "backends": {"core", "backends"},
     "probes": {"core", "probes"},
     # What is read from a finished run may be rendered below the place that makes runs; see BELOW_RUNNING.
-    "report": {"core", "suite", "report"},
+    "report": {"core", "probes", "suite", "report", "figures", "backends"},
     "suite": {"core", "backends", "probes", "report", "suite"},
+    # What is drawn of a run: no Panel, no param; pages and the HTML report show it.
+    "figures": {"core", "backends", "probes", "report", "suite", "figures"},
     "demo": {"core", "backends", "probes", "report", "suite", "demo"},
-    "dash": {"core", "backends", "probes", "report", "suite", "demo", "dash"},
-    "cli": {"core", "backends", "probes", "report", "suite", "demo", "dash", "cli"},
+    "dash": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash"},
+    "cli": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash", "cli"},
 }
 """Which folders a folder may import from."""
 
@@ -97,7 +99,8 @@ def test_the_model_stack_is_imported_lazily_and_only_where_models_live(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_the_screen_stack_is_imported_only_where_things_are_shown(path):
-    allowed = {"dash": SCREEN_STACK, "report": {"bokeh", "pandas"}, "demo": {"bokeh"}}.get(folder_of(path), set())
+    own = {"dash": SCREEN_STACK, "figures": {"bokeh"}, "report": {"bokeh", "pandas"}, "demo": {"bokeh"}}
+    allowed = own.get(folder_of(path), set())
     ever = {name.split(".")[0] for name in imports(path, lazy=True)} & SCREEN_STACK
     assert not ever - allowed, f"imports {ever - allowed}"
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["text", "texts", "number", "whole", "flag"]
 Format = Literal["csv", "jsonl", "parquet"]
+FORMATS: Final[tuple[Format, ...]] = ("csv", "jsonl", "parquet")
 
 MEASURED: Final[Mapping[str, Kind]] = {
     "run": "text",
@@ -341,9 +342,10 @@ def write(frame: pd.DataFrame, path: Path | str, form: Format | None = None) -> 
     """
     path = Path(path).expanduser()
     named = form or path.suffix.lstrip(".").lower()
-    if named not in ("csv", "jsonl", "parquet"):
+    known = next((f for f in FORMATS if f == named), None)
+    if known is None:
         raise SwayError(f"{path} does not say its format: end it in .csv, .jsonl or .parquet")
-    data = encode(frame, named)
+    data = encode(frame, known)
     path.write_bytes(data)
     return path
 
