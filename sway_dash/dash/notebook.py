@@ -113,12 +113,11 @@ class _Shown:
 
     def _made(self) -> Any:
         from panel.config import config
-        from panel.theme import Native
 
+        from sway_dash.dash.notebook_design import Plain
         from sway_dash.dash.notebook_view import NotebookView
 
-        # The dashboard's design would wrap everything into a script of a megabyte and a half, kept in the notebook.
-        with config.set(design=Native):
+        with config.set(design=Plain):
             view = NotebookView(self.view, form=self._form())
         if self.run is not None:
             view.open(self.run)
@@ -133,6 +132,13 @@ class _Shown:
         self._pump.start()
 
     def _tick(self) -> bool:
+        from sway_dash.dash.notebook_view import LOCK
+
+        with LOCK:
+            return self._pulled()
+
+    def _pulled(self) -> bool:
+        """Bring all displays up to date; whether there is more to come."""
         going_on = self._live()
         self._displays = [d for d in self._displays if not d.view.gone]
         for display in self._displays:
@@ -328,8 +334,8 @@ class SwayDash(_Shown):
     def _interrupt(self) -> None:
         self.stop()
 
-    def _tick(self) -> bool:
-        going_on = super()._tick()
+    def _pulled(self) -> bool:
+        going_on = super()._pulled()
         self._say_running(going_on)
         return going_on
 

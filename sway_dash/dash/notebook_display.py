@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from sway_dash.dash.notebook_design import keep_local
 from sway_dash.dash.notebook_view import NotebookView
 
 PERIOD_MS = 250
@@ -51,6 +52,7 @@ class Display:
             self._loaders.append(f"{self.id}-{len(self._loaders)}")
             publish_display_data(data, output.metadata, transient={"display_id": self._loaders[-1]})
         display(self.view.root)
+        keep_local(self.view.root)
         self._shown = self._wrapped()
         publish_display_data(self._bundle(), transient={"display_id": self.id})
         self._at = time.monotonic()
@@ -88,24 +90,28 @@ def _update(name: str, data: dict[str, str]) -> None:
 
 
 class Pump:
-    """Calls ``tick`` on the kernel's own loop as long as it says True; nothing else touches what is displayed."""
+    """Calls ``tick`` on the kernel's own loop as long as it says True."""
 
-    def __init__(self, tick: Callable[[], bool], stop: Callable[[], None] | None = None) -> None:
+    def __init__(self, tick: Callable[[], bool], stop: Callable[[], None]) -> None:
         self._tick, self._stop = tick, stop
         self._timer: Any = None
+        self._loop: Any = None
 
     def start(self) -> None:
-        """Begin, where there is a loop; a plain program has none and waits itself."""
-        if self._timer is not None or threading.current_thread() is not threading.main_thread():
-            return
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return
+        """Begin, from any thread; a plain program has no loop and waits itself."""
+        if self._loop is None:
+            with suppress(RuntimeError):
+                asyncio.get_running_loop()
+                self._loop = _main_loop()
+        if self._loop is not None:
+            self._loop.add_callback(self._begin)
+
+    def _begin(self) -> None:
         from tornado.ioloop import PeriodicCallback
 
-        self._timer = PeriodicCallback(self._turn, PERIOD_MS)
-        self._timer.start()
+        if self._timer is None:
+            self._timer = PeriodicCallback(self._turn, PERIOD_MS)
+            self._timer.start()
 
     def _turn(self) -> None:
         if self._tick():
@@ -116,11 +122,15 @@ class Pump:
 
     def _listen(self) -> None:
         """Let the front end's interrupt stop the run while no cell is running: a kernel ignores it then."""
-        if self._stop is None or "ipykernel" not in sys.modules:
-            return
-        with suppress(ValueError):
-            if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-                signal.signal(signal.SIGINT, lambda *_: self._stop() if self._stop is not None else None)
+        if "ipykernel" in sys.modules and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, lambda *_: self._stop())
+
+
+def _main_loop() -> Any:
+    """The loop of this thread if it is the main one, where a kernel runs its cells."""
+    from tornado.ioloop import IOLoop
+
+    return IOLoop.current() if threading.current_thread() is threading.main_thread() else None
 
 
 def in_notebook() -> bool:

@@ -10,8 +10,8 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.notebook_design import WIDGETS
 from sway_dash.dash.notebook_suite import NotebookSuite
-from sway_dash.dash.notebook_view import WIDGETS
 from sway_dash.figures.theme import esc
 
 

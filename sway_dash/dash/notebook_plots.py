@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bokeh.models import ColumnDataSource
+from bokeh.models import ColumnDataSource, Range1d
 
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import Tokens
@@ -14,6 +14,11 @@ def adapt(plot: Plot) -> None:
     """Make a figure fit for a notebook; once, before it is shown."""
     for source in plot.sources.values():
         _whole(source)
+    for model in plot.figure.references():
+        # What Python sets comes back, some of it in another form and refused. Wanted from the browser is only where
+        # the reader has zoomed to, and how wide the figure is.
+        if not isinstance(model, Range1d) and model is not plot.figure:
+            model.syncable = False
     plot.paints.append(lambda t: _ground(plot.figure, t))
     plot.recolor(False)
 
@@ -21,10 +26,8 @@ def adapt(plot: Plot) -> None:
 def _whole(source: ColumnDataSource) -> None:
     """Send all columns where the dashboard streams a few rows.
 
-    A front end's comm sends streamed rows back and Python adds them a second time. Columns that are replaced are sent
-    back, too, and may be old by then; ``syncable`` keeps the browser from that.
+    A front end's comm sends streamed rows back and Python adds them a second time.
     """
-    source.syncable = False
 
     def stream(new: dict[str, Any], rollover: int | None = None) -> None:
         joined = {name: [*source.data[name], *values] for name, values in new.items()}

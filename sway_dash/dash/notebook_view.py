@@ -6,8 +6,8 @@ widget again, a megabyte and a half, and a notebook keeps it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import panel as pn
@@ -15,6 +15,7 @@ import param
 from panel.custom import JSComponent
 
 from sway_dash.dash.components import column, grid, heading, html, set_html, toned
+from sway_dash.dash.notebook_design import WIDGETS, colours
 from sway_dash.dash.notebook_detail import NotebookDetail
 from sway_dash.dash.notebook_plots import adapt
 from sway_dash.dash.pages.controls import bind_select, sort_options
@@ -25,37 +26,18 @@ from sway_dash.dash.pages.verdict import VerdictView
 from sway_dash.dash.prompt_list import PromptList
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.plots import Plot
-from sway_dash.figures.theme import DARK, LIGHT, STATIC, Tokens, count, duration, esc
+from sway_dash.figures.theme import STATIC, count, duration, esc
 from sway_dash.suite.store import RunFolder
 
 View = Literal["overview", "prompts", "verdict"]
 VIEWS: tuple[str, ...] = get_args(View)
 
 WIDTH_PX = 900
+
+LOCK = threading.RLock()
+"""Held by whoever touches what is shown: JupyterLab answers its comms on a thread of their own (a subshell), so that
+Stop works while a cell runs, and what is new is shown from the kernel's loop."""
 TONES = {"finished": "good", "failed": "bad", "interrupted": "bad", "cancelled": "warn"}
-
-WIDGETS = """
-:host { --surface-color: var(--mui-palette-sway_surface-main); font-family: inherit; }
-.bk-input, .bk-input:disabled { background-color: var(--mui-palette-sway_surface-main); font-size: 13px;
-  color: var(--mui-palette-sway_ink-main); border: 1px solid var(--mui-palette-sway_rule-main); }
-.bk-input-group > label, label { color: var(--mui-palette-sway_muted-main); font-size: 12.5px; }
-.bk-input option { background-color: var(--mui-palette-sway_surface-main); color: var(--mui-palette-sway_ink-main); }
-.bk-btn { font-size: 13px; background: var(--mui-palette-sway_raised-main); color: var(--mui-palette-sway_ink-main);
-  border: 1px solid var(--mui-palette-sway_rule-main); box-shadow: none; }
-.bk-btn.bk-btn-primary { background: var(--mui-palette-sway_accent-main); color: var(--mui-palette-sway_surface-main); }
-.bk-btn:focus-visible, .bk-input:focus-visible { outline: 2px solid var(--mui-palette-sway_accent-main); }
-.bk-btn:disabled { opacity: .5; }
-"""
-"""The few widgets of Panel's own that are used here, in our colours."""
-
-
-def colours() -> str:
-    """Style sheet with every token as a variable, for both themes; shadow roots inherit them from the page."""
-
-    def block(t: Tokens) -> str:
-        return " ".join(f"--mui-palette-sway_{name}-main: {value};" for name, value in asdict(t).items())
-
-    return f':root {{ {block(LIGHT)} }}\n:root[data-sway-theme="dark"] {{ {block(DARK)} }}'
 
 
 class Attached(JSComponent):
@@ -89,6 +71,14 @@ def _select(options: dict[str, Any], name: str, width: int) -> pn.widgets.Select
     return pn.widgets.Select(name=name, options=options, width=width, margin=(0, 8, 4, 0), stylesheets=[WIDGETS])
 
 
+class _Root(pn.Column):
+    """Takes what the browser says under the lock."""
+
+    def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
+        with LOCK:
+            super()._on_msg(ref, manager, msg)
+
+
 class NotebookView(pn.viewable.Viewer):
     """Follows a run folder; ``pull`` takes what is new. Built for one display of one cell."""
 
@@ -99,7 +89,7 @@ class NotebookView(pn.viewable.Viewer):
         self._head = html(css_classes=["sway-hook-head"])
         self._parts = self._made(view)
         self._body = column(*([form] if form is not None else []), self._head, *self._parts, gap=20, visible=False)
-        self.root = pn.Column(
+        self.root = _Root(
             self.attached,
             self._body,
             sizing_mode="stretch_width",
@@ -130,7 +120,8 @@ class NotebookView(pn.viewable.Viewer):
             return self._views
         mean, strength, probes = MeanView(**both), AblationView(run=self.run), ProbesView(run=self.run)
         self._views += [chart, mean, strength, detail]
-        return [self._views[0], chart, grid(mean, strength, even=True), probes, detail]
+        # In a column of its own: a grid cannot be hidden.
+        return [self._views[0], chart, column(grid(mean, strength, even=True)), probes, detail]
 
     @property
     def plots(self) -> list[Plot]:
@@ -144,17 +135,19 @@ class NotebookView(pn.viewable.Viewer):
 
     def open(self, folder: RunFolder) -> None:
         """Look at a run from its beginning."""
-        self.choice.clear()
-        self.choice.param.update(item=None, token=None, probe="")
-        self.run.open(folder)
-        self._describe()
-        self.flush()
+        with LOCK:
+            self.choice.clear()
+            self.choice.param.update(item=None, token=None, probe="")
+            self.run.open(folder)
+            self._describe()
+            self.flush()
 
     def pull(self) -> None:
         """Take what is new."""
-        if self.run.pull():
-            self._describe()
-        self.flush()
+        with LOCK:
+            if self.run.pull():
+                self._describe()
+            self.flush()
 
     def flush(self) -> None:
         """Send what was changed in figures; Panel sends only what was changed in its own objects."""
