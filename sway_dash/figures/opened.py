@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sway_dash.core.errors import SwayError
+from sway_dash.core.events import Event
 from sway_dash.core.result import SuiteResult
 from sway_dash.figures.derive import RunData
 from sway_dash.report.json_io import load_result
@@ -28,6 +29,8 @@ class OpenedRun:
     alive: bool
     folder: RunFolder | None = None
     """``None`` of a run of which only the result is here."""
+    events: tuple[Event, ...] = ()
+    """What ``data`` was made from."""
 
     @cached_property
     def result(self) -> SuiteResult:
@@ -47,18 +50,18 @@ def open_run(run: Run) -> OpenedRun:
             result, _ = load_result(path)
             return _replayed(result, result.run_id or path.stem)
         run = RunFolder(path) if (path / RESULT).is_file() else RunFolder.open(path)
-    data = RunData()
-    for event in run.tail().read():
+    data, events = RunData(), tuple(run.tail().read())
+    for event in events:
         data.add(event)
     if data.started is None and (run.path / RESULT).is_file():
         return _replayed(load_result(run.path / RESULT)[0], run.id)
     # A folder may have been copied under another name.
     run_id = (data.started.run_id if data.started else "") or run.id
-    return OpenedRun(run_id, str(run.meta().get("name") or run_id), data, run.is_alive(), run)
+    return OpenedRun(run_id, str(run.meta().get("name") or run_id), data, run.is_alive(), run, events)
 
 
 def _replayed(result: SuiteResult, name: str) -> OpenedRun:
-    data = RunData()
-    for event in events_of(result):
+    data, events = RunData(), tuple(events_of(result))
+    for event in events:
         data.add(event)
-    return OpenedRun(result.run_id or name, name, data, alive=result.status == "running")
+    return OpenedRun(result.run_id or name, name, data, alive=result.status == "running", events=events)

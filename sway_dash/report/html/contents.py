@@ -126,6 +126,18 @@ def _top(top: Sequence[tuple[str, int, float]], words: Places) -> list[Any]:
     return [v for text, number, p in top for v in (words((text, number)), float(f"{p:.10g}"))]
 
 
+def _decimals(values: Sequence[float]) -> list[list[int]]:
+    """Digits and exponents of numbers, exactly: 0.00327 is 327 and −5. Apart they compress to half their size."""
+    digits, exponents = [], []
+    for value in values:
+        mantissa, _, exponent = f"{value!r}".partition("e")
+        whole, _, part = mantissa.partition(".")
+        part = part.rstrip("0")
+        digits.append(int(whole + part))
+        exponents.append(int(exponent or 0) - len(part))
+    return [digits, exponents]
+
+
 def _detail(detail: PromptDetail, texts: Places, words: Places) -> Json:
     tokens = detail.tokens
     said = next((i for i, t in enumerate(tokens) if t.part == "continuation"), len(tokens))
@@ -141,8 +153,9 @@ def _detail(detail: PromptDetail, texts: Places, words: Places) -> Json:
         "klr": [p.kl_reverse if p else None for p in known],
         "bl": [t.base_logprob for t in tokens],
         "tl": [t.tuned_logprob for t in tokens],
-        "c": [[words((c.text, c.id)) for c in p.choices] if p else [] for p in known],
-        "b": [[c.base for c in p.choices] if p else [] for p in known],
-        "t": [[c.tuned for c in p.choices] if p else [] for p in known],
+        "k": [len(p.choices) if p else 0 for p in known],
+        "c": [words((c.text, c.id)) for p in known if p for c in p.choices],
+        "b": _decimals([c.base for p in known if p for c in p.choices]),
+        "t": _decimals([c.tuned for p in known if p for c in p.choices]),
         "says": [list(detail.base_says), list(detail.tuned_says)],
     }

@@ -289,9 +289,9 @@ class Veil:
         return out
 
     def _measurement(self, m: Measurement) -> Measurement:
-        changed: dict[str, Any] = {"key": ""}
-        if self.level != "full":
-            changed["continuation"] = ""
+        if self.level == "full":
+            return m
+        changed: dict[str, Any] = {"key": "", "continuation": ""}
         if self.hides:
             base, tuned = _unnamed(m.base_top, m.tuned_top)
             changed |= {"prompt": self._prompt(m.prompt), "base_top": base, "tuned_top": tuned}

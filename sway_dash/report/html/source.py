@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.events import Event, Measurement
 from sway_dash.figures.derive import RunData
-from sway_dash.suite.replay import events_of
 from sway_dash.suite.trace_file import TraceEvent, read
 
 if TYPE_CHECKING:
@@ -51,9 +50,8 @@ def source_of(run: Run) -> Source:
     opened = open_run(run)
     folder = opened.folder
     if folder is None:
-        events = tuple(events_of(opened.data.result()))
-        return Source(opened.id, opened.name, events, alive=opened.alive)
-    events = tuple(folder.tail().read())
+        return Source(opened.id, opened.name, opened.events, alive=opened.alive)
+    events = opened.events
     kept = folder.details()
     prompts = dict.fromkeys(m.prompt for m in events if isinstance(m, Measurement) and m.role == "probe")
     found = [detail for prompt in (prompts if kept.keys() else ()) if (detail := kept.find(prompt)) is not None]

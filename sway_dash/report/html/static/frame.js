@@ -68,8 +68,8 @@ const sway = (() => {
   const place = (name) => document.querySelector(`[data-place="${name}"]`)
 
   // -- the data --------------------------------------------------------------------------------
-  const unpack = async () => {
-    const letters = document.getElementById("sway-data").textContent
+  const unpack = async (id) => {
+    const letters = document.getElementById(id).textContent
     let bytes
     if (Uint8Array.fromBase64) bytes = Uint8Array.fromBase64(letters)
     else {
@@ -78,8 +78,10 @@ const sway = (() => {
       for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i)
     }
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))
-    return JSON.parse(await new Response(stream).text())
+    return new Response(stream).text()
   }
+  // The page's policy knows the library by its hash, also when it comes out of a box.
+  const library = () => unpack("sway-bokeh").then((code) => document.head.append(el("script", {}, code)))
 
   // -- figures ---------------------------------------------------------------------------------
   const homes = new Map()  // figure's name -> { group, root, document, view }
@@ -212,12 +214,13 @@ const sway = (() => {
 
   // -- beginning -------------------------------------------------------------------------------
   const data = {}
-  const started = unpack().then((found) => {
+  const started = unpack("sway-data").then((text) => {
+    const found = JSON.parse(text)
     Object.assign(data, found.data)
     prepare(found.figures)
   })
   // Scripts of the page have asked for the data by the time the document is read: they draw first.
-  addEventListener("DOMContentLoaded", () => started.then(() => setTimeout(embedAll)))
+  addEventListener("DOMContentLoaded", () => started.then(() => new Promise((go) => setTimeout(go))).then(library).then(embedAll))
   const ready = (use) => started.then(() => use(data))
   return { ready, figure, listen, state, tell, el, exact, table, legend, place, number, signed, interval, percent, count, visible, tokenText, canvasText }
 })()

@@ -12,6 +12,18 @@ sway.ready((data) => {
   const state = { row: null, detail: null, token: -1, hover: -1, layer: "js", by: "change" }
   let spans = []
 
+  // Choices of all positions stand in a row, their probabilities as digits and exponents.
+  const unfold = (raw) => {
+    let at = 0
+    const numbers = ([digits, exponents]) => digits.map((m, k) => Number(`${m}e${exponents[k]}`))
+    const rows = { c: raw.c, b: numbers(raw.b), t: numbers(raw.t) }
+    const parts = { c: [], b: [], t: [] }
+    for (const n of raw.k) {
+      for (const name of ["c", "b", "t"]) parts[name].push(rows[name].slice(at, at + n))
+      at += n
+    }
+    return { ...raw, ...parts }
+  }
   const text = (i) => all.words[state.detail.w[i]]
   const heat = (i, layer = state.layer) => {
     const d = state.detail
@@ -294,7 +306,7 @@ sway.ready((data) => {
     if (!row) return
     const s = prompts.series(), raw = prompts.text(row)
     state.row = row
-    state.detail = row.i >= 0 && s.detail[row.i] >= 0 ? all.details[s.detail[row.i]] : null
+    state.detail = row.i >= 0 && s.detail[row.i] >= 0 ? unfold(all.details[s.detail[row.i]]) : null
     state.token = state.hover = -1
     prompts.moved()
     pane.querySelector("[data-place=heat]").hidden = !state.detail
