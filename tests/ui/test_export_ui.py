@@ -18,8 +18,9 @@ from sway_dash.report.html.compare import write_elsewhere
 from sway_dash.report.html.page import unpacked
 from sway_dash.suite.comparison import compare, open_side
 from sway_dash.suite.trace_file import load
+from tests.dash.conftest import suite_text
 from tests.ui.conftest import Tab
-from tests.ui.test_compare_ui import record
+from tests.ui.test_compare_ui import HOSTILE, record
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -137,10 +138,10 @@ def test_the_comparison_leaves_as_one_file(open_tab: Open, server: Any, tmp_path
 
 
 def test_the_comparison_file_is_used_without_a_network(browser: Any, tmp_path: Path) -> None:
-    folders = [
-        record(tmp_path, address, base, prompts=n)[0]
-        for address, base, n in (("first", "plain", 12), ("second", "strong2", 13), ("third", "strong0.5", 12))
-    ]
+    folders = []
+    for address, base, n in (("first", "plain", 12), ("second", "strong2", 13), ("third", "strong0.5", 12)):
+        text = suite_text(base, prompts=n, ablation=False).replace("Prompt 3 ", f"{json.dumps(HOSTILE)[1:-1]} ")
+        folders.append(record(tmp_path, address, text=text, name=f"{address} {HOSTILE}")[0])
     path = write_elsewhere([folder.path for folder in folders], tmp_path / "comparison.html")
     known = compare([open_side(folder.path) for folder in folders])
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -181,5 +182,7 @@ def test_the_comparison_file_is_used_without_a_network(browser: Any, tmp_path: P
     page.get_by_role("button", name="Dark theme").click()
     page.wait_for_timeout(500)
     assert drawn.screenshot() != before
+    assert page.evaluate("window.__hit") is None
+    assert any("onerror=window.__hit=1" in text for text in page.locator("body").all_inner_texts())
     page.close()
     assert (asked, wrong) == ([], [])

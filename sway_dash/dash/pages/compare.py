@@ -34,19 +34,16 @@ class CompareView(pn.viewable.Viewer):
         self._pair, self._difference, self._course = PairChart(**own), DifferenceChart(**own), CourseChart(**own)
         side = column(self._difference, self._course, ComparePrompt(**own), gap=22)
         self._export = CompareExport(lambda: Scene("compare", self.plots, self.dark), **own)
-        button = pmui.Button(
-            label="Export",
-            size="small",
-            variant="text",
-            margin=0,
-            description="",
-            align="end",
-            css_classes=["sway-hook-take"],
-        )
+        button = pmui.Button(label="Export", size="small", variant="text", margin=0, description="")
         button.on_click(lambda _: setattr(self._export, "open", True))
         self._rest = column(
-            CompareHead(**own),
-            button,
+            pn.Column(
+                column(CompareHead(**own), styles={"flex": "1 1 320px"}),
+                button,
+                sizing_mode="stretch_width",
+                margin=0,
+                stylesheets=[_TOP],
+            ),
             self._filters,
             grid(self._pair, side),
             CompareTable(**own),
@@ -78,3 +75,6 @@ class CompareView(pn.viewable.Viewer):
     @param.depends("state.version", watch=True)
     def _refresh(self) -> None:
         self._rest.visible = self.state.comparison is not None
+
+
+_TOP = ":host { display: flex !important; flex-flow: row wrap; gap: 6px 16px; align-items: start; }"

@@ -25,7 +25,7 @@ from sway_dash.figures import compare_drawing as drawing
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots import paired as plots
 from sway_dash.figures.plots.checkpoints import checkpoint_course
-from sway_dash.figures.theme import count, esc, number, visible
+from sway_dash.figures.theme import DASH, count, esc, number, visible
 from sway_dash.report.html import compare_tables as tables
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import caption, choices, figure, heading, legend, section, table, toned
@@ -105,7 +105,7 @@ def preview(
     comparison = compare(sides, baseline=baseline, probe=probe, metric=metric)
     labels = letters(len(sides))
     found = [
-        f"{label}: {visible(side.name)}; base {visible(side.base)}; adapter {visible(side.adapter)}"
+        f"{label}: {visible(side.name)}; base {visible(side.base) or DASH}; adapter {visible(side.adapter) or DASH}"
         for label, side in zip(labels, sides, strict=True)
     ]
     for (text, _), tags, values in zip(
