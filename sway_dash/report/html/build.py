@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from sway_dash.core.errors import SwayError
 from sway_dash.core.result import SuiteResult
-from sway_dash.figures.theme import visible
+from sway_dash.figures.derive import RunData
+from sway_dash.figures.theme import esc, visible
 from sway_dash.report.html import drawn, drawn_trace, sections
 from sway_dash.report.html.contents import contents
 from sway_dash.report.html.page import page
@@ -78,19 +79,14 @@ def _render(source: Source, level: Redaction) -> str:
     )
 
 
-def _run(result: SuiteResult, data, source: Source) -> str:  # type: ignore[no-untyped-def]
+def _run(result: SuiteResult, data: RunData, source: Source) -> str:
     suite = sections.spec(source.spec)
     left = f"<div>{heading('Environment')}{sections.environment(result)}</div>"
     right = f"<div>{heading('How it was measured')}{sections.methods(result, data)}</div>"
-    warned = "".join(f"<li>{visible_html(text)}</li>" for text in result.warnings)
+    warned = "".join(f"<li>{esc(text)}</li>" for text in result.warnings)
     right += f"<div>{heading('Warnings')}<ul class='notes'>{warned}</ul></div>" if warned else ""
     right += f"<div class='screen'>{heading('Suite')}{suite}</div>" if suite else ""
     return f'<div class="two"><div>{left}</div><div class="stack">{right}{sections.folded_log(data)}</div></div>'
-
-
-def visible_html(text: str) -> str:
-    """Untrusted text of one line."""
-    return sections.esc_lines(text)
 
 
 def write(run: Run, path: Path | str, *, redact: Redaction = "full", paths: bool = False) -> Path:

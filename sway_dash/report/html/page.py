@@ -1,7 +1,8 @@
 """The frame of every report: one file that asks for nothing, with its data inside, in light and dark and on paper.
 
 What a page may do is written in its content security policy: run the scripts it carries, known by their hashes, and
-nothing else. Bokeh is one of them; it travels compressed, which halves a small report. Untrusted text reaches the page as text of elements, or inside the compressed data.
+nothing else. Bokeh is one of them; it travels compressed, which halves a small report. Untrusted text reaches the page
+as text of elements, or inside the compressed data.
 """
 
 from __future__ import annotations
