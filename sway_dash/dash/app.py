@@ -288,33 +288,39 @@ class App(param.Parameterized):
         self.browser.param.watch(lambda e: setattr(self.help, "letters", e.new), "letters")
 
     def turn(self) -> None:
-        """Show the page of the address; one that is still to be made after the click has been answered."""
+        """Show the page of the address, after the click has been answered."""
         page = self.nav.page
         if page in RUN_PAGES:
             self._run_page = page
         self._head.visible = page in RUN_PAGES
         self._top.active = "overview" if page in RUN_PAGES else page
         self._tabs.active = page
-        if page in self.views or not self.session.attached:
+        if not self.session.attached:
             self.lay()
-        else:
+            return
+        if page not in self.views:
             self._place("")
-            self.session.soon(self.lay)
+        self.session.soon(self.lay)
 
     def lay(self) -> None:
         """Put the page of the address on the screen; by then it may be another one than was asked for."""
         page = self.nav.page
-        self.view(page)
-        if page in ("runs", "compare"):
-            self.views[page].reread()
-        self._place(page)
+        # In one message: the browser lays the page out once.
+        with pn.io.hold():
+            self.view(page)
+            if page in ("runs", "compare"):
+                self.views[page].reread()
+            self._place(page)
 
     def _place(self, page: str) -> None:
         self._opening.visible = not page
         for name, holder in self._holders.items():
             holder.visible = name == page
-            if "shown" in self.views[name].param:
-                self.views[name].shown = name == page
+            view = self.views[name]
+            if "shown" in view.param:
+                view.shown = name == page
+            elif hasattr(view, "rest"):
+                view.rest(name != page)
 
     def _theme(self) -> None:
         with pn.io.hold():

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import psutil
 
 from sway_dash.suite.store import RunFolder
 from tests.benchmarks import synthetic
+from tests.benchmarks.large import FIND
 from tests.benchmarks.scoring import Table
 from tests.ui.conftest import CHROMIUM, ROOT, serving
 
@@ -119,31 +120,37 @@ def live(table: Table, *, rate: float = 1000.0, seconds: float = 60.0, prompts: 
         shown = head.inner_text()
     what = f"{rate:.0f} measurements a second for {seconds:.0f} s: messages to the browser"
     table.add(what, f"{got / quiet:.1f} a second", "<= 5")
-    table.add("  a click until the page has answered, p95", f"{1000 * _p95(delays):.0f} ms (n = {clicks})", "< 200 ms")
+    marked, shown_at = zip(*delays, strict=True)
+    table.add("  a click on a tab until it is marked, p95", f"{1000 * _p95(marked):.0f} ms (n = {clicks})", "< 200 ms")
+    table.add("  until its page of 2,000 prompts is on screen, median", f"{1000 * statistics.median(shown_at):.0f} ms")
     table.add("  the server's share of one core", f"{used / spent:.0%}", "< 50 %")
     lost = "none" if waited == waited else f"shown at the end: {shown}"
     table.add("  events lost", lost, "none")
 
 
-def _click(page: Any) -> float:
-    """Seconds from a click on a tab's link until the page marks another one: there and back through the server."""
-    link = page.locator("nav[aria-label='Pages of the run'] a:not([aria-current])").first
-    name = link.inner_text()
-    return float(
-        page.evaluate(
-            """(name) => new Promise((resolve) => {
-            const nav = () => { const find = (root) => { for (const el of root.querySelectorAll('*')) {
-                if (el.tagName === 'NAV' && el.ariaLabel === 'Pages of the run') return el;
-                const inside = el.shadowRoot && find(el.shadowRoot); if (inside) return inside } return null };
-              return find(document) };
-            const start = performance.now();
-            [...nav().querySelectorAll('a')].find((a) => a.textContent === name).click();
-            const look = () => nav().querySelector('[aria-current]')?.textContent === name
-              ? resolve((performance.now() - start) / 1000) : requestAnimationFrame(look);
-            look() })""",
-            name,
-        )
+SHOWN = {"Overview": ".sway-hook-verdict", "Prompts": ".sway-hook-table"}
+
+
+def _click(page: Any) -> tuple[float, float]:
+    """Seconds from a click on a tab until the server has marked it, and until its page is on the screen."""
+    name = next(n for n in SHOWN if n != page.locator("nav[aria-label='Pages of the run'] [aria-current]").inner_text())
+    marked, shown = page.evaluate(
+        f"""([name, on]) => new Promise((resolve) => {{ {FIND}
+        const nav = all('nav[aria-label="Pages of the run"]')[0]
+        // Walking through all shadows takes a while: once, but for a page that is still to be made.
+        let part = all(on)[0], marked = null
+        const start = performance.now(), since = () => (performance.now() - start) / 1000
+        ;[...nav.querySelectorAll('a')].find((a) => a.textContent === name).click()
+        const look = () => {{
+          if (marked === null && nav.querySelector('[aria-current]')?.textContent === name) marked = since()
+          if (marked !== null) part ??= all(on)[0]
+          if (part && part.offsetParent !== null) resolve([marked, since()])
+          else requestAnimationFrame(look)
+        }}
+        look() }})""",
+        [name, SHOWN[name]],
     )
+    return float(marked), float(shown)
 
 
 def large(table: Table, *, prompts: int = 10_000, calls: int = 100_000) -> None:
@@ -227,7 +234,7 @@ def soak(table: Table, *, minutes: float = 10.0, rate: float = 50.0, prompts: in
     table.add("  at the end", f"{heap[-1]:.0f} MiB", "flat")
 
 
-def _p95(values: list[float]) -> float:
+def _p95(values: Sequence[float]) -> float:
     return sorted(values)[max(0, round(0.95 * len(values)) - 1)] if values else float("nan")
 
 
