@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from sway_dash.cli.app import app
 from sway_dash.core.errors import SwayError
-from sway_dash.report.html.compare import compare_html, preview, write_elsewhere
+from sway_dash.report.html.compare import compare_html, preview
+from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import unpacked
 from sway_dash.suite.comparison import CompareError, compare, open_side
 from tests.dash.conftest import suite_text
@@ -94,10 +95,11 @@ def test_what_cannot_be_compared_is_said(runs, tmp_path):
 @pytest.mark.slow
 def test_another_process_writes_the_same_file(runs, tmp_path):
     paths = [run.path for run in runs]
-    written = write_elsewhere(paths, tmp_path / "comparison.html", baseline=2, redact="no-prompts")
+    written = Asked(paths, baseline=2).write(tmp_path / "comparison.html", "no-prompts")
     assert written.read_text(encoding="utf-8") == compare_html(runs, baseline=2, redact="no-prompts")
     with pytest.raises(SwayError, match="2 to 8 runs"):
-        write_elsewhere(paths[:1], tmp_path / "none.html")
+        Asked(paths[:1]).write(tmp_path / "none.html")
+    assert Asked(paths, metric="kl").preview("numbers", 6) == preview(runs, "numbers", 6, metric="kl")
 
 
 def test_the_command_compares_several_runs(runs, tmp_path):

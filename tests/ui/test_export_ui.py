@@ -14,7 +14,7 @@ from PIL import Image
 
 from sway_dash.demo import demo_dir
 from sway_dash.report import frames
-from sway_dash.report.html.compare import write_elsewhere
+from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import unpacked
 from sway_dash.suite.comparison import compare, open_side
 from sway_dash.suite.trace_file import load
@@ -142,7 +142,7 @@ def test_the_comparison_file_is_used_without_a_network(browser: Any, tmp_path: P
     for address, base, n in (("first", "plain", 12), ("second", "strong2", 13), ("third", "strong0.5", 12)):
         text = suite_text(base, prompts=n, ablation=False).replace("Prompt 3 ", f"{json.dumps(HOSTILE)[1:-1]} ")
         folders.append(record(tmp_path, address, text=text, name=f"{address} {HOSTILE}")[0])
-    path = write_elsewhere([folder.path for folder in folders], tmp_path / "comparison.html")
+    path = Asked([folder.path for folder in folders]).write(tmp_path / "comparison.html")
     known = compare([open_side(folder.path) for folder in folders])
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     asked: list[str] = []

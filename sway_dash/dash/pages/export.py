@@ -22,6 +22,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, size
 from sway_dash.report import export
+from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.redact import Redaction, checked, preview
 
 LEVELS: dict[str, str] = {
@@ -240,33 +241,20 @@ class CompareExport(TakeAlong):
         ]
 
     def _report(self) -> None:
-        from sway_dash.report.html import compare
-
-        paths, state, comparison = self._paths, self.state, self.state.comparison
-        if comparison is None:
+        asked = self._asked_for
+        if asked is None:
             return
-        baseline, probe, metric = state.base, comparison.probe, comparison.metric
 
         def make(level: Redaction) -> export.File:
             with tempfile.TemporaryDirectory(prefix="sway-") as folder:
-                out = Path(folder) / "comparison.html"
-                compare.write_elsewhere(paths, out, baseline=baseline, probe=probe, metric=metric, redact=level)
+                out = asked.write(Path(folder) / "comparison.html", level)
                 return export.File(out.name, export.MEDIA["html"], out.read_bytes())
 
         self._deliver(make)
 
     def _first_lines(self) -> Callable[[Redaction], str] | None:
-        from sway_dash.report.html import compare
-
-        paths, comparison, baseline = self._paths, self.state.comparison, self.state.base
-        if comparison is None:
-            return None
-        probe, metric = comparison.probe, comparison.metric
-
-        def lines(level: Redaction) -> str:
-            return compare.preview(paths, level, PREVIEW_LINES, baseline=baseline, probe=probe, metric=metric)
-
-        return lines
+        asked = self._asked_for
+        return None if asked is None else lambda level: asked.preview(level, PREVIEW_LINES)
 
     def _origin(self) -> tuple[str, list[str]]:
         state, comparison = self.state, self.state.comparison
@@ -280,5 +268,9 @@ class CompareExport(TakeAlong):
         return "comparison", [*runs, f"baseline {state.labels[state.base]}", comparison.probe, n, moment]
 
     @property
-    def _paths(self) -> list[Path]:
-        return [side.folder.path for side in self.state.sides if side.folder is not None]
+    def _asked_for(self) -> Asked | None:
+        state, comparison = self.state, self.state.comparison
+        if comparison is None:
+            return None
+        paths = [side.folder.path for side in state.sides if side.folder is not None]
+        return Asked(paths, state.base, comparison.probe, comparison.metric)

@@ -6,19 +6,14 @@ is the same P001 in both, and every number is that of the runs as they are.
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
 from sway_dash.core.divergence import Divergence
-from sway_dash.core.errors import SwayError
 from sway_dash.core.events import Measurement
 from sway_dash.figures import compare_columns as columns
 from sway_dash.figures import compare_drawing as drawing
@@ -29,7 +24,7 @@ from sway_dash.figures.theme import DASH, count, esc, number, visible
 from sway_dash.report.html import compare_tables as tables
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import caption, choices, figure, heading, legend, section, table, toned
-from sway_dash.report.html.redact import LEVELS, WORDS, Redaction, Veil, checked
+from sway_dash.report.html.redact import WORDS, Redaction, Veil, checked
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.report.paired import NAMES, letters, mismatch_line, remarks, significance, summary
 from sway_dash.suite.checkpoints import Checkpoints, course, ordered
@@ -85,7 +80,7 @@ def compare_html(
         report.data(),
         scripts=("compare.js",),
         styles=("compare.css",),
-        kicker=f"{count(len(sides), 'run')} against {labels[baseline]} · {WORDS[checked(redact)]}",
+        kicker=f"{count(len(sides), 'run')}, baseline {labels[baseline]} · {WORDS[checked(redact)]}",
         nav=report.nav,
     )
 
@@ -332,57 +327,3 @@ class _Report:
 
 def _known(values: Any) -> list[float | None]:
     return [v if v == v else None for v in values.tolist()]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Build a comparison report from the command line of this module; the exit code."""
-    parser = argparse.ArgumentParser(prog="sway_dash.report.html.compare", description="Compare runs in one HTML file.")
-    parser.add_argument("runs", nargs="+", help="run folders or result files")
-    parser.add_argument("-o", "--out", required=True, help="where to write it")
-    parser.add_argument("--baseline", type=int, default=0, help="place of the run the others are compared with")
-    parser.add_argument("--probe", default="", help="probe whose prompts are compared")
-    parser.add_argument("--metric", choices=("js", "kl"), help="divergence")
-    parser.add_argument("--redact", default="full", choices=LEVELS)
-    parser.add_argument("--with-paths", action="store_true", help="keep paths and the name of the user")
-    given = parser.parse_args(arguments)
-    try:
-        text = compare_html(
-            given.runs,
-            baseline=given.baseline,
-            probe=given.probe,
-            metric=given.metric,
-            redact=given.redact,
-            paths=given.with_paths,
-        )
-        Path(given.out).write_text(text, encoding="utf-8", newline="\n")
-    except (SwayError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
-def write_elsewhere(
-    runs: Sequence[Path | str],
-    path: Path | str,
-    *,
-    baseline: int = 0,
-    probe: str = "",
-    metric: Divergence | None = None,
-    redact: Redaction = "full",
-) -> Path:
-    """Write the report in a process of its own, as one that has imported Panel must: Panel changes what Bokeh writes.
-
-    ``SwayError`` with the sentence of the other process when it fails. Takes seconds: not on a loop that serves people.
-    """
-    path = Path(path).expanduser().resolve()
-    command = [sys.executable, "-m", __name__, *map(str, runs), "-o", str(path), "--redact", redact]
-    command += ["--baseline", str(baseline), "--probe", probe, *(["--metric", metric] if metric else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
-    return path
-
-
-if __name__ == "__main__":
-    sys.exit(main())
