@@ -43,9 +43,14 @@ class Pictures(JSComponent):
         """List figures; ``stem`` begins the names of their files."""
         self.param.update(footer=[visible(line) for line in footer], dark=dark)
         self.items = [
-            [plot.figure.id, title, str(plot.figure.html_attributes.get("aria-label", "")), f"{stem}-{_slug(title)}"]
+            [
+                plot.figure.id,
+                title,
+                visible(plot.figure.html_attributes.get("aria-label", "")),
+                f"{stem}-{_slug(title)}",
+            ]
             for plot in plots
-            if (title := str(plot.figure.name or "Figure"))
+            if (title := visible(plot.figure.name or "Figure"))
         ]
 
 
