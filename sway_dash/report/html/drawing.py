@@ -6,17 +6,21 @@ A change is what Bokeh's own protocol calls a patch: the attribute of a model an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bokeh.core.serialization import Serializer
 from bokeh.document import Document
+from bokeh.document.events import ColumnDataChangedEvent, ModelChangedEvent
+from bokeh.models import Ticker
 
 from sway_dash.figures.plots.base import Plot, painted
 from sway_dash.figures.theme import FONT
 
 Json = Any
-Attributes = dict[tuple[str, str], Json]
+Key = tuple[Any, str]
+"""A model and the name of its attribute."""
 
 
 @dataclass
@@ -45,42 +49,79 @@ def _document(group: Mapping[str, Drawing]) -> dict[str, Json]:
     for drawing in group.values():
         _dress(drawing.plot)
         document.add_root(drawing.plot.figure)
-    names = list(dict.fromkeys(name for drawing in group.values() for name in drawing.states)) or [""]
+    names = list(dict.fromkeys(name for drawing in group.values() for name in drawing.states))
 
-    def taken(state: str, *, dark: bool = False) -> Json:
+    def enter(state: str) -> None:
         for drawing in group.values():
             if state in drawing.states:
                 drawing.states[state]()
-            drawing.plot.recolor(dark)
-        return document.to_json(deferred=False)
 
-    taken_of = {name: taken(name) for name in names}
-    dark = taken(names[-1], dark=True)
-    first = taken_of[names[0]]
+    if names:
+        enter(names[0])
+    for drawing in group.values():
+        drawing.plot.recolor(False)
     number = _Numbers()
-    whole = number.renamed(first)
-    states = {name: _attributes(number.renamed(found)) for name, found in taken_of.items()}
-    light, night = states[names[-1]], _attributes(number.renamed(dark))
-    base = states[names[0]]
-    there = {model for model, _ in base}
-    # What a state brings along comes with the attribute that holds it.
-    changed = {
-        key for found in states.values() for key in found if key[0] in there and found[key] != base.get(key, _NONE)
+    whole = number.renamed(document.to_json(deferred=False))
+    there = {model for model in document.models if not isinstance(model, Ticker)}
+    touched = _Touched(document)
+
+    def values(keys: Iterable[Key]) -> list[Json]:
+        return [number.renamed(_encoded(model, name, there)) for model, name in keys]
+
+    for drawing in group.values():
+        drawing.plot.recolor(True)
+    paints = touched.taken()
+    dark = values(paints)
+    for drawing in group.values():
+        drawing.plot.recolor(False)
+    light = values(paints)
+    # Round once to see what changes, and once to write it down: of each state everything that another changes.
+    touched.taken()
+    for name in [*names[1:], *names[:1]] if len(names) > 1 else []:
+        enter(name)
+    changes = touched.taken()
+    found: dict[str, list[Json]] = {}
+    for name in names if changes else []:
+        enter(name)
+        found[name] = values(changes)
+    differ = [k for k in range(len(changes)) if any(v[k] != found[names[0]][k] for v in found.values())]
+    states = {
+        name: [[number.known[changes[k][0].id], changes[k][1], told[k]] for k in differ]
+        for name, told in found.items()
+        if differ
     }
-    roots = {name: number.known[drawing.plot.figure.id] for name, drawing in group.items()}
     return {
         "doc": whole,
-        "roots": roots,
-        "dark": [[*key, light[key], value] for key, value in night.items() if key in light and light[key] != value],
-        "states": {
-            name: [[*key, found[key]] for key in sorted(changed) if key in found] for name, found in states.items()
-        }
-        if len(names) > 1
-        else {},
+        "roots": {name: number.known[drawing.plot.figure.id] for name, drawing in group.items()},
+        "dark": [
+            [number.known[model.id], name, day, night]
+            for (model, name), day, night in zip(paints, light, dark, strict=True)
+        ],
+        "states": states,
     }
 
 
-_NONE = object()
+class _Touched:
+    """Attributes of a document's models that were given another value since one asked last, in order."""
+
+    def __init__(self, document: Document) -> None:
+        self._models = {model.id for model in document.models}
+        self._found: dict[Key, None] = {}
+        document.on_change(self._note)
+
+    def _note(self, event: Any) -> None:
+        # What a change brings along comes with the attribute that holds it.
+        if isinstance(event, ModelChangedEvent | ColumnDataChangedEvent) and event.model.id in self._models:
+            self._found[event.model, event.attr] = None
+
+    def taken(self) -> list[Key]:
+        found, self._found = list(self._found), {}
+        return found
+
+
+def _encoded(model: Any, name: str, there: set[Any]) -> Json:
+    """Value of an attribute as it is sent: models that are there by their reference, ticks as a new model."""
+    return Serializer(references=there, deferred=False).encode(model.lookup(name).get_value(model))
 
 
 class _Numbers:
@@ -101,39 +142,6 @@ class _Numbers:
 
 
 _ID = re.compile(r"p\d+")
-
-
-def _attributes(document: Json) -> Attributes:
-    """Every attribute of every model; nested models by their reference, so that a change is told once."""
-    found: Attributes = {}
-    for model in _models(document):
-        for name, value in model.get("attributes", {}).items():
-            found[model["id"], name] = value if _has_new(value) else _references(value)
-    return found
-
-
-def _models(value: Json) -> Iterator[dict[str, Json]]:
-    if isinstance(value, dict):
-        if value.get("type") == "object" and "id" in value:
-            yield value
-        for inner in value.values():
-            yield from _models(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _models(inner)
-
-
-def _has_new(value: Json) -> bool:
-    """Whether this is a small model that a state brings along, such as an axis' ticks."""
-    return isinstance(value, dict) and value.get("name") in ("FixedTicker", "BasicTicker")
-
-
-def _references(value: Json) -> Json:
-    if isinstance(value, dict):
-        if value.get("type") == "object" and "id" in value:
-            return {"id": value["id"]}
-        return {k: _references(v) for k, v in value.items()}
-    return [_references(v) for v in value] if isinstance(value, list) else value
 
 
 def _dress(plot: Plot) -> None:
