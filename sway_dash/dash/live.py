@@ -101,6 +101,8 @@ class Feed:
                 self._look_at_process()
             self._read()
             self.status = self._status(everything_read=not self._events.more)
+            if self.over:
+                self.data.settle()
 
     def _look_at_process(self) -> None:
         meta = self.folder.meta()

@@ -193,10 +193,11 @@ class RunData:
         self.epoch = 0
         self.version = 0
         self.calls = Calls()
+        self._before: dict[str, ProbeSeries] = {}
         self._clear()
+        self.fold = Fold()
 
     def _clear(self) -> None:
-        self.fold = Fold()
         self.series: dict[str, ProbeSeries] = {}
         self.ablations: dict[str, AblationSeries] = {}
         self.finished: dict[str, ProbeResult] = {}
@@ -233,6 +234,8 @@ class RunData:
     def add(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, RunStarted):
+            self.settle()
+            self._before = self.series
             self._clear()
             self.epoch += 1
         self.fold.add(event)
@@ -261,6 +264,14 @@ class RunData:
             self._step(event.ts)
             if isinstance(event, RunFailed):
                 self.traceback = event.traceback
+            self._restore()
+
+    def settle(self) -> None:
+        """The process is gone and nothing more is to come of this attempt; see :meth:`Fold.settle`."""
+        if self.fold.unsettled:
+            self.fold.settle()
+            self._restore()
+            self._result = None
 
     def place_of(self, digest: str) -> Place | None:
         """The prompt that goes by a digest (``prompt_digest``) in a trace, as far as the run has named it."""
@@ -293,7 +304,17 @@ class RunData:
         if phase is not None:
             self.steps.append(Step(name, phase.phase, ts))
 
-    def _measured(self, m: Measurement) -> None:
+    def _restore(self) -> None:
+        """Show what an earlier attempt had measured, too."""
+        restored, self.fold.restored = self.fold.restored, []
+        for m in restored:
+            self._measured(m, entry_name=_drawn_for(self._before, m) if m.role == "null" else "")
+        self.finished = {p.name: p for p in self.fold.finished()}
+        if restored:
+            self.epoch += 1
+            self.version += 1
+
+    def _measured(self, m: Measurement, *, entry_name: str = "") -> None:
         seed = self.started.seed if self.started else 0
         if m.role == "ablation":
             if m.probe not in self.ablations:
@@ -306,12 +327,18 @@ class RunData:
         series = self.series.setdefault(m.probe, ProbeSeries(m.probe, seed))
         if m.role == "null":
             # A draw does not say for which entry it was made: it is the one that is going on.
-            entry_name = self.fold.phase.name if self.fold.phase else ""
+            entry_name = entry_name or (self.fold.phase.name if self.fold.phase else "")
             if entry_name not in series.null_sets:
                 series.null_sets[entry_name] = NullSet(entry_name, _primary_rank(self.entries().get(entry_name, {})))
             series.null_sets[entry_name].add(m)
         else:
             series.rows.append(m)
+
+
+def _drawn_for(series: Mapping[str, ProbeSeries], m: Measurement) -> str:
+    """The ``null_adapter`` entry that an earlier attempt made a draw for."""
+    known = series[m.probe].null_sets if m.probe in series else {}
+    return next((name for name, null in known.items() if any(m.view in v for v in null.by_rank.values())), "")
 
 
 _STEPS = {"loading": "loading", "preflight": "checking"}

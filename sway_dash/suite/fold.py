@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,11 +32,25 @@ PREFLIGHT = "__preflight__"
 """Name of the row that stands alone when the model is not fit to be measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What an earlier attempt left."""
+
+    measurements: dict[str, list[Measurement]]
+    failed_items: list[ItemFailed]
+    finished: dict[str, ProbeResult]
+    environment: dict[str, Any]
+
+
+def _place(m: Measurement) -> tuple[Any, ...]:
+    return (m.item, m.view, m.role, m.lam)
+
+
 class Fold:
     """Takes events in order; gives the result so far at any time.
 
-    Another ``RunStarted`` begins another attempt at the same run: what is measured from there on counts, unless the
-    attempt resumes an earlier one and ends before it has measured anything.
+    Another ``RunStarted`` begins another attempt at the same run: what is measured from there on counts. Where it
+    resumes an earlier attempt and ends too soon, what that one had and this one lacks still stands (:meth:`settle`).
     """
 
     def __init__(self) -> None:
@@ -54,8 +69,10 @@ class Fold:
         self.measurements: dict[str, list[Measurement]] = {}
         self.failed_items: list[ItemFailed] = []
         self.done = 0
+        self.restored: list[Measurement] = []
+        """What the last :meth:`settle` took over from the attempt before."""
         self._finished: dict[str, ProbeResult] = {}
-        self._before: tuple[dict[str, list[Measurement]], list[ItemFailed], dict[str, ProbeResult], int] | None = None
+        self._before: _Attempt | None = None
 
     @property
     def planned(self) -> tuple[PlannedProbe, ...]:
@@ -70,7 +87,8 @@ class Fold:
     def add(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, RunStarted):
-            before = (self.measurements, self.failed_items, self._finished, self.done)
+            self.settle()
+            before = _Attempt(self.measurements, self.failed_items, self._finished, self.environment)
             self._clear()
             self.started, self.determinism = event, event.determinism
             if event.resumed:
@@ -107,6 +125,10 @@ class Fold:
             self.add(event)
         return self
 
+    def finished(self) -> list[ProbeResult]:
+        """Results of the probes that are done."""
+        return list(self._finished.values())
+
     def own(self, probe: str) -> list[Measurement]:
         """Measurements behind a probe's own value, without its null draws."""
         return [m for m in self.measurements.get(probe, []) if m.role != "null"]
@@ -138,10 +160,47 @@ class Fold:
             environment=self.environment,
         )
 
+    @property
+    def unsettled(self) -> bool:
+        """This attempt resumes another and has not ended."""
+        return self._before is not None
+
+    def settle(self) -> None:
+        """Nothing more is to come of this attempt: complete it with what the one it resumes had measured.
+
+        Readers of a run whose process is gone call it; an end that is told calls it by itself.
+        """
+        before, self._before, self.restored = self._before, None, []
+        if before is None or self._of_another_model(before):
+            return
+        for probe, rows in before.measurements.items():
+            here = Counter(_place(m) for m in self.measurements.get(probe, []))
+            for m in rows:
+                if here[_place(m)]:
+                    here[_place(m)] -= 1
+                else:
+                    self.restored.append(m)
+        for m in self.restored:
+            self.measurements.setdefault(m.probe, []).append(m)
+        known = {(m.probe, m.item, m.view) for rows in self.measurements.values() for m in rows}
+        known |= {(f.probe, f.item, f.view) for f in self.failed_items}
+        self.failed_items += [f for f in before.failed_items if (f.probe, f.item, f.view) not in known]
+        self.done = sum(map(len, self.measurements.values())) + len(self.failed_items)
+        self._finished = {**before.finished, **self._finished}
+        if self._finished.keys() - {PREFLIGHT}:
+            self._finished.pop(PREFLIGHT, None)
+        self.environment = {**before.environment, **self.environment}
+
+    def _of_another_model(self, before: _Attempt) -> bool:
+        """Whether something both attempts measured was not the same: a file has changed between them."""
+        keys = {(m.probe, *_place(m)): m.key for rows in before.measurements.values() for m in rows}
+        own = (m for rows in self.measurements.values() for m in rows)
+        return any(keys.get((m.probe, *_place(m)), m.key) != m.key for m in own)
+
     def _end(self, event: RunFinished | RunCancelledEvent | RunFailed) -> None:
-        if self._before is not None and not isinstance(event, RunFinished) and not self.done and not self._finished:
-            # A resumed attempt that ended before it measured anything: what the one before it had still stands.
-            self.measurements, self.failed_items, self._finished, self.done = self._before
+        if isinstance(event, RunFinished):
+            self._before = None
+        self.settle()
         if isinstance(event, RunFinished):
             self.status = "finished"
         elif isinstance(event, RunCancelledEvent):

@@ -251,7 +251,11 @@ class RunFolder:
 
     def result(self) -> SuiteResult:
         """Result so far. A run that ended without saying so (crash, kill) has the status ``interrupted``."""
-        return settled(self.fold().result(), alive=self.is_alive())
+        fold = self.fold()
+        alive = self.is_alive()
+        if not alive:
+            fold.settle()
+        return settled(fold.result(), alive=alive)
 
     def to_html(self, path: Path | str, *, redact: Redaction = "full", paths: bool = False) -> Path:
         """Write the run as one HTML file that needs neither Python nor a network; return its path.

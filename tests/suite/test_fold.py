@@ -11,6 +11,7 @@ import pytest
 from sway_dash.core import events as ev
 from sway_dash.core.errors import SwayError
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
+from sway_dash.figures.derive import RunData
 from sway_dash.probes.base import Probe, ProbeSpec
 from sway_dash.suite.fold import Fold, fold, probe_from_dict, probe_to_dict
 from sway_dash.suite.runner import run, run_opening
@@ -211,6 +212,53 @@ def test_the_interrupted_judge_of_a_defective_plug_in_does_not_take_the_others_a
     result = run(spec, Exact(), cancel=Stop(4))
     assert [p.verdict for p in result.probes] == [Verdict.PASS, Verdict.SKIP]
     assert "ZeroDivisionError: oops" in result.probes[1].message
+
+
+def _attempts(dummy_spec, *, nulls=2):
+    """A finished run's events, and the same again as a resumed attempt."""
+    entry = {"name": "moved", "kind": "delta_kl", "prompts": ["a", "b", "c", "d"]}
+    shape = {"name": "shape", "kind": "adapter_ablation", "prompts": ["a"]}
+    spec = dummy_spec({"name": "noise", "kind": "null_adapter", "runs": nulls, "cache": False}, entry, shape)
+    seen: list[ev.Event] = []
+    run(spec, Exact(), on_event=seen.append, run_id="a")
+    seen = [e for e in seen if e.type != "cache_access"]
+    again = [seen[0].model_copy(update={"resumed": True}), *seen[1:]]
+    return seen, again
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["stopped", "killed"])
+def test_a_resumed_attempt_that_ends_too_soon_keeps_what_was_measured(dummy_spec, told):
+    seen, again = _attempts(dummy_spec)
+    whole = fold(seen)
+    for upto in range(1, len(again) - 1):
+        end = [ev.RunCancelledEvent(ts=9e9)] if told else []
+        found = Fold().extend([*seen, *again[:upto], *end])
+        found.settle()
+        assert found.done == Fold().extend(seen).done
+        result = found.result()
+        assert [(p.name, p.verdict, p.raw) for p in result.probes] == [(p.name, p.verdict, p.raw) for p in whole.probes]
+        data = RunData()
+        for event in [*seen, *again[:upto], *end]:
+            data.add(event)
+        data.settle()
+        assert sorted(m.item for m in data.series["moved"].rows) == [0, 1, 2, 3]
+        assert [len(v) for v in data.series["moved"].null_sets["noise"].by_rank["rank_1.00"].values()] == [4, 4]
+        assert data.ablations["shape"].size == run_data(seen).ablations["shape"].size
+
+
+def test_measurements_of_another_model_are_not_mixed_in(dummy_spec):
+    seen, again = _attempts(dummy_spec)
+    at = next(i for i, e in enumerate(again) if e.type == "measurement")
+    other = again[at].model_copy(update={"key": "of another adapter"})
+    found = Fold().extend([*seen, *again[:at], other, ev.RunCancelledEvent(ts=9e9)])
+    assert found.done == 1
+
+
+def run_data(events):
+    data = RunData()
+    for event in events:
+        data.add(event)
+    return data
 
 
 def test_another_attempt_clears_what_the_first_one_left():
