@@ -309,3 +309,28 @@ def test_what_cannot_be_known_is_not_a_number(demo: str) -> None:
             assert not isinstance(value, float) or math.isfinite(value)
 
     walk(unpacked(demo))
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_the_command_writes_one_file_or_shows_what_would_leave(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from sway_dash.cli.app import app
+
+    def run(*args: object):
+        return CliRunner().invoke(app, ["report", str(DEMO), "--format", "html", *map(str, args)])
+
+    shown = run("--preview", "--redact", "no-prompts")
+    assert shown.exit_code == 0
+    assert "P0" in shown.stdout
+    assert "Quillhaven" not in shown.stdout
+    nowhere = run()
+    assert nowhere.exit_code == 2
+    assert "--out" in nowhere.stderr
+    out = tmp_path / "sub" / "report.html"
+    written = run("-o", out, "--redact", "numbers")
+    assert written.exit_code == 0, written.stderr
+    assert "numbers only" in written.stderr
+    assert out.read_text(encoding="utf-8") == demo_at("numbers")
