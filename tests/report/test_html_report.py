@@ -23,7 +23,8 @@ from sway_dash.figures.prompt_stats import by_tag, summary
 from sway_dash.report.html import preview, report_html
 from sway_dash.report.html.build import write_elsewhere
 from sway_dash.report.html.page import unpacked
-from sway_dash.report.html.redact import LEVELS, Redaction, redacted, without_paths
+from sway_dash.report.html.paths import without_paths
+from sway_dash.report.html.redact import LEVELS, Redaction, redacted
 from sway_dash.report.html.source import source_of
 from sway_dash.suite.report import load_result
 from tests.dash.conftest import ROOT, suite_text

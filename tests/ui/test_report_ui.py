@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from sway_dash.demo import demo_dir
+from sway_dash.figures.columns import stats_line
 from sway_dash.figures.derive import value_of
 from sway_dash.figures.opened import open_run
 from sway_dash.figures.prompt_stats import by_tag, summary
-from sway_dash.figures.theme import DARK, LIGHT
+from sway_dash.figures.theme import DARK, LIGHT, number
 from sway_dash.report.html import report_html
 from sway_dash.report.html.build import write_elsewhere
 from sway_dash.report.html.source import source_of
@@ -145,6 +146,9 @@ def test_sorted_and_filtered_rows_are_those_of_the_library(opened, demo: Path) -
     assert shown == [m.item for m in by_value][: len(shown)]
     assert report.values(4) == pytest.approx([m.js for m in by_value][: len(shown)], abs=1e-9)
     assert report.values(5) == pytest.approx([m.kl for m in by_value][: len(shown)], abs=1e-9)
+    shown_text = page.locator(".grid .rows .row > .cell:nth-child(4)").all_inner_texts()
+    assert shown_text == [number(m.js) for m in by_value][: len(shown)]
+    assert stats_line([m.js for m in by_value], by_value) in page.locator("[data-place=caption]").inner_text().lower()
     page.locator(".grid [data-order=kl]").click()
     assert report.rows() == [m.item for m in sorted(series.rows, key=lambda m: -m.kl)][: len(shown)]
     assert report.source("rows", "item") == [m.item for m in sorted(series.rows, key=lambda m: -m.kl)]

@@ -11,12 +11,9 @@ Paths become their last part and the name of the user goes in all of them, unles
 
 from __future__ import annotations
 
-import getpass
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import yaml
@@ -40,6 +37,7 @@ from sway_dash.core.events import (
 from sway_dash.core.result import jsonable
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.theme import number, visible
+from sway_dash.report.html.paths import without_paths
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.trace_file import TraceEvent
 
@@ -360,49 +358,6 @@ def _hidden(token: TokenDetail, seen: dict[int, int]) -> TokenDetail:
         named = ((_place(seen, c.id), c) for c in p.choices)
         p = Prediction(p.js, p.kl, p.kl_reverse, tuple(Choice(f"token {k}", k, c.base, c.tuned) for k, c in named))
     return replace(token, text=HIDDEN, id=-1, prediction=p)
-
-
-# -- paths and users ----------------------------------------------------------------------------
-
-_PART = r"[^\s/\\'\"<>|:*?,;()\[\]{}]+"
-_PATHS = re.compile(
-    rf"file:/+(?:{_PART}/)*({_PART})?"
-    rf"|(?<![\w:/.~])~?/(?:{_PART}/)+({_PART})?"
-    rf"|(?<!\w)~{_PART}/?(?:{_PART}/)*({_PART})?"
-    rf"|(?<!\w)[A-Za-z]:[\\/](?:{_PART}[\\/])*({_PART})?"
-    rf"|\\\\(?:{_PART}\\)+({_PART})?"
-)
-_WHOLE = re.compile(r"(?:~|/|[A-Za-z]:[\\/]|\\\\)[^\n]*")
-_COMMON = frozenset({"root", "user", "admin", "runner", "ubuntu", "app", "home"})
-"""Users that nobody is."""
-
-
-def without_paths(text: str) -> str:
-    """Text in which a path is only its last part and the user of this machine has no name."""
-    if _WHOLE.fullmatch(text) and not re.search(r"\s[/~]", text):
-        return re.split(r"[/\\]", text.rstrip("/\\"))[-1] or "…"
-    for form in _homes():
-        text = text.replace(form, "~")
-    text = _PATHS.sub(lambda m: "…/" + next((g for g in m.groups() if g), ""), text)
-    for user in _users():
-        text = re.sub(rf"\b{re.escape(user)}\b", "user", text)
-    return text
-
-
-def _homes() -> list[str]:
-    try:
-        home = str(Path.home())
-    except RuntimeError:
-        return []
-    return [home] if len(home) > 1 else []
-
-
-def _users() -> list[str]:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        return []
-    return [user] if len(user) >= 3 and user.lower() not in _COMMON else []
 
 
 # -- before it leaves ---------------------------------------------------------------------------

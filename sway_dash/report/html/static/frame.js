@@ -221,6 +221,11 @@ const sway = (() => {
   })
   // Scripts of the page have asked for the data by the time the document is read: they draw first.
   addEventListener("DOMContentLoaded", () => started.then(() => new Promise((go) => setTimeout(go))).then(library).then(embedAll))
+  started.catch((error) => {
+    const words = "The numbers of this report are compressed in a way this browser cannot read; one from 2023 or later can."
+    document.getElementById("main").prepend(el("p", { class: "sway-empty", role: "alert" }, words))
+    console.error(error)
+  })
   const ready = (use) => started.then(() => use(data))
   return { ready, figure, listen, state, tell, el, exact, table, legend, place, number, signed, interval, percent, count, visible, tokenText, canvasText }
 })()
