@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,22 @@ suite:
 """
 
 
+ELSEWHERE = "This draft was changed elsewhere, so what is written here is now kept as a draft of its own."
+
+_TICK_S = 1e-5
+"""Least time between two versions; a clock may stand still or be set back."""
+
+
+@dataclass(slots=True, eq=False)
+class _Own:
+    """What belongs to a suite whatever its text is: its name on disk, its title, and the version known here."""
+
+    id: str = ""
+    title: str = ""
+    stamp: float = 0.0
+    remark: str = ""
+
+
 class Draft(param.Parameterized):
     """A suite, right or wrong."""
 
@@ -62,11 +79,12 @@ class Draft(param.Parameterized):
         self.built: list[tuple[Probe, ProbeSpec]] = []
         self._found: list[Problem] = []
         self._own: list[Problem] = []
-        self._history: History[tuple[str, str]] = History((self.text, self.base_dir))
+        self._own_draft = _Own(self.id, self.title)
+        self._history = self._new_history()
         self._keeping = False
         if not self.text:
             self.use_demo()
-        self._history = History((self.text, self.base_dir))
+        self._history = self._new_history()
         self.can_undo = False
         self._keeping = True
 
@@ -88,9 +106,7 @@ class Draft(param.Parameterized):
 
     def load(self, text: str, *, base_dir: Path, title: str = "") -> None:
         """Take another suite, as a new draft; the one before stays on disk and one step back."""
-        with param.parameterized.batch_call_watchers(self):
-            self.param.update(id="", base_dir=str(base_dir), title=title, notice="", loads=self.loads + 1)
-            self._change(text, None)
+        self._replace(text, base_dir, _Own(title=title))
 
     def open(self, draft_id: str) -> bool:
         """Go on with a draft on disk; False, and ``notice`` says why, when it cannot be read."""
@@ -101,9 +117,7 @@ class Draft(param.Parameterized):
             return False
         self._keeping = False
         try:
-            with param.parameterized.batch_call_watchers(self):
-                self.load(record.text, base_dir=Path(record.base_dir), title=record.title)
-                self.id = draft_id
+            self._replace(record.text, Path(record.base_dir), _Own(draft_id, record.title, record.saved))
         finally:
             self._keeping = True
         return True
@@ -140,7 +154,7 @@ class Draft(param.Parameterized):
     def rename(self, title: str) -> None:
         """Name the run to be."""
         if title != self.title:
-            self.title = title
+            self.title = self._own_draft.title = title
             self._kept()
 
     def add_findings(self, found: Sequence[Problem]) -> None:
@@ -231,9 +245,18 @@ class Draft(param.Parameterized):
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _new_history(self) -> History[tuple[str, str, _Own]]:
+        return History((self.text, self.base_dir, self._own_draft))
+
+    def _replace(self, text: str, base_dir: Path, own: _Own) -> None:
+        with param.parameterized.batch_call_watchers(self):
+            self._own_draft = own
+            self.param.update(id=own.id, base_dir=str(base_dir), title=own.title, notice="", loads=self.loads + 1)
+            self._change(text, None)
+
     def _change(self, text: str, source: Hashable) -> None:
         self._take(text)
-        self._history.add((text, self.base_dir), source)
+        self._history.add((text, self.base_dir, self._own_draft), source)
         self._kept()
 
     def _take(self, text: str) -> None:
@@ -266,22 +289,26 @@ class Draft(param.Parameterized):
         spec: SwaySpec | None = self.spec
         return sum(p.measurements for p in plan(spec, self.built)) if spec and not self._own else 0
 
-    def _return_to(self, version: tuple[str, str]) -> None:
-        text, folder = version
+    def _return_to(self, version: tuple[str, str, _Own]) -> None:
+        text, folder, own = version
         with param.parameterized.batch_call_watchers(self):
-            self.base_dir = folder
+            self._own_draft = own
+            self.param.update(base_dir=folder, id=own.id, title=own.title)
             self._take(text)
-        self._kept()
+            self._kept()
 
     def _kept(self) -> None:
         """Everything that follows a change: what can be undone, and the copy on disk."""
         self.param.update(can_undo=self._history.can_undo, can_redo=self._history.can_redo)
         if not self._keeping:
             return
-        if not self.id:
-            self.id = drafts.new_id()
-        drafts.save_later(drafts.DraftRecord(self.id, self.text, self.base_dir, self.title, time.time()))
-        self.notice = drafts.trouble(self.id)
+        own = self._own_draft
+        if own.id and drafts.newest(own.id) > own.stamp:
+            own.id, own.remark = "", ELSEWHERE
+        own.id = own.id or drafts.new_id()
+        own.stamp = max(time.time(), own.stamp + _TICK_S)
+        drafts.save_later(drafts.DraftRecord(own.id, self.text, self.base_dir, own.title, own.stamp))
+        self.param.update(id=own.id, notice=drafts.trouble(own.id) or own.remark)
 
     def _free_name(self, wanted: str) -> str:
         taken = {str(e.get("name")) for e in self.entries()}

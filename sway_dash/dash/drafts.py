@@ -58,7 +58,8 @@ def save(record: DraftRecord) -> None:
     place = folder()
     place.mkdir(parents=True, exist_ok=True)
     temporary = place / f"{record.id}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(asdict(record), ensure_ascii=False), encoding="utf-8")
+    # Escapes: what a browser sends may hold half a surrogate pair, which UTF-8 has no bytes for.
+    temporary.write_text(json.dumps(asdict(record)), encoding="ascii")
     temporary.replace(place / f"{record.id}.json")
 
 
@@ -107,16 +108,28 @@ def _text(value: object) -> str:
     return value
 
 
-class _Keeper(threading.Thread):
+class _Keeper:
     """Writes the newest record of every draft once it has rested."""
 
     def __init__(self) -> None:
-        super().__init__(name="drafts", daemon=True)
         self.waiting: dict[str, DraftRecord] = {}
+        self.stamps: dict[str, float] = {}
         self.failed: dict[str, str] = {}
         self.changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._thread: threading.Thread | None = None
 
-    def run(self) -> None:
+    def put(self, record: DraftRecord) -> None:
+        """Have a record written soon; never waits for a disk."""
+        with self.changed:
+            self.waiting[record.id] = record
+            self.stamps[record.id] = record.saved
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="drafts", daemon=True)
+                self._thread.start()
+            self.changed.notify()
+
+    def _run(self) -> None:
         while True:
             with self.changed:
                 while not self.waiting:
@@ -125,40 +138,44 @@ class _Keeper(threading.Thread):
             self.write()
 
     def write(self) -> None:
-        """Write what is waiting; why a disk refuses is kept for :func:`trouble`."""
-        with self.changed:
-            records, self.waiting = list(self.waiting.values()), {}
+        """Write what is waiting; why that was not possible is kept for :func:`trouble`."""
+        # Whoever comes second returns only when what the first has taken is on disk.
+        with self._writing:
+            with self.changed:
+                records, self.waiting = list(self.waiting.values()), {}
             for record in records:
                 try:
                     save(record)
                     self.failed.pop(record.id, None)
-                except OSError as error:
-                    self.failed[record.id] = f"the draft cannot be saved to {folder()}: {error.strerror or error}"
+                except Exception as error:
+                    # One draft that cannot be written must not end the writing of all others.
+                    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                    self.failed[record.id] = f"the draft cannot be saved to {folder()}: {why}"
 
 
-_keeper: _Keeper | None = None
-_starting = threading.Lock()
+_keeper = _Keeper()
+atexit.register(_keeper.write)
 
 
 def save_later(record: DraftRecord) -> None:
     """Write a draft once nothing has changed for a moment."""
-    global _keeper
-    with _starting:
-        if _keeper is None:
-            _keeper = _Keeper()
-            _keeper.start()
-            atexit.register(flush)
-    with _keeper.changed:
-        _keeper.waiting[record.id] = record
-        _keeper.changed.notify()
+    _keeper.put(record)
+
+
+def newest(draft_id: str) -> float:
+    """When the newest version of a draft was made, written or not, by whomever; 0 if there is none."""
+    try:
+        there = float(json.loads((folder() / f"{draft_id}.json").read_text(encoding="utf-8"))["saved"])
+    except (OSError, ValueError, KeyError, TypeError):
+        there = 0.0
+    return max(there, _keeper.stamps.get(draft_id, 0.0))
 
 
 def flush() -> None:
     """Write at once what is waiting."""
-    if _keeper is not None:
-        _keeper.write()
+    _keeper.write()
 
 
 def trouble(draft_id: str) -> str:
     """Why a draft could not be written the last time; empty if it could."""
-    return _keeper.failed.get(draft_id, "") if _keeper is not None else ""
+    return _keeper.failed.get(draft_id, "")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -273,3 +277,147 @@ def test_a_draft_is_written_whole(own_folder: Path) -> None:
     drafts.flush()
     assert [p.name for p in own_folder.iterdir()] == [f"{d.id}.json"]
     assert json.loads((own_folder / f"{d.id}.json").read_text(encoding="utf-8"))["text"] == d.text
+
+
+# -- what a disk, a browser and another tab may do ------------------------------------------------
+
+
+def until(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_half_a_surrogate_pair_comes_back_from_disk() -> None:
+    d = Draft()
+    d.rename("half \ud800 pair")
+    d.set_text(f"# \udfff\n{d.text}")
+    drafts.flush()
+    assert not drafts.trouble(d.id)
+    again = Draft()
+    assert again.open(d.id)
+    assert (again.text, again.title) == (d.text, "half \ud800 pair")
+
+
+def test_a_draft_that_cannot_be_written_stops_no_other(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "PAUSE_S", 0.0)
+    write = drafts.save
+
+    def save(record: drafts.DraftRecord) -> None:
+        if record.title == "bad":
+            raise ValueError("no bytes for it")
+        write(record)
+
+    monkeypatch.setattr(drafts, "save", save)
+    bad, good = Draft(), Draft()
+    bad.rename("bad")
+    until(lambda: "no bytes for it" in drafts.trouble(bad.id))
+    good.rename("good")
+    until((own_folder / f"{good.id}.json").exists)
+    bad.rename("bad no more")
+    assert "no bytes for it" in bad.notice
+    until((own_folder / f"{bad.id}.json").exists)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_saving_begins_again_when_it_has_ended(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "PAUSE_S", 0.0)
+    d = Draft()
+    with monkeypatch.context() as broken:
+        broken.setattr(drafts, "save", lambda record: sys.exit())
+        d.rename("one")
+        until(lambda: not any(t.name == "drafts" and t.is_alive() for t in threading.enumerate()))
+    d.rename("two")
+    until((own_folder / f"{d.id}.json").exists)
+
+
+def test_a_slow_disk_holds_up_no_session(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "PAUSE_S", 0.0)
+    begun, go_on = threading.Event(), threading.Event()
+    write = drafts.save
+
+    def save(record: drafts.DraftRecord) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        write(record)
+
+    monkeypatch.setattr(drafts, "save", save)
+    d = Draft()
+    d.rename("one")
+    assert begun.wait(30)
+    typed = threading.Thread(target=lambda: d.rename("two"), daemon=True)
+    typed.start()
+    typed.join(10)
+    held_up = typed.is_alive()
+    go_on.set()
+    assert not held_up
+    drafts.flush()
+    assert drafts.load(d.id).title == "two"
+
+
+def test_two_tabs_do_not_write_over_each_other() -> None:
+    first = Draft()
+    first.rename("shared")
+    shared = first.id
+    second = Draft()
+    assert second.open(shared)
+    first.set_text(first.text + "# first\n")
+    assert (first.id, first.notice) == (shared, "")
+    second.set_text(second.text + "# second\n")
+    assert second.id != shared
+    assert "elsewhere" in second.notice
+    second.set_text(second.text + "# more\n")
+    first.set_text(first.text + "# on\n")
+    assert first.id == shared
+    drafts.flush()
+    assert drafts.load(shared).text.endswith("# first\n# on\n")
+    assert drafts.load(second.id).text.endswith("# second\n# more\n")
+    assert "elsewhere" in second.notice
+
+
+def test_a_draft_written_by_another_server_is_not_written_over(own_folder: Path) -> None:
+    d = Draft()
+    d.rename("shared")
+    shared = d.id
+    there = drafts.load(shared)
+    drafts.save(replace(there, text="# theirs\n", saved=there.saved + 1))
+    d.set_text(d.text + "# mine\n")
+    drafts.flush()
+    assert drafts.load(shared).text == "# theirs\n"
+    assert drafts.load(d.id).text.endswith("# mine\n")
+
+
+def test_a_clock_that_is_set_back_makes_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = Draft()
+    d.rename("one")
+    drafts.flush()
+    before, late = d.id, time.time() - 3600
+    monkeypatch.setattr("sway_dash.dash.draft.time.time", lambda: late)
+    d.set_text(d.text + "# a\n")
+    d.set_text(d.text + "# b\n")
+    assert (d.id, d.notice) == (before, "")
+
+
+def test_undo_over_another_suite_brings_its_name_back() -> None:
+    d = draft(suite_text())
+    d.rename("mine")
+    mine = d.id
+    d.use_demo()
+    example, title = d.id, d.title
+    assert example != mine
+    d.undo()
+    assert (d.text, d.title, d.id) == (suite_text(), "mine", mine)
+    drafts.flush()
+    assert drafts.load(mine).text == suite_text()
+    assert (drafts.load(example).title, drafts.load(example).text) == (title, Draft().text)
+    d.redo()
+    assert (d.title, d.id) == (title, example)
+
+
+def test_undo_keeps_the_name_given_since() -> None:
+    d = draft(suite_text())
+    d.set_text("# a\n" + d.text)
+    d.rename("mine")
+    d.undo()
+    assert d.title == "mine"
