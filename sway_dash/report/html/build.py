@@ -5,6 +5,7 @@ its own, which is what a process that has imported Panel must do: Panel changes 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -107,7 +108,17 @@ def write_elsewhere(run: Run, path: Path | str, *, redact: Redaction = "full", p
     path = Path(path).expanduser().resolve()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", __name__, _on_disk(run, Path(folder)), "-o", str(path), "--redact", redact]
-        done = subprocess.run([*command, *(["--paths"] if paths else [])], capture_output=True, text=True, check=False)
+        # The same source, also where it is not installed.
+        source = str(Path(__file__).resolve().parents[3])
+        known = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
+        done = subprocess.run(
+            [*command, *(["--paths"] if paths else [])],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": known, "PYTHONIOENCODING": "utf-8"},
+        )
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
