@@ -111,3 +111,28 @@ def test_without_a_run_there_is_nothing_to_hand_over(handed: list[dict[str, Any]
     compared.open = True
     compared._report()
     assert handed == []
+
+
+@pytest.mark.parametrize(
+    ("page", "counted"),
+    [
+        ("null", "n = 6 prompts, 3 random adapters"),
+        ("ablation", "strength: n = 5 prompts"),
+        ("prompts", "n = 6 prompts"),
+    ],
+)
+def test_what_is_counted_is_what_a_page_shows(record: Callable[..., RunFolder], page: str, counted: str) -> None:
+    run = RunState()
+    run.open(record(suite_text(prompts=6, nulls=3)))
+    dialog = ExportDialog(lambda: Scene(page), run=run, choice=Selection())
+    dialog.open = True
+    assert any(line.startswith(counted) for line in dialog._pictures.footer)
+
+
+def test_figures_of_the_trace_count_calls(folder: RunFolder) -> None:
+    run = RunState()
+    run.open(folder)
+    dialog = ExportDialog(lambda: Scene("trace"), run=run, choice=Selection())
+    dialog.open = True
+    calls = len((folder.path / "trace.jsonl").read_text().splitlines())
+    assert f"n = {calls} scoring calls" in dialog._pictures.footer

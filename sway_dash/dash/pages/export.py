@@ -99,8 +99,8 @@ class TakeAlong(pn.viewable.Viewer):
         """What shows the first lines that leave; ``None`` while there is nothing to show."""
         raise NotImplementedError
 
-    def _origin(self) -> tuple[str, list[str]]:
-        """How names of pictures begin, and what stands below them."""
+    def _origin(self, page: str) -> tuple[str, list[str]]:
+        """How names of pictures of a page begin, and what stands below them."""
         raise NotImplementedError
 
     # -- the dialog ---------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ class TakeAlong(pn.viewable.Viewer):
             set_html(self._said, "")
             self._show()
             scene = self._scene()
-            stem, footer = self._origin()
+            stem, footer = self._origin(scene.page)
             lines = [line for line in footer if line]
             self._pictures.offer(scene.plots, stem=f"{stem}-{scene.page}", footer=lines, dark=scene.dark)
         self._dialog.open = self.open
@@ -214,15 +214,28 @@ class ExportDialog(TakeAlong):
         folder = self._path
         return None if folder is None else lambda level: preview(folder, level, PREVIEW_LINES)
 
-    def _origin(self) -> tuple[str, list[str]]:
+    def _origin(self, page: str) -> tuple[str, list[str]]:
         run, started = self.run, self.run.data.started
         series = self.choice.series(run.data)
-        measured = len(series.rows) if series else 0
-        shown = len(self.choice.admit(series, series.rows, self.choice.metric_of(run.data))) if series else 0
-        n = f"n = {count(measured, 'prompt')}" + (f", {shown:,} shown" if shown != measured else "")
         run_id = (started.run_id if started else "") or run.run_id
         moment = export.moment(started.ts) if started else ""
-        return export.stem(run_id), [run.title, f"run {run_id}", series.name if series else "", n, moment]
+        probe = series.name if series and page not in ("ablation", "trace") else ""
+        return export.stem(run_id), [run.title, f"run {run_id}", probe, self._n(page), moment]
+
+    def _n(self, page: str) -> str:
+        """What the figures of a page are made from, counted."""
+        data, series = self.run.data, self.choice.series(self.run.data)
+        if page == "trace":
+            return f"n = {count(data.calls.n, 'scoring call')}"
+        if page == "ablation":
+            # One curve is shown at a time; all of them have their own prompts.
+            return ", ".join(f"{name}: n = {count(len(a.prompts), 'prompt')}" for name, a in data.ablations.items())
+        measured = len(series.rows) if series else 0
+        n = f"n = {count(measured, 'prompt')}"
+        if page == "null" and series:
+            return f"{n}, {count(len(series.null_means(self.choice.metric_of(data))), 'random adapter')}"
+        shown = len(self.choice.admit(series, series.rows, self.choice.metric_of(data))) if series else 0
+        return n + (f", {shown:,} shown" if shown != measured else "")
 
     @property
     def _path(self) -> Path | None:
@@ -256,7 +269,7 @@ class CompareExport(TakeAlong):
         asked = self._asked_for
         return None if asked is None else lambda level: asked.preview(level, PREVIEW_LINES)
 
-    def _origin(self) -> tuple[str, list[str]]:
+    def _origin(self, page: str) -> tuple[str, list[str]]:
         state, comparison = self.state, self.state.comparison
         if comparison is None:
             return "comparison", []
