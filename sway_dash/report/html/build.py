@@ -5,8 +5,6 @@ its own, which is what a process that has imported Panel must do: Panel changes 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from sway_dash.report.html import drawn, drawn_trace, sections
 from sway_dash.report.html.contents import contents
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import heading, section
+from sway_dash.report.html.process import ask
 from sway_dash.report.html.prompts_section import prompts
 from sway_dash.report.html.redact import LEVELS, WORDS, Redaction, checked, redacted
 from sway_dash.report.html.source import Source, source_of
@@ -52,14 +51,15 @@ def _render(source: Source, level: Redaction) -> str:
     data = source.data()
     result = settled(data.result(), alive=source.alive)
     out = drawn.Drawn()
-    if data.series:
+    measured = any(s.rows for s in data.series.values()) or bool(data.fold.failed_items)
+    if measured:
         drawn.prompts(data, out)
     drawn.strength(data, out)
     entries = drawn.null(data, out)
     time = drawn_trace.trace(data, out)
     parts = [
         ("answer", "Answer", sections.answer(result, data, out), ""),
-        ("prompts", "Prompts", prompts(data, out) if data.series else sections.no_prompts(data), ""),
+        ("prompts", "Prompts", prompts(data, out) if measured else sections.no_prompts(), ""),
         ("probes", "Probes", sections.probes(result), ""),
         ("strength", "Adapter strength", sections.strength(data, out), ""),
         ("null", "Random adapters", sections.null(data, out, entries), ""),
@@ -73,7 +73,7 @@ def _render(source: Source, level: Redaction) -> str:
         visible(source.name),
         body,
         out.figures,
-        {"words": out.words, "prompts": contents(data, source.details)},
+        {"words": out.words, "prompts": contents(data, source.details if measured else ())},
         scripts=SCRIPTS,
         kicker=about,
         nav=[(name, title) for name, title, _, _ in kept],
@@ -107,21 +107,8 @@ def write_elsewhere(run: Run, path: Path | str, *, redact: Redaction = "full", p
     """The same in a process of its own. It takes a second or two: not on a loop that serves people."""
     path = Path(path).expanduser().resolve()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", __name__, _on_disk(run, Path(folder)), "-o", str(path), "--redact", redact]
-        # The same source, also where it is not installed.
-        source = str(Path(__file__).resolve().parents[3])
-        known = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-        done = subprocess.run(
-            [*command, *(["--paths"] if paths else [])],
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": known, "PYTHONIOENCODING": "utf-8"},
-        )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
+        command = [_on_disk(run, Path(folder)), "-o", str(path), "--redact", redact, *(["--paths"] if paths else [])]
+        ask("sway_dash.report.html.build", *command)
     return path
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.errors import SwayError
+from sway_dash.report.html.process import ask
 from sway_dash.report.html.redact import LEVELS, Redaction
 
 
@@ -37,13 +37,9 @@ class Asked:
         return self._run("--preview", str(lines), "--redact", redact)
 
     def _run(self, *options: str) -> str:
-        command = [sys.executable, "-m", __name__, *map(str, self.runs), "--baseline", str(self.baseline), *options]
-        command += ["--probe", self.probe, *(["--metric", self.metric] if self.metric else [])]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, stdin=subprocess.DEVNULL)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
-        return done.stdout
+        metric = ("--metric", self.metric) if self.metric else ()
+        chosen = ("--baseline", str(self.baseline), "--probe", self.probe, *metric)
+        return ask("sway_dash.report.html.compare_elsewhere", *map(str, self.runs), *chosen, *options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

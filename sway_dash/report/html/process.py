@@ -1,0 +1,32 @@
+"""Asking a module for its command line in a process of its own: Panel changes what Bokeh writes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sway_dash.core.errors import SwayError
+
+
+def ask(module: str, *arguments: str) -> str:
+    """What ``python -m module`` prints; ``SwayError`` with its sentence when it fails.
+
+    It takes seconds: not on a loop that serves people.
+    """
+    # The same source, also where it is not installed.
+    source = str(Path(__file__).resolve().parents[3])
+    known = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": known, "PYTHONIOENCODING": "utf-8"},
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
+    return done.stdout
