@@ -148,6 +148,7 @@ def test_a_result_alone_gives_a_report_of_what_it_holds(tmp_path: Path) -> None:
     (first, *_) = unpacked(path.read_text(encoding="utf-8"))["data"]["prompts"]["series"]
     assert first["js"]["value"] == result.probes[1].evidence["per_prompt"]
     assert set(first["kl"]["value"]) == {None}
+    assert "10 random adapters: mean JS" in path.read_text(encoding="utf-8")
     assert "The adapter changed the model" in path.read_text(encoding="utf-8")
 
 
@@ -155,7 +156,8 @@ def test_a_run_that_measured_nothing_still_has_a_report(record) -> None:
     folder = record(suite_text("nan"))
     page = report_html(folder)
     assert "so nothing was measured" in page
-    unpacked(page)
+    assert "This run has measured no prompt." in page
+    assert unpacked(page)["figures"] == []
 
 
 def test_no_run_and_no_level_are_one_sentence(tmp_path: Path) -> None:

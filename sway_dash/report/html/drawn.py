@@ -62,7 +62,7 @@ def prompts(data: RunData, out: Drawn) -> None:
             states["mean"][state] = partial(_mean, trend, data, series, metric)
             for name, plot in frames.items():
                 states[name][state] = partial(_span, plot, data, series, metric)
-            out.tell("strip", state, caption(_strip_words(series, metric)))
+            out.tell("strip", state, caption(_strip_words(data, series, metric)))
             out.tell("mean", state, caption(_mean_words(series, metric)))
     for name, plot in {"strip": strip, "mean": trend, **frames}.items():
         out.figures[name] = Drawing(plot, states[name])
@@ -77,18 +77,28 @@ def _nothing(plot: Plot, source: str) -> columns.Columns:
     return {name: [] for name in plot.sources[source].column_names}
 
 
+def _null_means(data: RunData, series: ProbeSeries, metric: Metric) -> list[float]:
+    """Means of the random adapters; of a result alone those that its evidence holds."""
+    if series.null_sets:
+        return series.null_means(metric)
+    kept = [f for f in nc.calibrated(data) if f.entry == series.name and f.metric == metric]
+    return list(kept[-1].standing.draws) if kept else []
+
+
 def _strip(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> None:
-    nulls, tuned = columns.strip(series, metric)
+    _, tuned = columns.strip(series, metric)
+    draws = _null_means(data, series, metric)
+    nulls: columns.Columns = {"x": draws, "y": [0.0] * len(draws), "text": [number(v, "nats") for v in draws]}
     plot.sources["nulls"].data, plot.sources["tuned"].data = nulls, tuned
     gate = gate_of(data, series.name, metric)
     plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
     largest = max([*nulls["x"], *tuned["hi"], 1.2 * (gate or 0.0)], default=0.0)
     plot.reach("x", largest, bound=bounds_of(metric)[1], anew=True)
-    plot.describe(_strip_words(series, metric))
+    plot.describe(_strip_words(data, series, metric))
 
 
-def _strip_words(series: ProbeSeries, metric: Metric) -> str:
-    draws = series.null_means(metric)
+def _strip_words(data: RunData, series: ProbeSeries, metric: Metric) -> str:
+    draws = _null_means(data, series, metric)
     noise = "No random adapters: nothing to compare with"
     if draws:
         noise = f"{count(len(draws), 'random adapter')}: mean {metric.upper()} {number(min(draws))} to"
@@ -104,7 +114,7 @@ def _mean(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> Non
     points = series.running(metric)
     line, band = columns.running(points)
     plot.sources["line"].data, plot.sources["band"].data = line, band
-    draws, gate = series.null_means(metric), gate_of(data, series.name, metric)
+    draws, gate = _null_means(data, series, metric), gate_of(data, series.name, metric)
     plot.parts["null"].update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
     plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
     set_noise(plot, "y", getattr(data.noise, metric) if data.noise else None)

@@ -231,8 +231,8 @@ def _notes(result: SuiteResult, data: RunData) -> Iterator[str]:
         if any(m.n_positions == 1 for m in rows):
             yield "A prompt measured at one position has no interval of its own: there is nothing it could vary over."
     yield (
-        "Intervals of means: 95 % bootstrap-t over prompts (Student's t beyond 500), clamped to the range of the"
-        " divergence; none below 4 prompts. They are about prompts like these."
+        "Intervals of means: 95 % bootstrap-t over prompts (beyond some hundred of them t corrected for skewness, after"
+        " Hall), clamped to the range of the divergence; none below 4 prompts. They are about prompts like these."
     )
     if any(s.null_sets for s in data.series.values()):
         yield (
@@ -254,6 +254,6 @@ def folded_log(data: RunData) -> str:
     return f"<div class='screen'>{heading('Log')}{told}</div>" if told else ""
 
 
-def no_prompts(data: RunData) -> str:
-    """Why there is no prompt to show."""
-    return caption("This run has measured no prompt.") if not data.series else ""
+def no_prompts() -> str:
+    """What stands in the prompts' place when there are none."""
+    return '<p class="sway-empty">This run has measured no prompt.</p>'

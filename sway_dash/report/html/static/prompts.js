@@ -324,8 +324,9 @@ sway.ready((data) => {
         draws ? `${above.toLocaleString("en")} of ${sway.count(measured.length, "prompt")} lie above all ${draws} random adapters (a prompt that is not moved would with a chance of ${Math.round(100 / (draws + 1))} %). ` : "",
         series.noise[state.metric] !== null ? `Rounding alone makes up to ${number(series.noise[state.metric], "nats")}.` : "")
     }
-    const entries = many() ? [["line", "tuned", "tuned model"], ["dash", "null", "random adapters, every draw"]]
-      : [["▲", "tuned", "above every random adapter on the same prompt"], ["●", "null", "inside their range"], ["bar", "null", "range of the random adapters"]]
+    const entries = many() ? [["line", "tuned", "tuned model"], ...(rows.some((r) => r.draws) ? [["dash", "null", "random adapters, every draw"]] : [])]
+      : rows.some((r) => r.draws) ? [["▲", "tuned", "above every random adapter on the same prompt"], ["●", "null", "inside their range"], ["bar", "null", "range of the random adapters"]]
+        : [["◆", "base", "no random adapters on this prompt"]]
     if (failed && !many()) entries.push(["✕", "bad", "could not be measured"])
     entries.push(["line", "tuned", of?.ci ? "mean with its 95 % interval" : "mean"], ["dash", "muted", "median"])
     if (series.noise[state.metric] !== null) entries.push(["hatch", "muted", "rounding: the same model twice"])

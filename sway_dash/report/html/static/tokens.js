@@ -197,6 +197,7 @@ sway.ready((data) => {
   const shownPosition = (dumbbell, terms) => {
     pane.querySelector(".plot-tokens").hidden = !dumbbell
     pane.querySelector(".plot-terms").hidden = !terms
+    pane.querySelector(".plot-tokens .controls").hidden = !terms
   }
   const drawPosition = (i) => {
     const d = state.detail
