@@ -10,6 +10,7 @@ import param
 from sway_dash.dash.components import body, column, grid, html
 from sway_dash.dash.pages.probes import ProbesView
 from sway_dash.dash.pages.prompt_chart import PromptChart
+from sway_dash.dash.pages.score import ScoreView
 from sway_dash.dash.pages.trend import AblationView, MeanView
 from sway_dash.dash.pages.verdict import VerdictView
 from sway_dash.dash.state import RunState, Selection
@@ -32,9 +33,10 @@ class OverviewPage(pn.viewable.Viewer):
         self._mean = MeanView(**both)
         self._ablation = AblationView(run=self.run)
         self._probes = ProbesView(run=self.run)
+        self._score = ScoreView(run=self.run)
         self._empty = html(_nothing_yet())
         self._charts = grid(self._prompts, column(self._mean, self._ablation, gap=22))
-        self._all = column(self._verdict, self._charts, self._probes, gap=26)
+        self._all = column(self._verdict, self._charts, self._probes, self._score, gap=26)
         self._root = body(self._empty, self._all)
         self._refresh()
 
@@ -44,7 +46,8 @@ class OverviewPage(pn.viewable.Viewer):
     @property
     def plots(self) -> list[Plot]:
         """Figures of the page."""
-        return [*self._prompts.plots, *(view.plot for view in (self._verdict, self._mean, self._ablation))]
+        single = (self._verdict, self._mean, self._ablation, self._score)
+        return [*self._prompts.plots, *(view.plot for view in single)]
 
     def rest(self, resting: bool) -> None:
         """The page has been hidden, or is shown again."""
