@@ -3,6 +3,8 @@ sway.ready((data) => {
   const { el, number, signed, visible, count } = sway
   const ROW = 28
   const ON_PAPER = 60
+  const GAP = 12
+  const EDGES = 20
   const home = document.querySelector("[data-compared]")
   const said = document.querySelector("[data-count]")
   const menu = document.querySelector('[data-choice="contrast"]')
@@ -28,14 +30,16 @@ sway.ready((data) => {
   data.labels.forEach((label, run) => { value[label] = (i) => data.values[run][i] })
 
   const TEXTS = ["prompt", "tags"]
+  let onPaper = false
+  // Name, title, least width, share of what is left, whether it holds numbers.
   const heads = () => [
-    ["way", "", "24px", false],
-    ["prompt", "Prompt", "minmax(160px, 4fr)", false],
-    ["delta", `Δ ${data.labels[contrast().run]}−${base}`, "96px", true],
-    ...data.labels.map((label, run) => [label, run === data.baseline ? `${label} ★` : label, "84px", true]),
-    ["size", "|Δ|", "84px", true],
-    ["floor", "Noise ±", "84px", true],
-    ...(tagged ? [["tags", "Tags", "minmax(90px, 1fr)", false]] : []),
+    ["way", "", 20, 0, false],
+    ["prompt", "Prompt", 130, 4, false],
+    ["delta", `Δ ${data.labels[contrast().run]}−${base}`, onPaper ? 62 : 92, 0, true],
+    ...data.labels.map((label, run) => [label, run === data.baseline ? `${label} ★` : label, onPaper ? 52 : 80, 0, true]),
+    ["size", "|Δ|", onPaper ? 52 : 80, 0, true],
+    ["floor", "Noise ±", onPaper ? 52 : 80, 0, true],
+    ...(tagged ? [["tags", "Tags", onPaper ? 60 : 90, 1, false]] : []),
   ]
 
   const exact = (v, text) => el("span", { title: v === null ? null : String(v), "data-value": v === null ? null : String(v) }, text)
@@ -68,8 +72,9 @@ sway.ready((data) => {
   }
   const drawHead = () => {
     const found = heads()
-    pane.style.setProperty("--columns", found.map(([, , width]) => width).join(" "))
-    head.replaceChildren(...found.map(([name, text, , right]) => {
+    pane.style.setProperty("--columns", found.map(([, , least, share]) => share ? `minmax(${least}px, ${share}fr)` : `${least}px`).join(" "))
+    pane.style.setProperty("--least", `${found.reduce((sum, [, , least]) => sum + least + GAP, EDGES - GAP)}px`)
+    head.replaceChildren(...found.map(([name, text, , , right]) => {
       const order = chosen.sort === name ? "ascending" : chosen.sort === `-${name}` ? "descending" : "none"
       const mark = { ascending: " ▴", descending: " ▾", none: "" }[order]
       return el("div", { role: "columnheader", class: right ? "right" : null, "aria-sort": value[name] ? order : null },
@@ -81,7 +86,7 @@ sway.ready((data) => {
     const i = shown[place]
     const found = heads()
     const made = el("div", { role: "row", class: "compared-row", "aria-rowindex": place + 2 },
-      cells(i).map((cell, k) => el("div", { role: "cell", class: found[k][3] ? "right" : null }, cell)))
+      cells(i).map((cell, k) => el("div", { role: "cell", class: found[k][4] ? "right" : null }, cell)))
     made.style.top = `${place * ROW}px`
     return made
   }
@@ -134,6 +139,8 @@ sway.ready((data) => {
   })
   addEventListener("beforeprint", () => {
     const most = Math.min(shown.length, ON_PAPER)
+    onPaper = true
+    drawHead()
     drawRows(0, most)
     pane.classList.add("on-paper")
     rows.style.height = `${most * ROW}px`
@@ -142,6 +149,7 @@ sway.ready((data) => {
   addEventListener("afterprint", () => {
     home.querySelector(".more-on-screen")?.remove()
     pane.classList.remove("on-paper")
+    onPaper = false
     draw()
   })
   draw()
