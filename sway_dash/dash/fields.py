@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from sway_dash.core.yaml_text import load_yaml
 from sway_dash.dash import yaml_render
 from sway_dash.probes.base import Prompt
 
@@ -84,8 +85,8 @@ def read(shown: Any, field: FormField) -> Any:
     if field.kind == "lines" and not text.startswith(("- ", "[")):
         return [line.strip() for line in text.splitlines() if line.strip()]
     try:
-        return yaml.safe_load(f"[{text}]" if field.kind == "list" and not text.startswith("[") else text)
-    except yaml.YAMLError:
+        return load_yaml(f"[{text}]" if field.kind == "list" and not text.startswith("[") else text)
+    except (yaml.YAMLError, ValueError):
         return text
 
 

@@ -9,10 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML without libyaml
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+from sway_dash.core.yaml_text import LOADER, load_yaml
 
 Place = tuple[str | int, ...]
 
@@ -71,7 +68,7 @@ class Node:
 
 def compose(text: str) -> Node | None:
     """The tree of a text with one document; ``None`` when it holds nothing. Raises ``yaml.YAMLError``."""
-    events = yaml.parse(text, Loader=_Loader)
+    events = yaml.parse(text, Loader=LOADER)
     return _Composer(text, events).document()
 
 
@@ -107,7 +104,7 @@ def parse(text: str) -> Any:
 @lru_cache(maxsize=4)
 def _loaded(text: str) -> Any:
     """A text is asked for several times while it is edited; whoever asks gets a copy."""
-    data = yaml.load(text, Loader=_Loader)
+    data = load_yaml(text)
     if _size(data, {}) > MAX_VALUES:
         msg = f"it has more than {MAX_VALUES:,} values once its aliases are written out"
         raise ValueError(msg)

@@ -11,14 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from sway_dash.core.errors import Problem, SpecValidationError
 from sway_dash.core.model import ModelSpec
+from sway_dash.core.yaml_text import LOADER, load_yaml
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import ProbeSpec, dotted, field_problems
 from sway_dash.suite.spec import SUPPORTED_VERSION, SuiteDefaults, SuiteModels, SwaySpec, version_problem
-
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML without libyaml
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 Lines = dict[tuple[str | int, ...], int]
 """Line of the file, from 1, at which each key or item stands."""
@@ -193,8 +189,8 @@ def _read(path: Path) -> str:
 def parse_yaml(text: str, *, source: str) -> tuple[Any, Lines]:
     """Parse YAML into plain data and the line (from 1) at which each key or item stands."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)
+        data = load_yaml(text)
+        node = yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

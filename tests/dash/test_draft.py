@@ -120,6 +120,22 @@ def test_what_is_found_outside_the_text_is_a_problem_like_any_other() -> None:
     assert not d.problems
 
 
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
+def test_a_bottomless_text_is_refused_in_a_sentence(opening: str) -> None:
+    d = draft(opening * 200_000)
+    assert not d.readable
+    assert "nested more than" in d.lines()[0]
+
+
+@pytest.mark.parametrize("value", ["2024-99-99", "!!int ''", "!!bool maybe", "!!timestamp now", "!!float x"])
+def test_a_value_that_cannot_be_is_refused_in_a_sentence(value: str) -> None:
+    d = draft(f"{suite_text()}other: {value}\n")
+    assert not d.readable
+    assert len(d.lines()) == 1
+    d.set_text(suite_text())
+    assert d.readable
+
+
 # -- entries ------------------------------------------------------------------------------------
 
 

@@ -106,6 +106,12 @@ def test_what_cannot_be_read_stays_text() -> None:
     assert read("  ", FIELDS["number"]) is None
 
 
+@pytest.mark.parametrize("typed", ["2024-99-99", "!!bool maybe", "!!int ''", "[" * 200_000])
+@pytest.mark.parametrize("name", ["number", "weights", "steps"])
+def test_what_looks_like_an_impossible_value_stays_text(name: str, typed: str) -> None:
+    assert read(typed, FIELDS[name]) == typed
+
+
 def test_an_empty_field_says_what_it_stands_for() -> None:
     assert hint(FIELDS["number"]) == "3"
     assert hint(FIELDS["limit"]) == "not set"

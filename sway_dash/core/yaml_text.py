@@ -1,0 +1,46 @@
+"""Reading YAML that anybody may have written: every text gives data or an error with a sentence, and fast."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+MOST_NESTED = 100
+"""Levels of lists and mappings within each other. The fast reader recurses in C and would end the process."""
+
+_INDENTED = re.compile(rf"(?:\A|[\n\r\x85\u2028\u2029])[ ?\-]{{{MOST_NESTED // 2}}}")
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The fast reader, where PyYAML was built with it."""
+
+
+def load_yaml(text: str) -> Any:
+    """The data of a text. Raises ``yaml.YAMLError``, or ``ValueError`` with a sentence for what cannot be a value."""
+    _check_nesting(text)
+    try:
+        return yaml.load(text, Loader=LOADER)
+    except (AttributeError, LookupError, TypeError) as error:
+        # So PyYAML says that a text does not fit the tag before it, such as !!bool.
+        msg = f"a value does not fit its tag ({type(error).__name__}: {error})"
+        raise ValueError(msg) from None
+    except RecursionError:
+        msg = "lists and mappings are nested too deep"
+        raise ValueError(msg) from None
+
+
+def _check_nesting(text: str) -> None:
+    # Every level takes a bracket or at least half a column of indentation: most texts need no second look.
+    if text.count("[") + text.count("{") < MOST_NESTED // 2 and not _INDENTED.search(text):
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MOST_NESTED:
+                where = f" (line {event.start_mark.line + 1})" if event.start_mark else ""
+                msg = f"lists and mappings are nested more than {MOST_NESTED} deep{where}"
+                raise ValueError(msg)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
