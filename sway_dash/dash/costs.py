@@ -35,6 +35,7 @@ class Costs(param.Parameterized):
     """Follows a draft; ``cost`` is ``None`` while the draft is wrong or has not been looked at."""
 
     cost: Cost | None = param.ClassSelector(class_=Cost, default=None)  # type: ignore[assignment]
+    failure = param.String(default="", doc="Why the cost of the draft cannot be told.")
 
     def __init__(self, draft: Draft, models: ModelFacts, background: Background = at_once, **params: Any) -> None:
         super().__init__(**params)
@@ -51,10 +52,17 @@ class Costs(param.Parameterized):
             self._latest.ask(lambda: None, self._take)
             return
         base, adapter = self.models.base, self.models.adapter
-        self._latest.ask(lambda: price(spec, built, base, adapter), self._take)
+        self._latest.ask(lambda: price(spec, built, base, adapter), self._take, self._fail)
 
     def _take(self, cost: Cost | None) -> None:
-        self.cost = None if self.draft.problems else cost
+        self.param.update(cost=None if self.draft.problems else cost, failure="")
+
+    def _fail(self, error: Exception) -> None:
+        """A cost that was worked out for an earlier draft must not stand for this one."""
+        why = f"{type(error).__name__}: {error}"
+        self.param.update(
+            cost=None, failure=f"What this run costs cannot be told ({why}). It can be started all the same."
+        )
 
 
 def price(

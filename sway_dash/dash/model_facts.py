@@ -106,7 +106,7 @@ class ModelFacts(param.Parameterized):
             return
         self._asked = asked
         self.looking = True
-        self._latest.ask(lambda: _look(asked), self._take)
+        self._latest.ask(lambda: _look(asked), self._take, self._fail)
 
     def search(self, *, fresh: bool = False) -> None:
         """Look for models on this machine."""
@@ -132,6 +132,11 @@ class ModelFacts(param.Parameterized):
         own = {where for where, _ in self.draft.own_problems}
         self.draft.add_findings([p for p in answer.problems if p[0] not in own])
         self.param.update(looking=False, version=self.version + 1)
+
+    def _fail(self, error: Exception) -> None:
+        """What was known of other models must not stand for these."""
+        why = f"The files of the models cannot be read ({type(error).__name__}: {error})."
+        self._take(_Answer(no_tokenizer=why))
 
     def _take_found(self, found: Discovery) -> None:
         self.found = found

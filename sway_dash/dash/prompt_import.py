@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
+from sway_dash.core.yaml_text import load_yaml
+
 MOST = 20_000
 """Prompts taken from one paste or file."""
 
@@ -161,7 +163,7 @@ def _jsonl(text: str) -> list[PromptRow]:
             continue
         try:
             rows.append(_item(json.loads(line)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PromptFileError(f"line {number} is no JSON: {getattr(error, 'msg', error)}") from None
         except _NoPrompt as error:
             raise PromptFileError(f"line {number} {error}") from None
@@ -203,21 +205,21 @@ def _item(item: Any) -> PromptRow:
 def _is_json_lines(text: str) -> bool:
     try:
         return isinstance(json.loads(text.partition("\n")[0]), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
 def _load_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromptFileError(f"it is no JSON: {error}") from None
 
 
 def _load_yaml(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        return load_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise PromptFileError(f"it is no YAML: {getattr(error, 'problem', None) or error}") from None
 
 

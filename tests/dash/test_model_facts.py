@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sway_dash.dash.costs import Costs
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.latest import Latest
 from sway_dash.dash.model_facts import ADAPTER_AT, BASE_AT, ModelFacts
+from sway_dash.dash.pages.plan_card import PlanCard
 from sway_dash.dash.token_chips import chips, said, warnings
 from tests.dash.conftest import suite_text
 
@@ -113,6 +115,79 @@ def test_work_that_fails_does_not_stop_the_next() -> None:
     latest.ask(lambda: 1 // 0, seen.append)
     latest.ask(lambda: 2, seen.append)
     assert seen == [2]
+
+
+def test_a_failure_is_told_unless_it_is_out_of_date() -> None:
+    waiting: list[Any] = []
+    latest = Latest(lambda work, then: waiting.append((work, then)))
+    seen: list[Any] = []
+    latest.ask(lambda: 1 // 0, seen.append, lambda error: seen.append(("first", error)))
+    latest.ask(lambda: 1 // 0, seen.append, lambda error: seen.append(("second", type(error))))
+    assert latest.busy
+    while waiting:
+        work, then = waiting.pop()
+        then(work())
+    assert seen == [("second", ZeroDivisionError)]
+    assert not latest.busy
+
+
+def test_work_with_a_pause_is_not_begun_when_more_is_asked_meanwhile() -> None:
+    threads: list[threading.Thread] = []
+    results: list[Any] = []
+
+    def background(work: Any, then: Any) -> None:
+        threads.append(threading.Thread(target=lambda: results.append((then, work())), daemon=True))
+        threads[-1].start()
+
+    latest, worked, seen = Latest(background), [], []
+    for n in range(3):
+        # Longer than any test waits, except for what is asked last.
+        latest.ask(lambda n=n: worked.append(n) or n, seen.append, pause_s=3600 if n < 2 else 0)
+    for i in range(2):
+        threads[i].join(30)
+        assert not threads[i].is_alive()
+        then, answer = results[i]
+        then(answer)
+    assert (worked, seen) == ([2], [2])
+
+
+def test_a_cost_that_cannot_be_told_takes_the_earlier_one_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = Draft()
+    costs = Costs(draft, ModelFacts(draft))
+    card = PlanCard(draft=draft, costs=costs)
+    assert costs.cost is not None
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("<b>no pace</b>")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("sway_dash.dash.costs.measured_pace", fail)
+        draft.set_values({("suite", 0, "enabled"): False})
+    assert costs.cost is None
+    assert "no pace" in costs.failure
+    assert "&lt;b&gt;no pace" in card._say.object
+    assert card._run.label == "Run"
+    draft.undo()
+    assert costs.cost is not None
+    assert costs.failure == ""
+    assert "no pace" not in card._say.object
+
+
+def test_models_that_cannot_be_read_leave_nothing_of_the_last_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = Draft()
+    facts = ModelFacts(draft)
+    assert facts.base is not None
+
+    def fail(_: str) -> None:
+        raise RuntimeError("unheard of")
+
+    monkeypatch.setattr("sway_dash.dash.model_facts.look_at_base", fail)
+    draft.set_values(dict.fromkeys((BASE_AT, ("models", "ft", "base")), str(wide(tmp_path / "wide"))))
+    assert not facts.looking
+    assert facts.base is None
+    assert "unheard of" in facts.no_tokenizer
 
 
 def test_the_cost_follows_the_draft() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sway_dash.dash.pages import form_import
+from sway_dash.dash.pages.form_import import ImportForm
 from sway_dash.dash.prompt_import import (
     PromptFileError,
     PromptRow,
@@ -136,3 +139,90 @@ def test_repeats_go_and_leave_their_tags() -> None:
 def test_any_prompts_survive_jsonl(prompts: list[str]) -> None:
     content = "\n".join(json.dumps({"text": p}) for p in prompts).encode()
     assert texts(from_file("p.jsonl", content)) == prompts
+
+
+# -- the form ------------------------------------------------------------------------------------
+
+
+class Later:
+    """A background whose work is done when a test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Any] = []
+
+    def __call__(self, work: Any, then: Any) -> None:
+        self.waiting.append((work, then))
+
+    def go_on(self) -> None:
+        while self.waiting:
+            work, then = self.waiting.pop(0)
+            then(work())
+
+
+def form(later: Later, monkeypatch: pytest.MonkeyPatch) -> tuple[ImportForm, list[list[str]]]:
+    monkeypatch.setattr(form_import, "PAUSE_S", 0.0)
+    taken: list[list[str]] = []
+    return ImportForm(lambda rows, *, replace: taken.append([*texts(rows), str(replace)]), later), taken
+
+
+def press(found: ImportForm) -> None:
+    found._add.param.trigger("clicks")
+
+
+def test_typing_reads_nothing_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    known = form_import.from_paste
+    monkeypatch.setattr(form_import, "from_paste", lambda t, split: read.append(t) or known(t, split=split))
+    later = Later()
+    found, _ = form(later, monkeypatch)
+    for text in ("a", "a\n", "a\nb", "a\nb\nb"):
+        found._paste.value_input = text
+    assert read == []
+    later.go_on()
+    assert read[-1] == "a\nb\nb"
+    assert "a\nb" not in read
+    assert found._add.label == "Add 3 prompts"
+    assert "1 duplicate" in found._preview.object
+
+
+def test_what_was_typed_just_before_the_click_is_taken_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = Later()
+    found, taken = form(later, monkeypatch)
+    found._paste.value_input = "a"
+    later.go_on()
+    found._paste.value_input = "a\nb"
+    press(found)
+    assert taken == []
+    later.go_on()
+    assert taken == [["a", "b", "False"]]
+    assert (found._paste.value_input, found._preview.object) == ("", "")
+
+
+def test_a_bad_file_is_told_and_a_click_meanwhile_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = Later()
+    found, taken = form(later, monkeypatch)
+    found._paste.value_input = "a"
+    later.go_on()
+    found._file.filename = "<p>.json"
+    found._file.value = b"["
+    press(found)
+    later.go_on()
+    assert taken == []
+    assert "&lt;p&gt;.json: it is no JSON" in found._preview.object
+    assert not found._actions.visible
+
+
+def test_yaml_is_read_by_the_fast_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("yaml._yaml")
+    monkeypatch.setattr("yaml.SafeLoader.__init__", lambda *_: pytest.fail("the slow reader was used"))
+    assert texts(from_paste("- a\n- b\n")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["p.json", "p.jsonl", "p.yaml"])
+def test_a_bottomless_file_is_one_sentence(name: str) -> None:
+    with pytest.raises(PromptFileError):
+        from_file(name, b'{"a":' * 20_000)
+    assert len(from_paste('{"a":' * 20_000)) == 1
+    # The fast reader would end the process.
+    assert len(from_paste("[" * 200_000)) == 1
+    assert len(from_paste("- " * 200_000)) == 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import panel as pn
@@ -10,6 +11,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.components import column, html, set_html, table
+from sway_dash.dash.latest import Background, Latest, at_once
 from sway_dash.dash.pages.form_probes import SMALL
 from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.prompt_import import PromptFileError, PromptRow, from_file, from_paste, repeats
@@ -17,6 +19,9 @@ from sway_dash.figures.theme import count, esc
 
 SHOWN = 5
 """Rows of the preview."""
+
+PAUSE_S = 0.3
+"""How long nothing may be typed before the text is read."""
 
 SPLITS = {"a prompt a line": "lines", "a prompt a paragraph": "paragraphs"}
 
@@ -34,10 +39,13 @@ class ImportForm(pn.viewable.Viewer):
 
     closed = param.Boolean(default=False, doc="Nothing can be taken now.")
 
-    def __init__(self, taken: Taken, **params: Any) -> None:
+    def __init__(self, taken: Taken, background: Background = at_once, **params: Any) -> None:
         super().__init__(**params)
         self._taken = taken
         self._found: list[PromptRow] = []
+        self._latest = Latest(background)
+        self._pause_s = 0.0 if background is at_once else PAUSE_S
+        self._pressed: Callable[[], None] | None = None
         self._paste = pmui.TextAreaInput(
             label="Paste prompts",
             rows=3,
@@ -72,21 +80,28 @@ class ImportForm(pn.viewable.Viewer):
         return [column(self._paste, where, self._preview, self._actions, gap=6)]
 
     def _read_paste(self) -> None:
-        text = self._paste.value_input or ""
-        try:
-            self._show(from_paste(text, split=self._split.value))
-        except PromptFileError as error:
-            self._show([], str(error))
+        text, split = self._paste.value_input or "", self._split.value
+        self._read(partial(from_paste, text, split=split), self._pause_s if text else 0.0)
 
     def _read_file(self, event: Any) -> None:
         content = event.new
         if not content:
             return
         name = str(self._file.filename or "the file")
-        try:
-            self._show(from_file(name, content if isinstance(content, bytes) else str(content).encode()))
-        except PromptFileError as error:
-            self._show([], str(error))
+        self._read(partial(from_file, name, content if isinstance(content, bytes) else str(content).encode()), 0.0)
+
+    def _read(self, read: Callable[[], list[PromptRow]], pause_s: float) -> None:
+        """A long list takes seconds to read, which no other session should wait for."""
+        self._latest.ask(partial(_answer, read), self._understood, self._failed, pause_s=pause_s)
+
+    def _understood(self, answer: tuple[list[PromptRow], str]) -> None:
+        self._show(*answer)
+        pressed, self._pressed = self._pressed, None
+        if pressed is not None:
+            pressed()
+
+    def _failed(self, error: Exception) -> None:
+        self._understood(([], f"the prompts cannot be read ({type(error).__name__}: {error})"))
 
     def _show(self, rows: list[PromptRow] | None = None, wrong: str = "") -> None:
         if rows is not None:
@@ -108,8 +123,20 @@ class ImportForm(pn.viewable.Viewer):
         self._add.label = f"Add {count(len(found), 'prompt')}"
 
     def _take(self, *, replace: bool) -> None:
+        if self._latest.busy:
+            # What has just been typed is meant, too.
+            self._pressed = partial(self._take, replace=replace)
+            return
         if self._found and not self.closed:
             rows = self._found
             self._paste.param.update(value="", value_input="")
             self._show([])
             self._taken(rows, replace=replace)
+
+
+def _answer(read: Callable[[], list[PromptRow]]) -> tuple[list[PromptRow], str]:
+    """Rows, or what is wrong with the text; a thread runs it."""
+    try:
+        return read(), ""
+    except PromptFileError as error:
+        return [], str(error)

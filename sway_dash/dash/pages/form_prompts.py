@@ -79,7 +79,7 @@ class PromptsForm(pn.viewable.Viewer):
             "remove": self._button("Remove selected", self._remove),
             "repeats": self._button("Remove duplicates", lambda: self._write(without_repeats(self._rows))),
         }
-        self._import = ImportForm(self._taken)
+        self._import = ImportForm(self._taken, background)
         self._tokens = html(css_classes=["sway-hook-tokens"])
         add, put, take, remove, doubled = self._buttons.values()
         bar = {"margin": 0, "gap": "6px", "align_items": "center"}

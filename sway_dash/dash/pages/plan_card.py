@@ -36,7 +36,7 @@ class PlanCard(pn.viewable.Viewer):
         self._failure = html(css_classes=["sway-hook-failure"])
         self._root = column(html(heading("Plan")), self._say, self._run, self._failure, gap=8)
         self.draft.param.watch(lambda *_: self.fill(), ["problems", "text"])
-        self.costs.param.watch(lambda *_: self.fill(), "cost")
+        self.costs.param.watch(lambda *_: self.fill(), ["cost", "failure"])
         self.fill()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -60,7 +60,7 @@ class PlanCard(pn.viewable.Viewer):
         cost = self.costs.cost
         if cost is None:
             self._run.label = "Run"
-            set_html(self._say, '<p class="sway-caption">Counting …</p>')
+            set_html(self._say, f'<p class="sway-caption">{esc(self.costs.failure) or "Counting …"}</p>')
             return
         self._run.label = run_label(cost)
         set_html(self._say, plan_html(cost, self.draft.planned))
