@@ -34,8 +34,8 @@ class TorchNoise(TorchDifferential):
         js = kl = 0.0
         for view in (BASE, FINETUNED):
             with self.activate(view) as lm:
-                together = lm.rows(known, [[len(ids) - 1] for ids in known])
-                alone = torch.cat([lm.rows([ids], [[len(ids) - 1]]) for ids in known])
+                together = lm.logits(known, [[len(ids) - 1] for ids in known])
+                alone = torch.cat([lm.logits([ids], [[len(ids) - 1]]) for ids in known])
             found = row_divergences(together, alone)
             if found.bad:
                 return None

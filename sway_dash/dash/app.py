@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,8 @@ from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import assets, css, theme_config
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
+
+log = logging.getLogger(__name__)
 
 BAR_SX = {
     ".MuiAppBar-root": {
@@ -132,7 +135,7 @@ class App(param.Parameterized):
         except SwayError as error:
             view.show_problem(str(error))
             return
-        self.looking.text = prompt
+        self.looking.ask(prompt)
 
     def _looked(self) -> None:
         """Hand the answer, or why there is none, to the page that asked."""
@@ -307,9 +310,14 @@ class App(param.Parameterized):
         page = self.nav.page
         # In one message: the browser lays the page out once.
         with pn.io.hold():
-            self.view(page)
-            if page in ("runs", "compare"):
-                self.views[page].reread()
+            try:
+                self.view(page)
+                if page in ("runs", "compare"):
+                    self.views[page].reread()
+            except Exception as error:
+                # Nobody should look at "Opening…" for ever.
+                log.exception("the page %s could not be made", page)
+                tell(f"{TITLES[page]} could not be opened: {type(error).__name__}: {error}", tone="error")
             self._place(page)
 
     def _place(self, page: str) -> None:

@@ -41,6 +41,7 @@ KEYS: tuple[tuple[str, str, str], ...] = (
     ("[", "previous_run", "previous run being compared"),
     ("]", "next_run", "next run being compared"),
     ("b", "baseline", "make this run the baseline"),
+    ("a", "add", "add the prompt of Probe to the suite"),
     ("t", "theme", "light or dark"),
     ("c", "copy", "copy a link to what is on the screen"),
     ("Ctrl Enter", "run", "start the run of the form"),

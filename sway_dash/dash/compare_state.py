@@ -18,7 +18,7 @@ from sway_dash.dash import live, run_edits, runs
 from sway_dash.dash.live import Feed
 from sway_dash.report.paired import letters
 from sway_dash.suite.comparison import MAX_RUNS, Comparison, Contrast, Mask, Side, compare, metric_of, shared_probes
-from sway_dash.suite.pairing import Alignment, Series, align
+from sway_dash.suite.pairing import Alignment, ItemKey, Series, align
 
 PULL_S = 0.1
 """Reading files takes at most about so long at a time: large runs are taken in over several ticks."""
@@ -68,7 +68,10 @@ class CompareState(param.Parameterized):
         self._stale = False
         self._addresses: list[str] = []
         self._of: tuple[Any, ...] = ()
-        self.param.watch(self._chosen, list(self.NUMBERS))
+        self._open_key: ItemKey | None = None
+        self._wanted = self.item
+        """Place of a prompt that is to be opened in an alignment that is still to be made."""
+        self.param.watch(self._chosen, [*self.NUMBERS, "item"])
         if self.runs:
             self._chosen()
 
@@ -223,7 +226,14 @@ class CompareState(param.Parameterized):
             live.release(feed)
         self._feeds, self._sides, self._heard = {}, {}, {}
 
-    def _chosen(self, *_: Any) -> None:
+    def _chosen(self, *events: param.parameterized.Event) -> None:
+        names = {e.name for e in events}
+        if names == {"item"}:
+            self._wanted, self._open_key = None, self._key(self.item)
+            return
+        if "item" in names or "runs" in names:
+            # An address names the place in the alignment of its own runs, not in the one that is left.
+            self._wanted = self.item if "item" in names else None
         wanted = list(dict.fromkeys(self.runs))[:MAX_RUNS]
         for address in set(self._feeds) - set(wanted):
             live.release(self._feeds.pop(address))
@@ -248,7 +258,6 @@ class CompareState(param.Parameterized):
         if self.addresses != self._addresses:
             self._addresses = self.addresses
             self.stored = runs.baseline()
-        opened = self._alignment.keys[self.item] if self._alignment is not None and self.item is not None else None
         if len(self.sides) < 2:
             self.comparison, self._alignment, self._series = None, None, ()
         else:
@@ -260,8 +269,19 @@ class CompareState(param.Parameterized):
         self.param.update(
             version=self.version + 1,
             epoch=self.epoch + fresh,
-            item=keys.index(opened) if opened in keys else None,
+            item=self._opened(keys),
         )
+
+    def _opened(self, keys: Sequence[ItemKey]) -> int | None:
+        """Where the open prompt stands now."""
+        if self._wanted is not None and self._wanted < len(keys):
+            place, self._wanted = self._wanted, None
+            self._open_key = keys[place]
+        return keys.index(self._open_key) if self._open_key in keys else None
+
+    def _key(self, place: int | None) -> ItemKey | None:
+        keys = self._alignment.keys if self._alignment is not None else ()
+        return keys[place] if place is not None and 0 <= place < len(keys) else None
 
     def _compare(self) -> None:
         probe = self.probe if self.probe in self.probes else next(iter(self.probes), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sway_dash.dash.nav import RUN_PAGES
 
@@ -52,16 +52,26 @@ def _back(app: App) -> None:
         app.choice.clear()
 
 
+PAGE_KEYS: dict[str, dict[str, str]] = {
+    "prompts": {key: key for key in ("next", "previous", "next_token", "previous_token", "search", "open")},
+    "new": {"run": "start"},
+    "probe": {"next_token": "next_token", "previous_token": "previous_token", "add": "add"},
+    "compare": {
+        "next_run": "next_run",
+        "previous_run": "previous_run",
+        "baseline": "set_baseline",
+        "search": "focus_search",
+    },
+}
+"""What a key asks for → the method of the page, or of the comparison, that answers."""
+
+
 def _page_key(app: App, what: str) -> None:
-    """Keys that a page answers with a method of the same name."""
+    """Keys that a page answers."""
     if what in ("next", "previous", "next_token", "previous_token", "search", "open") and app.nav.page == "overview":
         app.go("page", "prompts")
         app.lay()
-    view = app.views.get(app.nav.page)
-    if app.nav.page == "compare":
-        view = app.compare if what in ("next_run", "previous_run") else view
-        what = {"baseline": "set_baseline", "search": "focus_search"}.get(what, what)
-        view = app.compare if what == "set_baseline" else view
-    answer = getattr(view, {"run": "start"}.get(what, what), None)
-    if callable(answer):
-        answer()
+    target: Any = app.compare if what in ("next_run", "previous_run", "baseline") else app.views.get(app.nav.page)
+    name = PAGE_KEYS.get(app.nav.page, {}).get(what)
+    if name and target is not None:
+        getattr(target, name)()

@@ -74,9 +74,14 @@ class Probing(param.Parameterized):
     def leave(self) -> None:
         """Ask no more; the process ends when nobody is left who asks."""
         if self._inspector is not None:
-            _release(self._key)
+            _release(self._key, self._inspector)
         self._inspector = self._future = None
         self.state = "none"
+
+    def ask(self, text: str) -> None:
+        """Ask for a prompt, also for one that was asked for before."""
+        self._question = None
+        self.param.update(text=text, error="", detail=None)
 
     def pull(self) -> bool:
         """Take what has come in and send what has changed; False when there was nothing."""
@@ -130,9 +135,10 @@ def _acquire(key: str, spec: SwaySpec) -> Inspector:
     return inspector
 
 
-def _release(key: str) -> None:
+def _release(key: str, mine: Inspector) -> None:
     inspector, users = _models.get(key, (None, 0))
-    if inspector is None:
+    if inspector is not mine:
+        # Mine has ended, and somebody has loaded the same models again.
         return
     if users > 1:
         _models[key] = (inspector, users - 1)

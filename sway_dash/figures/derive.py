@@ -63,6 +63,7 @@ class MeanPoint:
     mean: float
     ci: tuple[float, float] | None
     distinct: int
+    method: str = ""
 
 
 @dataclass
@@ -148,13 +149,14 @@ class ProbeSeries:
             value = value_of(row, metric)
             state.add(row.prompt, row.item, value)
             once = len(state.ordered)
-            average, ci = state.total / once, None
+            average, ci, method = state.total / once, None, ""
             if n <= EVERY_BAND or n == len(self.rows) or n >= state.next_band:
                 values = np.array([v for _, v in state.ordered])
                 find = interval if n == self.planned else mean_interval
-                average, ci = mean(values), find(values, seed=self.seed, bounds=bounds_of(metric))[0]
+                average = mean(values)
+                ci, method = find(values, seed=self.seed, bounds=bounds_of(metric))
                 state.next_band = n + max(1, n // 20)
-            state.points.append(MeanPoint(n, value, average, ci, once))
+            state.points.append(MeanPoint(n, value, average, ci, once, method))
         return state.points
 
     def by_tag(self, metric: Metric) -> dict[str, list[float]]:

@@ -287,14 +287,22 @@ def floors(
     known of the two values (a backend that sees only the top tokens; :func:`rounding`, from the runs' ``noise``), and
     :data:`NUMERIC_FLOOR`.
     """
-    parts = [np.full(len(alignment.keys), NUMERIC_FLOOR)]
-    unknown = np.zeros(len(alignment.keys))
+    measured = [(run, own) for run in runs if (own := series[run]) is not None and m in own.values]
+    spreads = [np.nan_to_num(alignment.column(run, own.spread[m])) for run, own in measured]
+    least = np.full(len(alignment.keys), NUMERIC_FLOOR)
+    return np.asarray(np.maximum.reduce([least, unknown(alignment, runs, series, noise, m), *spreads]))
+
+
+def unknown(
+    alignment: Alignment, runs: Sequence[int], series: Sequence[Series | None], noise: Sequence[float], m: Divergence
+) -> Array:
+    """``(n,)`` how far off each difference may be: both values' error bounds and their rounding, nats."""
+    found = np.zeros(len(alignment.keys))
     for run in runs:
         if (own := series[run]) is not None and m in own.values:
-            parts.append(np.nan_to_num(alignment.column(run, own.spread[m])))
-            unknown += np.nan_to_num(alignment.column(run, own.bound))
-            unknown += np.nan_to_num(alignment.column(run, rounding(own.values[m], noise[run])))
-    return np.asarray(np.maximum.reduce([*parts, unknown]))
+            found += np.nan_to_num(alignment.column(run, own.bound))
+            found += np.nan_to_num(alignment.column(run, rounding(own.values[m], noise[run])))
+    return found
 
 
 def _contrast(
@@ -311,6 +319,7 @@ def _contrast(
     theirs = lined.column(baseline, values_of(base, metric))
     deltas = np.where(let, mine - theirs, np.nan)
     floor = floors(lined, (baseline, run), series, noise, metric)
+    open_ = unknown(lined, (baseline, run), series, noise, metric)
     counted = ~np.isnan(deltas) & lined.first
     with np.errstate(invalid="ignore"):
         direction = np.where(deltas > floor, 1, np.where(deltas < -floor, -1, 0)).astype(np.int8)
@@ -322,7 +331,10 @@ def _contrast(
         direction=direction,
         counted=counted,
         stats=paired(deltas[counted], floor=floor[counted], bounds=bounds),
-        mean_floor=max(_mean_spread(lined, s, i, metric, counted) for i, s in ((baseline, base), (run, own))),
+        mean_floor=max(
+            *(_mean_spread(lined, s, i, metric, counted) for i, s in ((baseline, base), (run, own))),
+            float(open_[counted].mean()) if counted.any() else 0.0,
+        ),
         only_run=np.flatnonzero(let & ~np.isnan(mine) & np.isnan(theirs)),
         only_baseline=np.flatnonzero(let & np.isnan(mine) & ~np.isnan(theirs)),
     )

@@ -332,8 +332,14 @@ class _Run:
             self.emit(Warned(message=message, causes=tuple(causes)))
         if isinstance(backend, NoiseMeasurable):
             self._stop_if_asked()
-            if (noise := backend.noise_floor(self._prompts(ctx))) is not None:
-                self.emit(NoiseMeasured(prompts=noise.prompts, js=noise.js, kl=noise.kl))
+            try:
+                noise = backend.noise_floor(self._prompts(ctx))
+            except Exception as error:
+                # It judges nothing: the probes go on without it.
+                self.emit(Warned(message=f"the noise floor was not measured: {type(error).__name__}: {error}"))
+            else:
+                if noise is not None:
+                    self.emit(NoiseMeasured(prompts=noise.prompts, js=noise.js, kl=noise.kl))
         return True
 
     def _prompts(self, ctx: RunContext) -> list[str]:

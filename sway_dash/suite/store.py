@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from filelock import FileLock
 from pydantic import ValidationError
 
 from sway_dash.core.errors import SpecValidationError, SwayError
@@ -139,11 +140,17 @@ class RunFolder:
         return data if isinstance(data, dict) else {}
 
     def write_meta(self, **changes: Any) -> None:
-        """Update ``run.json`` in one step: a reader sees the old file or the new one."""
-        data = {**self.meta(), **changes}
-        temporary = self.path / f"{META}.{os.getpid()}-{threading.get_ident()}.tmp"
-        temporary.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(self.path / META)
+        """Update ``run.json`` in one step: a reader sees the old file or the new one, and no writer loses another's.
+
+        Raises ``OSError`` if what is there cannot be read: it would be lost.
+        """
+        with FileLock(self.path / f".{META}.lock"):
+            if (self.path / META).exists():
+                (self.path / META).read_bytes()
+            data = {**self.meta(), **changes}
+            temporary = self.path / f"{META}.{os.getpid()}-{threading.get_ident()}.tmp"
+            temporary.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            temporary.replace(self.path / META)
 
     def claim(self) -> None:
         """Say which process runs it, so that others can see whether it still lives; clears an old stop request.

@@ -28,13 +28,13 @@ def test_single_precision_rounds_far_below_what_an_adapter_does(backend: Backend
 
 
 def test_noise_that_depends_on_the_batch_is_seen(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = TorchLM.rows
+    plain = TorchLM.logits
 
     def rough(self: TorchLM, sequences: Any, picks: Any) -> torch.Tensor:
         rows = plain(self, sequences, picks)
         return rows + 0.1 * torch.sin(torch.arange(rows.shape[1])) * (len(sequences) > 1)
 
-    monkeypatch.setattr(TorchLM, "rows", rough)
+    monkeypatch.setattr(TorchLM, "logits", rough)
     found = backend.noise_floor(PROMPTS)
     # To leading order KL is half the variance of the change of the logits, JS a quarter of that.
     assert found.kl == pytest.approx(0.5 * 0.01 * 0.5, rel=0.6)

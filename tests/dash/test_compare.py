@@ -484,3 +484,29 @@ def test_the_same_state_sends_nothing(state: CompareState) -> None:
     version = state.version
     assert not state.pull()
     assert state.version == version
+
+
+def test_an_address_opens_its_prompt_in_the_alignment_of_its_own_runs(state: CompareState, make: Make) -> None:
+    opened = CompareState(runs=["a", "b"], item=3)
+    assert opened.item == 3
+    # From the prompts of these runs to those of others, as Back does it, and to fewer than the place.
+    small = [make("d", prompts=4), make("e", "strong2", prompts=4)]
+    state.item = 7
+    state.param.update(runs=small, item=2)
+    assert state.item == 2
+    assert state.comparison is not None
+    assert state.comparison.alignment.keys[2] == state._open_key
+    state.param.update(runs=["a", "b"], item=7)
+    state.runs = small
+    assert state.item is None
+
+
+def test_the_open_prompt_stays_open_when_the_runs_change(state: CompareState) -> None:
+    state.item = 4
+    key = state.comparison.alignment.keys[4] if state.comparison else None
+    state.runs = ["c", "a"]
+    assert state.comparison is not None
+    assert state.comparison.alignment.keys[state.item or 0] == key
+    state.item = None
+    state.query = "light"
+    assert state.item is None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import psutil
 import pytest
 
+from sway_dash.core.errors import SwayError
 from sway_dash.dash import probing
 from sway_dash.dash.probing import Probing
 from sway_dash.suite.loader import loads
@@ -104,3 +106,44 @@ def test_a_process_that_is_killed_says_so_and_can_be_loaded_again(make: Callable
     probe.text = "The light is"
     probe.load(loads(suite_text()))
     until(probe, lambda: probe.detail is not None)
+
+
+def test_the_same_prompt_can_be_asked_again_after_an_error(make: Callable[[], Probing]) -> None:
+    probe = make()
+    probe.load(loads(suite_text()))
+    seen: list[str] = []
+    probe.param.watch(lambda e: seen.append(e.new) if e.new else None, "error")
+    until(probe, lambda: probe.state == "ready")
+    assert probe._inspector is not None
+    answers = probe._inspector.ask
+
+    def refuse(*args: Any, **kwargs: Any) -> Future[Any]:
+        refused: Future[Any] = Future()
+        refused.set_exception(SwayError("out of memory"))
+        return refused
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe._inspector, "ask", refuse)
+        for n in (1, 2):
+            probe.ask("The light is")
+            until(probe, lambda n=n: len(seen) == n)
+    assert answers == probe._inspector.ask
+    probe.ask("The light is")
+    until(probe, lambda: probe.detail is not None)
+    first = probe.detail
+    probe.ask("The light is")
+    until(probe, lambda: probe.detail is not None)
+    assert probe.detail is not first
+
+
+def test_leaving_does_not_end_what_somebody_else_has_loaded_meanwhile(make: Callable[[], Probing]) -> None:
+    a, b = make(), make()
+    a.load(loads(suite_text()))
+    b.load(loads(suite_text()))
+    assert a._inspector is b._inspector
+    a.unload()
+    c = make()
+    c.load(loads(suite_text()))
+    b.leave()
+    c.text = "The light is"
+    until(c, lambda: c.detail is not None)

@@ -107,7 +107,7 @@ class CompareBar(pn.viewable.Viewer):
         if what == "baseline":
             problem = state.set_baseline(run)
             if problem and pn.state.notifications:
-                pn.state.notifications.warning(esc(f"This baseline holds here only: {problem}"), duration=8000)
+                pn.state.notifications.warning(f"This baseline holds here only: {problem}", duration=8000)
         elif what == "show":
             state.focus = run
         elif what == "open":

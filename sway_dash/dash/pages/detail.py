@@ -68,7 +68,9 @@ class DetailPane(pn.viewable.Viewer):
         )
         self._details: TokenDetails | None = None
         self._of: tuple[Any, ...] = ()
-        self._asked, self._problem = "", ""
+        self._asked = ""
+        self._problems: dict[str, str] = {}
+        """Why there is no answer, by prompt."""
         self._open: int | None = None
         self._text.param.watch(lambda e: self._chosen(e.new), "token")
         self._refresh()
@@ -131,13 +133,14 @@ class DetailPane(pn.viewable.Viewer):
         """Take the answer to ``wanted``; it stays known as long as this run is open."""
         if self._details is not None:
             self._details.add(detail)
+        self._problems.pop(detail.prompt, None)
         if detail.prompt == self._asked:
-            self._asked = self._problem = ""
+            self._asked = ""
         self._refresh()
 
     def show_problem(self, text: str) -> None:
         """Say why there is no answer to ``wanted``."""
-        self._asked, self._problem = "", text
+        self._problems[self._asked], self._asked = text, ""
         self._refresh()
 
     def poll(self) -> None:
@@ -148,7 +151,8 @@ class DetailPane(pn.viewable.Viewer):
     def _ask(self) -> None:
         row = self.shown.row(self.choice.item)
         if row is not None:
-            self._asked, self._problem = row.prompt, ""
+            self._asked = row.prompt
+            self._problems.pop(row.prompt, None)
             self._refresh()
             if self.wanted == row.prompt:
                 self.param.trigger("wanted")
@@ -168,7 +172,7 @@ class DetailPane(pn.viewable.Viewer):
         detail = self._details.find(row.prompt) if self._details else None
         place = self.shown.standing(row)
         recorded = self._details.version if self._details else 0
-        of = (self.run.epoch, self.shown.series.name, row, place, recorded, self._asked, self._problem)
+        of = (self.run.epoch, self.shown.series.name, row, place, recorded, self._asked, self._problems.get(row.prompt))
         if of != self._of:
             self._of = of
             self._whole(row, detail)
@@ -183,7 +187,8 @@ class DetailPane(pn.viewable.Viewer):
             self._details = None
         elif self._details is None or self._details.folder.path != folder.path:
             self._details = TokenDetails(folder)
-            self._asked = self._problem = ""
+            self._asked = ""
+            self._problems.clear()
 
     def _heading(self, row: Row) -> None:
         place = self.shown.place(row.item)
@@ -205,18 +210,18 @@ class DetailPane(pn.viewable.Viewer):
             self._open = None
             self._text.detail = None
             set_html(self._words, _prompt(row))
-            self._look.disabled = bool(self._asked)
-            set_html(self._state, self._look_state())
+            self._look.disabled = self._asked == row.prompt
+            set_html(self._state, self._look_state(row.prompt))
             if m is not None:
                 self._distribution.show_measured(m)
         set_html(self._said, generations(detail) if detail else "")
         set_html(self._numbers, self._facts(m, detail) if m else "")
         self._copies.visible = m is not None
 
-    def _look_state(self) -> str:
-        if self._problem:
-            return f'<p class="sway-caption" role="alert">{esc(self._problem)}</p>'
-        if self._asked:
+    def _look_state(self, prompt: str) -> str:
+        if problem := self._problems.get(prompt):
+            return f'<p class="sway-caption" role="alert">{esc(problem)}</p>'
+        if self._asked == prompt:
             return '<p class="sway-caption" role="status">The model is loaded and reads the prompt …</p>'
         words = "The run did not record this prompt token by token. Looking loads the model once more."
         return f'<p class="sway-caption">{words}</p>'

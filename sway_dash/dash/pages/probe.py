@@ -11,6 +11,7 @@ import param
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.errors import SwayError
 from sway_dash.core.stats import percentiles
+from sway_dash.dash import runs
 from sway_dash.dash.components import body, column, grid, heading, html, set_html, toned
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.pages.distribution import Distribution
@@ -51,6 +52,8 @@ class ProbePage(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
+        self._loaded = ("", "")
+        """Run whose models were loaded, empty for those of the new run; their names."""
         self._source = pmui.Select(options=SOURCES, size="small", label="Model", width=230, margin=(6, 0, 0, 0))
         self._source.param.watch(lambda e: setattr(self, "source", e.new), "value")
         self._load = pmui.Button(label="Load the model", variant="contained", size="small", margin=0)
@@ -75,7 +78,7 @@ class ProbePage(pn.viewable.Viewer):
         )
         self._lam.param.watch(lambda e: setattr(self.probing, "lam", float(e.new)), "value")
         self._add = pmui.Button(label="Add to the new run's suite", variant="text", size="small", margin=0)
-        self._add.on_click(lambda _: self._add_prompt())
+        self._add.on_click(lambda _: self.add())
         self._said = html(css_classes=["sway-hook-added"])
         self._answer = html(css_classes=["sway-hook-answer"])
         self._tokens, self._distribution, self._next = TokenView(local=True), Distribution(), html()
@@ -109,7 +112,13 @@ class ProbePage(pn.viewable.Viewer):
     def load(self) -> None:
         """Load the chosen models; says why not."""
         try:
-            self.probing.load(self._spec())
+            spec = self._spec()
+            self.probing.load(spec)
+            ft = spec.models.ft
+            self._loaded = (
+                self.run.run_id if self.source == "run" else "",
+                f"{runs.short(ft.base)} ↔ {runs.short(str(ft.adapter))}" if ft.adapter else runs.short(ft.base),
+            )
         except SwayError as error:
             self.probing.param.update(state="failed", error=str(error))
 
@@ -150,7 +159,8 @@ class ProbePage(pn.viewable.Viewer):
         probe = self.probing
         tone, word = STATES[probe.state]
         self._load.visible, self._unload.visible = not probe.loaded, probe.loaded
-        facts = [str(probe.facts[k]) for k in ("device", "dtype") if probe.facts.get(k)]
+        facts = [self._loaded[1]] if probe.loaded and self._loaded[1] else []
+        facts += [str(probe.facts[k]) for k in ("device", "dtype") if probe.facts.get(k)]
         if probe.memory:
             facts.append(f"{probe.memory / 1e9:.2g} GB in its process")
         if probe.note:
@@ -191,7 +201,8 @@ class ProbePage(pn.viewable.Viewer):
     def _beside(self) -> str:
         """What the open run measured, to compare with."""
         series = next(iter(self.run.data.series.values()), None)
-        if series is None or not series.rows or self.source != "run":
+        # The open run may be another one than that whose models were loaded.
+        if series is None or not series.rows or not self.run.run_id or self._loaded[0] != self.run.run_id:
             return ""
         median = percentiles([m.js for m in series.rows])["median"]
         draws = [r.hi for i in series.nulls if (r := series.null_range(i, "js"))]
@@ -206,7 +217,7 @@ class ProbePage(pn.viewable.Viewer):
 
     # -- into the suite -------------------------------------------------------------------------
 
-    def _add_prompt(self) -> None:
+    def add(self) -> None:
         """Write the prompt into the first entry of the new run that measures prompts."""
         text = self.probing.text
         entries = self.draft.entries()

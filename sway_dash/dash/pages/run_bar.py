@@ -133,7 +133,7 @@ class RunBar(pn.viewable.Viewer):
             jobs.launch(folder, resume=True)
         except (OSError, SwayError) as error:
             if pn.state.notifications:
-                pn.state.notifications.error(esc(error))
+                pn.state.notifications.error(str(error))
             return
         self.run.open(folder)
 

@@ -79,8 +79,8 @@ class MeanView(pn.viewable.Viewer):
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
         why = (
-            " Bootstrap-t, at each number of prompts by itself; about prompts like these. Prompts of like length are"
-            " measured together, so the first ones need not be typical."
+            f" {points[-1].method}, at each number of prompts by itself; about prompts like these. Prompts of like"
+            " length are measured together, so the first ones need not be typical."
             if points and points[-1].ci
             else ""
         )
