@@ -8,6 +8,7 @@ import panel as pn
 import param
 
 from sway_dash.dash.components import column, figure, heading, html, legend, set_html
+from sway_dash.dash.notebook_design import WIDGETS
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations, readable
 from sway_dash.dash.pages.token_view import TokenView
@@ -49,7 +50,9 @@ class NotebookDetail(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._pick = pn.widgets.Select(options={NONE: -1}, sizing_mode="stretch_width", margin=(4, 0))
+        self._pick = pn.widgets.Select(
+            options={NONE: -1}, sizing_mode="stretch_width", margin=(4, 0), stylesheets=[WIDGETS]
+        )
         self._pick.param.watch(self._picked, "value")
         self._head, self._said = html(css_classes=["sway-hook-detail"]), html()
         self._text, self._expected = _Tokens(), _Expected()
@@ -69,6 +72,11 @@ class NotebookDetail(pn.viewable.Viewer):
     def plots(self) -> list[Plot]:
         """Its figures."""
         return self._expected.plots
+
+    def poll(self) -> None:
+        """Look whether more was recorded of the open prompt: that comes after the end of a run."""
+        if self.choice.item is not None and self._text.detail is None:
+            self._refresh()
 
     def _picked(self, event: Any) -> None:
         item = None if event.new is None or event.new < 0 else int(event.new)

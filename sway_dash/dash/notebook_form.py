@@ -18,7 +18,7 @@ from sway_dash.figures.theme import esc
 class NotebookForm(pn.viewable.Viewer):
     """``on_run`` and ``on_stop`` are called by the buttons; what ``on_run`` raises is said below them."""
 
-    running = param.Boolean(default=False, doc="A run goes on: Stop instead of Run.")
+    running = param.Boolean(default=False, doc="A run goes on: it can be stopped, and nothing else.")
 
     def __init__(
         self, suite: NotebookSuite, on_run: Callable[[], object], on_stop: Callable[[], None], *, held: str = ""
@@ -34,7 +34,7 @@ class NotebookForm(pn.viewable.Viewer):
         )
         self.preset = pn.widgets.Select(name="Probes", options=suite.presets, value=suite.preset, width=200, **style)
         self.start = pn.widgets.Button(name="Run", button_type="primary", width=90, **style)
-        self.stop = pn.widgets.Button(name="Stop", width=90, visible=False, **style)
+        self.stop = pn.widgets.Button(name="Stop", width=90, disabled=True, **style)
         self._said = html(css_classes=["sway-hook-said"])
         self._on_run, self._on_stop = on_run, on_stop
         self.start.on_click(lambda _: self._run())
@@ -67,6 +67,6 @@ class NotebookForm(pn.viewable.Viewer):
 
     @param.depends("running", watch=True)
     def _turn(self) -> None:
-        self.start.visible, self.stop.visible = not self.running, self.running
+        self.start.disabled, self.stop.disabled = self.running, not self.running
         for widget in (self.base, self.adapter, self.prompts, self.preset):
             widget.disabled = self.running

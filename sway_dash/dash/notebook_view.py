@@ -110,11 +110,12 @@ class NotebookView(pn.viewable.Viewer):
     def _made(self, view: str) -> list[Any]:
         both: dict[str, Any] = {"run": self.run, "choice": self.choice}
         self._views: list[Any] = [VerdictView(**both)]
+        self._detail: NotebookDetail | None = None
         if view == "verdict":
             return self._views
         shown = PromptList(**both)
         chart, detail = _Chart(shown=shown, **both), NotebookDetail(shown=shown, **both)
-        detail._pick.stylesheets = [WIDGETS]
+        self._detail = detail
         if view == "prompts":
             self._views = [chart, detail]
             return self._views
@@ -147,6 +148,8 @@ class NotebookView(pn.viewable.Viewer):
         with LOCK:
             if self.run.pull():
                 self._describe()
+            if self._detail is not None:
+                self._detail.poll()
             self.flush()
 
     def flush(self) -> None:
