@@ -211,6 +211,17 @@ def test_the_same_model_twice_is_measured_before_the_probes(dummy_spec):
     assert result.environment["noise_floor"] == {"prompts": 2, "js": 1e-5, "kl": 4e-5}
 
 
+def test_a_noise_floor_that_cannot_be_measured_costs_only_itself(dummy_spec):
+    class Full(DummyDifferentialBackend):
+        def noise_floor(self, prompts):
+            raise RuntimeError("out of memory")
+
+    result, events = listening(dummy_spec(entry("a", "delta_kl", prompts=["x", "y"])), Full())
+    assert result.status == "finished"
+    assert result.warnings == ("the noise floor was not measured: RuntimeError: out of memory",)
+    assert sum(e.type == "measurement" for e in events) == 2
+
+
 def test_null_stats_reach_later_probes_read_only(dummy_spec, monkeypatch):
     seen: list[RunContext] = []
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -242,3 +243,34 @@ def test_a_moved_folder_finds_its_paths_when_they_are_relative(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / META).write_text(json.dumps({"base_dir": "../suite"}))
     assert RunFolder.open(tmp_path / "run").base_dir() == Path(tmp_path / "suite")
+
+
+def test_two_writers_of_the_description_lose_nothing_of_each_other(tmp_path):
+    folder = RunFolder.create("x: 1\n", root=tmp_path)
+
+    def write(name):
+        for k in range(40):
+            RunFolder(folder.path).write_meta(**{f"{name}{k}": k})
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {f"{name}{k}" for name in "abc" for k in range(40)} <= folder.meta().keys()
+
+
+def test_a_description_that_cannot_be_read_is_not_written_over(tmp_path, monkeypatch):
+    folder = RunFolder.create("x: 1\n", root=tmp_path, name="precious")
+    read = Path.read_bytes
+
+    def broken(self):
+        if self.name == "run.json":
+            raise OSError(5, "Input/output error")
+        return read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            folder.write_meta(tag="x")
+    assert folder.meta()["name"] == "precious"
