@@ -46,7 +46,7 @@ class Nav(param.Parameterized):
 
 def to_query(nav: Nav, choice: Selection, compare: CompareState) -> str:
     """The address of what is on the screen, as the query of a URL without its question mark."""
-    found: dict[str, str] = {"v": VERSION, "page": nav.page}
+    found: dict[str, str | list[str]] = {"v": VERSION, "page": nav.page}
     if nav.run:
         found["run"] = nav.run
     if nav.page == "compare":
@@ -55,7 +55,7 @@ def to_query(nav: Nav, choice: Selection, compare: CompareState) -> str:
         found["draft"] = nav.draft
     if nav.page in RUN_PAGES:
         found |= _choices(choice)
-    return urlencode({k: v for k, v in found.items() if v}, safe=",:/")
+    return urlencode({k: v for k, v in found.items() if v}, doseq=True, safe=",:/", errors="replace")
 
 
 def read_query(query: str) -> dict[str, Any]:
@@ -64,15 +64,18 @@ def read_query(query: str) -> dict[str, Any]:
 
     What is not understood is left out: an address comes from outside.
     """
-    # A run was once named alone, and quoted as JSON.
-    given = {k: v[0].strip("\"'") for k, v in parse_qs(query.lstrip("?"), keep_blank_values=True).items()}
+    every = parse_qs(query.lstrip("?"), keep_blank_values=True)
+    given = {k: v[0] for k, v in every.items()}
+    # A run was once named alone, and quoted as JSON; tags were once one value with commas.
+    given["run"] = given.get("run", "").strip("\"'")
+    tags = [t for t in every.get("tag", given.get("tags", "").split(",")) if t]
     nav: dict[str, Any] = {}
     if given.get("page") in PAGES:
         nav["page"] = given["page"]
     for name in ("run", "draft"):
         if given.get(name):
             nav[name] = given[name]
-    choice = _read_choices(given)
+    choice = {**_read_choices(given), "tags": tags}
     compare: dict[str, Any] = {}
     if "runs" in given:
         compare = {name: choice[name] for name in ("metric", "probe", "tags", "query", "regex", "item")}
@@ -82,14 +85,14 @@ def read_query(query: str) -> dict[str, Any]:
     return {"nav": nav, "choice": choice, "compare": compare}
 
 
-def _compared(state: CompareState) -> dict[str, str]:
+def _compared(state: CompareState) -> dict[str, str | list[str]]:
     return {
         "runs": ",".join(state.runs),
         "base": state.baseline,
         "focus": state.focus,
         "probe": state.probe,
         "x": state.metric,
-        "tags": ",".join(state.tags),
+        "tag": state.tags,
         "q": state.query,
         "re": "1" if state.regex else "",
         "outside": "1" if state.outside else "",
@@ -102,12 +105,12 @@ COMPARED = ("runs", "baseline", "focus", "probe", "metric", "tags", "query", "re
 """Choices of a comparison that an address carries."""
 
 
-def _choices(choice: Selection) -> dict[str, str]:
-    found = {
+def _choices(choice: Selection) -> dict[str, str | list[str]]:
+    found: dict[str, str | list[str]] = {
         "probe": choice.probe,
         "x": choice.metric,
         "sort": choice.sort if choice.sort != "auto" else "",
-        "tags": ",".join(choice.tags),
+        "tag": choice.tags,
         "q": choice.query,
         "re": "1" if choice.regex else "",
         "status": choice.status,
@@ -128,7 +131,6 @@ def _read_choices(given: Mapping[str, str]) -> dict[str, Any]:
     found["probe"] = given.get("probe", "")
     found["query"] = given.get("q", "")
     found["regex"] = given.get("re") == "1"
-    found["tags"] = [t for t in given.get("tags", "").split(",") if t]
     for name, key, allowed in (
         ("metric", "x", ("js", "kl")),
         ("sort", "sort", Selection.param["sort"].objects),
@@ -137,7 +139,7 @@ def _read_choices(given: Mapping[str, str]) -> dict[str, Any]:
         if given.get(key) in allowed:
             found[name] = given[key]
     found["least"] = max(0.0, _number(given.get("least")) or 0.0)
-    found["picked"] = [int(n) for n in given.get("sel", "").split(",") if n.isdecimal()]
+    found["picked"] = [int(n) for n in given.get("sel", "").split(",") if n.isdecimal() and len(n) < 10]
     item, token = _number(given.get("p")), _number(given.get("t"))
     found["item"] = int(item) - 1 if item and item >= 1 else None
     found["token"] = int(token) if token is not None and token >= 0 else None
