@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
+from sway_dash.dash.alignment import differences
 from sway_dash.dash.yaml_render import block, fits_inline, inline, literal
 from sway_dash.dash.yaml_tree import Node, Place, at, line_end, line_start, same, skip_blank, value_of
 
@@ -39,7 +38,7 @@ class _Spot:
 
 
 class Edits:
-    """Collects replacements from one tree; they are applied together, from the last to the first."""
+    """Collects replacements from one tree; they are applied together."""
 
     def __init__(self, text: str, root: Node) -> None:
         self.text, self.root, self.newline = text, root, newline_of(text)
@@ -48,18 +47,15 @@ class Edits:
     def applied(self) -> str:
         """The text with all replacements made."""
         self._hand_over()
-        out = self.text
-        order = sorted(enumerate(self.splices), key=lambda p: (p[1].start, p[1].end == p[1].start, p[0]))
-        limit = len(out)
-        # At one place what is taken away goes first, then what is put in: it must not fall into the hole.
-        holes = [s for _, s in order if s.end > s.start]
-        if any(a.end > b.start for a, b in pairwise(holes)):
-            raise Unwritable
-        for _, s in sorted(order, key=lambda p: (-p[1].start, p[1].end == p[1].start, -p[0])):
-            if s.end > limit:
+        pieces: list[str] = []
+        done = 0
+        # At one place what is put in comes before what takes the place of something.
+        for _, s in sorted(enumerate(self.splices), key=lambda p: (p[1].start, p[1].end > p[1].start, p[0])):
+            if s.start < done or s.end > len(self.text):
                 raise Unwritable
-            out = out[: s.start] + s.text + out[s.end :]
-        return out
+            pieces += [self.text[done : s.start], s.text]
+            done = s.end
+        return "".join([*pieces, self.text[done:]])
 
     def change(self, node: Node, old: Any, new: Any, spot: _Spot | None = None) -> Edits:
         """Turn the value of a node into another one."""
@@ -171,7 +167,7 @@ class Edits:
         if not new or not node.items or (node.flow and not spot.flow and _outgrows(old, new)):
             return False
         gone: set[int] = set()
-        for i, i_end, j, j_end in _differences([_key(v) for v in old], [_key(v) for v in new]):
+        for i, i_end, j, j_end in differences([_key(v) for v in old], [_key(v) for v in new]):
             both = min(i_end - i, j_end - j)
             for k in range(both):
                 self.change(node.items[i + k], old[i + k], new[j + k], self._inside(node, None, spot))
@@ -209,10 +205,11 @@ class Edits:
 
     def _drop(self, spans: Sequence[tuple[int, int]], gone: set[int], flow: bool) -> None:
         """Take away entries or items with their separators, or with their lines."""
+        last = max((i for i in range(len(spans)) if i not in gone), default=-1)
         for i in sorted(gone):
             start, end = spans[i]
             if flow:
-                if any(k not in gone for k in range(i + 1, len(spans))):
+                if i < last:
                     self._splice(start, spans[i + 1][0], "")
                 elif i == 0 or i - 1 not in gone:
                     self._splice(spans[i - 1][1], spans[-1][1], "")
@@ -292,17 +289,6 @@ def _outgrows(old: Any, new: Any) -> bool:
 def _key(value: Any) -> str:
     """What makes two items of a list the same."""
     return json.dumps(value, sort_keys=True, default=repr) + type(value).__name__
-
-
-def _differences(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int, int]]:
-    """Stretches that differ: ``old[i:i_end]`` and ``new[j:j_end]``; place by place where that touches fewer items."""
-    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
-    found = [(i, i_end, j, j_end) for op, i, i_end, j, j_end in matcher.get_opcodes() if op != "equal"]
-    if len(old) == len(new):
-        direct = [(i, i + 1, i, i + 1) for i, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
-        if len(direct) <= sum(max(i_end - i, j_end - j) for i, i_end, j, j_end in found):
-            return direct
-    return found
 
 
 def newline_of(text: str) -> str:
