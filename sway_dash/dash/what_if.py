@@ -51,7 +51,8 @@ class WhatIf(param.Parameterized):
         self.result = self.recorded = _EMPTY
         self.used: dict[str, float] = dict(DEFAULT_COMPONENT_WEIGHTS)
         """Category weights of the run."""
-        self.score = self.recorded_score = compute(_EMPTY)
+        self.score: SwayScore = compute(_EMPTY)
+        self.recorded_score = self.score
         self._follow()
 
     # -- the run --------------------------------------------------------------------------------
@@ -173,11 +174,11 @@ class WhatIf(param.Parameterized):
         if folder is None:
             return dict(DEFAULT_COMPONENT_WEIGHTS)
         try:
-            return dict(load_result(folder.path / RESULT)[1].weights)
+            return _in_order(load_result(folder.path / RESULT)[1].weights)
         except SwayError:
             pass
         try:
-            return dict(folder_spec(folder).defaults.score_weights or DEFAULT_COMPONENT_WEIGHTS)
+            return _in_order(folder_spec(folder).defaults.score_weights or DEFAULT_COMPONENT_WEIGHTS)
         except SwayError:
             return dict(DEFAULT_COMPONENT_WEIGHTS)
 
@@ -192,7 +193,7 @@ class WhatIf(param.Parameterized):
         probes = tuple(self._rejudged(p, wanted.get(p.name, {})) for p in self.recorded.probes)
         self.result = replace(self.recorded, probes=probes)
         self._check_weights()
-        self.score: SwayScore = compute(self.result, weights={**self.used, **self._valid_weights()})
+        self.score = compute(self.result, weights={**self.used, **self._valid_weights()})
         self.version += 1
 
     def _rejudged(self, result: ProbeResult, wanted: dict[str, Any]) -> ProbeResult:
@@ -250,8 +251,17 @@ def _known(weights: Mapping[str, float]) -> dict[str, float]:
     return {c: w for c, w in weights.items() if c in DEFAULT_COMPONENT_WEIGHTS}
 
 
+def _in_order(weights: Mapping[str, float]) -> dict[str, float]:
+    """The same weights, known categories first and in their order; a file sorts them by name."""
+    names = [*(c for c in DEFAULT_COMPONENT_WEIGHTS if c in weights), *weights]
+    return {c: weights[c] for c in names}
+
+
 def _plain(error: ValidationError) -> str:
-    return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+    item = error.errors(include_url=False)[0]
+    given = item.get("input")
+    got = f" (got {given!r:.60})" if isinstance(given, str | int | float) else ""
+    return str(item["msg"]).removeprefix("Value error, ") + got
 
 
 def _nothing() -> SuiteResult:

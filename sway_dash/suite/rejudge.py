@@ -57,8 +57,10 @@ def rejudge(fold: Fold, result: ProbeResult, changes: Mapping[str, Any]) -> Reju
 def cannot(fold: Fold, result: ProbeResult) -> str:
     """Why the verdict of a result cannot be given anew from what was stored; empty when it can."""
     probe = registry().get(result.kind)
-    if result.verdict in (Verdict.SKIP, Verdict.ERROR):
-        return "it has no verdict over measurements"
+    if result.verdict is Verdict.SKIP:
+        return "it was skipped"
+    if result.verdict is Verdict.ERROR:
+        return "it ended in an error"
     if probe is None:
         return "no probe of this kind is installed"
     if not thresholds(result.kind):

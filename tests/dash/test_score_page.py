@@ -187,7 +187,7 @@ def test_verdicts_that_cannot_be_given_anew_say_why(record: Record) -> None:
     assert (kept.result.verdict, kept.result.evidence["weight"]) == (other.verdict, 4.0)
     assert "another version" in kept.reason
     error = replace(moved, verdict=Verdict.ERROR, score=None)
-    assert cannot(folder.fold(), error) == "it has no verdict over measurements"
+    assert cannot(folder.fold(), error) == "it ended in an error"
     with pytest.raises(SpecValidationError):
         rejudge(folder.fold(), moved, {"assert_mean_gte": -1})
 
@@ -289,7 +289,7 @@ def test_fields_show_what_the_suite_says_and_what_becomes_of_it(record: Record) 
     view._fold.open = view._try.open = True
     gate, _ = view._inputs["moved", "assert_mean_gte"]
     z, _ = view._inputs["moved", "assert_z_gte"]
-    assert "suite says 0.05" in gate.helper_text
+    assert "spec says 0.05" in gate.helper_text
     assert "default 3" in z.helper_text
     gate.value = "0.6"
     outcome = str(view._outcome.object)

@@ -13,7 +13,7 @@ from sway_dash.core.result import ProbeResult, SwayScore
 from sway_dash.dash.components import column, figure, html, set_html, table
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.fields import FormField, read, show
-from sway_dash.dash.pages.form_widgets import LOOK, Fold, pairs
+from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.pages.probes import SIGNS
 from sway_dash.dash.state import RunState
 from sway_dash.dash.what_if import WhatIf
@@ -42,7 +42,7 @@ class ScoreView(pn.viewable.Viewer):
         self._left_out = html(css_classes=["sway-hook-score-left-out"])
         self._try = Fold("Try other thresholds and weights", self._fields)
         self._editor = column(gap=0)
-        self._outcome = html(css_classes=["sway-hook-score-outcome"])
+        self._outcome = html(css_classes=["sway-hook-score-outcome"], margin=(14, 0, 6, 0))
         self._copy = CopyButton(make=self.what.snippet, label="Copy for sway.yaml")
         self._reset = pmui.Button(label="Reset", variant="text", size="small", margin=0)
         self._reset.on_click(lambda _: self.what.reset())
@@ -131,24 +131,22 @@ class ScoreView(pn.viewable.Viewer):
             reason = self.what.why_not(result)
             head = f"<b>{esc(result.name)}</b> {esc(result.kind)}"
             if reason:
-                head += f". Its verdict cannot be given anew: {esc(reason)}."
+                head += f". Its verdict stays: {esc(reason)}."
             items.append(html(f'<p class="sway-caption">{head}</p>', margin=(8, 0, 0, 0)))
             made = [self._input(result, field) for field in fields]
-            items += pairs(made, [False] * len(made))
+            items.append(_row(made))
         categories = self.what.categories()
         if categories:
             items.append(html('<p class="sway-caption"><b>Categories</b></p>', margin=(8, 0, 0, 0)))
             made = [self._weight(category) for category in categories]
-            items += pairs(made, [False] * len(made))
+            items.append(_row(made))
         self._editor.objects = items
         self._show()
 
     def _input(self, result: ProbeResult, field: FormField) -> Any:
         value, named = self.what.said(result.name, field)
-        says = f"{'suite says' if named else 'default'} {visible(show(value, field))}"
-        widget = pmui.TextInput(
-            label=field.label, placeholder=visible(show(value, field)), max_length=200, **LOOK, description=""
-        )
+        says = f"{'spec says' if named else 'default'} {visible(show(value, field))}"
+        widget = pmui.TextInput(label=field.label, placeholder=visible(show(value, field)), **LOOK)
         key = (result.name, field.name)
         self._inputs[key] = (widget, "; ".join(p for p in (says, field.help) if p))
         widget.param.watch(lambda event: self.what.set(*key, read(event.new, field)), "value")
@@ -156,7 +154,7 @@ class ScoreView(pn.viewable.Viewer):
 
     def _weight(self, category: str) -> Any:
         used = number(self.what.used.get(category, 0.0))
-        widget = pmui.TextInput(label=f"weight of {category}", placeholder=used, max_length=200, **LOOK, description="")
+        widget = pmui.TextInput(label=f"weight of {category}", placeholder=used, **LOOK)
         self._inputs["", category] = (widget, f"the run was scored with {used}")
         field = FormField(category, "value", category)
         widget.param.watch(lambda event: self.what.set_weight(category, read(event.new, field)), "value")
@@ -184,6 +182,13 @@ _HOW = (
     " the run. An empty field is as in the run. Thresholds that are chosen after the numbers are known prove nothing:"
     " try them here, and run again with other prompts to be sure."
 )
+
+
+LOOK = {"size": "small", "width": 264, "margin": (6, 0, 0, 0), "max_length": 200, "description": ""}
+
+
+def _row(widgets: Sequence[Any]) -> pn.FlexBox:
+    return pn.FlexBox(*widgets, margin=0, gap="4px 18px", sizing_mode="stretch_width")
 
 
 def _headed(score: SwayScore, found: Sequence[Part]) -> str:
@@ -223,10 +228,9 @@ def _table(what: WhatIf, found: Sequence[Part]) -> str:
         for p in own:
             was = [number(before.get(p.probe))] if what.changed else []
             of = f"{number(p.weight)} of {number(p.of)}"
-            rows.append(
-                (f"&emsp;{esc(p.probe)}", number(p.score), of, percent(p.share), f"{number(p.adds)}", *map(str, was))
-            )
-    return table(head, rows, right=range(1, len(head))) if rows else ""
+            rows.append((f"&emsp;{esc(p.probe)}", number(p.score), of, percent(p.share), number(p.adds), *was))
+    numbers = table(head, rows, right=range(1, len(head)))
+    return f'<div class="sway-numbers">{numbers}</div>' if rows else ""
 
 
 def _outcome(what: WhatIf) -> str:
@@ -260,14 +264,14 @@ def _outcome(what: WhatIf) -> str:
     word, then = what.run.word, what.answer
     answer = f"The answer: {word} → {then.word}. {then.sentence}" if then.word != word else f"The answer stays {word}."
     lines = "\n".join(esc(line) for line in what.snippet().split("\n"))
-    told = f'<p role="status">{esc(composite)} {esc(answer)}</p>'
-    note = '<p class="sway-caption">The lines of sway.yaml that differ, each in the entry of that name:</p>'
+    told = f'<p class="sway-settle" role="status">{esc(composite)} {esc(answer)}</p>'
+    note = '<p class="sway-caption sway-settle">The lines of sway.yaml that differ, each in the entry of that name:</p>'
     return f"{table(head, rows, right=(5,))}{told}{note}<pre>{lines}</pre>"
 
 
 def _verdict(result: ProbeResult) -> str:
     sign, tone, word = SIGNS[result.verdict]
-    return f'<span style="color: {var(tone)}">{sign} {word}</span>'
+    return f'<span style="color: {var(tone)}; white-space: nowrap">{sign} {word}</span>'
 
 
 def _became(old: float | None, new: float | None) -> str:
