@@ -291,7 +291,7 @@ def test_marked_text_is_the_real_text(open_tab: Open, server: Server) -> None:
 def test_hostile_text_is_inert_everywhere(open_tab: Open, server: Server) -> None:
     data = yaml.safe_load(suite_text(prompts=6, nulls=2, ablation=False))
     entry = next(e for e in data["suite"] if e["kind"] == "delta_kl")
-    huge = "light " + "long words " * 9_000 + HOSTILE
+    huge = "light " + ("long" * 11 + " ") * 2_250 + HOSTILE
     texts = [f"{HOSTILE} light", f"{RTL} light", f"{FAMILY} light", "nul \x00 light", "light" + "x" * 3000, huge]
     entry["prompts"] = [{"text": t, "tags": [HOSTILE, RTL]} for t in texts]
     folder = recorded(server, yaml.safe_dump(data))
