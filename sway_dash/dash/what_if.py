@@ -203,7 +203,7 @@ class WhatIf(param.Parameterized):
         if known is not None and known[0] == wanted:
             return known[1]
         try:
-            found = rejudge(self.run.data.fold, result, wanted)
+            found = rejudge(self.run.data.fold, result, wanted, reason=self.why_not(result))
         except SpecValidationError as error:
             wrong = {str(where[0]): text for where, text in reversed(error.problems) if where and where[0] in wanted}
             wrong = wrong or dict.fromkeys(wanted, str(error))

@@ -34,8 +34,10 @@ def thresholds(kind: str) -> tuple[str, ...]:
     return tuple(n for n in probe.spec_cls.model_fields if n.startswith(PREFIX)) if probe is not None else ()
 
 
-def rejudge(fold: Fold, result: ProbeResult, changes: Mapping[str, Any]) -> Rejudged:
+def rejudge(fold: Fold, result: ProbeResult, changes: Mapping[str, Any], *, reason: str | None = None) -> Rejudged:
     """What ``result``, a result of this fold, would be with these thresholds and this ``weight``.
+
+    ``reason`` is what :func:`cannot` says of it, when that is known already: finding out takes a judgement of its own.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def rejudge(fold: Fold, result: ProbeResult, changes: Mapping[str, Any]) -> Reju
     weighed = _weighed(result, changes, spec)
     if not set(changes) - {"weight"}:
         return Rejudged(weighed)
-    if reason := cannot(fold, result):
+    if reason := cannot(fold, result) if reason is None else reason:
         return Rejudged(weighed, reason)
     return Rejudged(_judge(fold, result, probe, spec))
 
