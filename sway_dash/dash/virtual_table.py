@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import panel as pn
@@ -30,7 +30,10 @@ class VirtualTable(JSComponent):
     """Shows ``total`` rows. Sorting, opening and stepping are said to the owner, who decides."""
 
     heads = param.List(default=[], doc="Lists of key, title, width (CSS), whether it is a number, and its order.")
-    hidden = param.List(default=[], doc="Keys of the columns that are not shown.")
+    hidden = param.List(default=[], doc="Keys of the columns that are not shown; :meth:`hide` sets it.")
+    kept = param.String(
+        default="", doc="Name under which the browser remembers the reader's columns; empty: it does not."
+    )
     total = param.Integer(default=0)
     page = param.Dict(default={"first": 0, "rows": []}, doc="The rows the browser has, from the first one's place on.")
     sort = param.String(default="", doc="The order in force, with a minus in front when it falls.")
@@ -57,6 +60,22 @@ class VirtualTable(JSComponent):
         self._rows = rows
         self._on = {"sort": on_sort, "open": on_open, "step": on_step}
         self._window = (0, AT_ONCE)
+        self._usual = list(self.hidden)
+        self._chosen: dict[str, bool] = {}
+
+    def hide(self, keys: Sequence[str]) -> None:
+        """Columns that are not shown as long as the reader has not chosen otherwise."""
+        self._usual = list(keys)
+        self._lay()
+
+    def _choose(self, shown: Mapping[Any, Any]) -> None:
+        known = [head[0] for head in self.heads if head[1]]
+        self._chosen |= {key: bool(on) for key, on in shown.items() if key in known}
+        self._lay()
+
+    def _lay(self) -> None:
+        keys = [head[0] for head in self.heads]
+        self.hidden = [key for key in keys if not self._chosen.get(key, key not in self._usual)]
 
     def refresh(self) -> None:
         """Give the browser its rows again if they have changed."""
@@ -83,5 +102,7 @@ class VirtualTable(JSComponent):
         elif what == "step":
             self._on["step"](1 if data["step"] > 0 else -1)  # type: ignore[operator]
         elif what == "column":
-            key = data.get("key")
-            self.hidden = [k for k in self.hidden if k != key] + ([] if data.get("shown") else [key])
+            self._choose({str(data.get("key")): data.get("shown")})
+        elif what == "columns" and isinstance(data.get("shown"), dict):
+            # Not all of what is changed before the page has loaded would reach the browser.
+            pn.state.onload(lambda: self._choose(data["shown"]))

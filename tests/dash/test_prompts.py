@@ -544,6 +544,25 @@ def test_the_columns_are_those_of_the_heads(shown: PromptList) -> None:
     assert set(table.table.hidden) == {"same", "positions", "ci"}
 
 
+def test_the_reader_s_columns_stay_and_come_back(shown: PromptList) -> None:
+    table = PromptTable(choice=shown.choice, shown=shown)
+    table.table._handle_msg({"type": "column", "key": "kl", "shown": False})
+    table.table._handle_msg({"type": "column", "key": "ci", "shown": True})
+    chosen = {"same", "positions", "kl"}
+    assert set(table.table.hidden) == chosen
+    shown.run.epoch += 1
+    table._refresh()
+    assert set(table.table.hidden) == chosen
+    again = PromptTable(choice=shown.choice, shown=shown)
+    remembered = {"kl": False, "ci": True, "mark": False, "no column": False, "<b>": 1}
+    again.table._handle_msg({"type": "columns", "shown": remembered})
+    again.table._handle_msg({"type": "columns", "shown": ["kl"]})
+    again.table._handle_msg({"type": "column", "key": ["kl"], "shown": True})
+    assert set(again.table.hidden) == chosen
+    assert "KL" not in again.csv().getvalue().splitlines()[0]
+    assert again.table.kept
+
+
 # -- the open prompt -----------------------------------------------------------------------------
 
 

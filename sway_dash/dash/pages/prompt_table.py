@@ -41,6 +41,7 @@ class PromptTable(pn.viewable.Viewer):
             on_step=self._step,
             heads=[list(head) for head in HEADS],
             label="Prompts",
+            kept="prompts",
             css_classes=["sway-hook-table"],
         )
         self._note = html(visible=False)
@@ -87,7 +88,7 @@ class PromptTable(pn.viewable.Viewer):
             self.table.active = active
 
     def _columns(self) -> None:
-        """Start a run without the columns that would say the same in every row; afterwards the reader chooses."""
+        """Start a run without the columns that would say the same in every row; what the reader chooses stays."""
         series = self.shown.series
         of = (self.shown.run.epoch, series.name, bool(series.rows))
         if of == self._of:
@@ -95,7 +96,7 @@ class PromptTable(pn.viewable.Viewer):
         self._of = of
         several = any(m.n_positions > 1 for m in series.rows[:50])
         tagged = bool(self.shown.run.tags)
-        self.table.hidden = [*(() if several else ONE_POSITION), *(() if tagged else ("tags",))]
+        self.table.hide([*(() if several else ONE_POSITION), *(() if tagged else ("tags",))])
 
     def _rows(self, first: int, n: int) -> Sequence[tuple[int, Sequence[Cell]]]:
         pattern = self.choice.pattern() if self.choice.query and self.shown.rows else None

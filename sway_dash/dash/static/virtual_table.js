@@ -28,6 +28,19 @@ export function render({ model }) {
   const shown = () => model.heads.map((h, i) => [h, i]).filter(([h]) => !model.hidden.includes(h[0]))
   const template = () => shown().map(([h]) => h[2]).join(" ")
 
+  const memory = "sway-columns-" + model.kept
+  const recall = () => {
+    try {
+      const found = JSON.parse(localStorage.getItem(memory) ?? "{}")
+      return found !== null && typeof found === "object" ? found : {}
+    } catch { return {} }
+  }
+  const choose = (key, shown) => {
+    model.send_msg({ type: "column", key, shown })
+    if (!model.kept) return
+    try { localStorage.setItem(memory, JSON.stringify({ ...recall(), [key]: shown })) } catch { /* private window */ }
+  }
+
   const drawHead = () => {
     const held = root.getRootNode().activeElement?.dataset?.key
     head.replaceChildren(...shown().map(([[key, title, , right, order]]) => {
@@ -55,7 +68,7 @@ export function render({ model }) {
       const box = make("input")
       box.type = "checkbox"
       box.checked = !model.hidden.includes(key)
-      box.addEventListener("change", () => model.send_msg({ type: "column", key, shown: box.checked }))
+      box.addEventListener("change", () => choose(key, box.checked))
       label.append(box, document.createTextNode(" " + title))
       return label
     }))
@@ -179,5 +192,7 @@ export function render({ model }) {
   drawHead()
   drawRows()
   size()
+  const kept = model.kept ? recall() : {}
+  if (Object.keys(kept).length) model.send_msg({ type: "columns", shown: kept })
   return root
 }
