@@ -355,7 +355,7 @@ def test_a_slow_disk_holds_up_no_session(own_folder: Path, monkeypatch: pytest.M
 
     def save(record: drafts.DraftRecord) -> None:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         write(record)
 
     monkeypatch.setattr(drafts, "save", save)
@@ -364,7 +364,7 @@ def test_a_slow_disk_holds_up_no_session(own_folder: Path, monkeypatch: pytest.M
     assert begun.wait(30)
     typed = threading.Thread(target=lambda: d.rename("two"), daemon=True)
     typed.start()
-    typed.join(10)
+    typed.join(30)
     held_up = typed.is_alive()
     go_on.set()
     assert not held_up
