@@ -181,11 +181,13 @@ def models(path: Path) -> tuple[str, str]:
 def _models_of_suite(path: Path) -> tuple[str, str]:
     import yaml
 
+    from sway_dash.core.yaml_text import load_yaml
+
     try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        found = load_yaml(path.read_text(encoding="utf-8"))
         sides = found["models"]
         return str(sides["base"].get("base") or ""), str(sides["ft"].get("adapter") or "")
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
         return "", ""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from sway_dash.core.result import jsonable
+from sway_dash.core.yaml_text import load_yaml
 from sway_dash.suite.comparison import Side
 from sway_dash.suite.pairing import prompt_text
 from sway_dash.suite.store import SPEC
@@ -153,8 +154,8 @@ def spec_of(side: Side) -> Mapping[str, Any]:
 def _spec(path: Path) -> Mapping[str, Any]:
     # A run folder's suite is written once and never changed.
     try:
-        data = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        data = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return data if isinstance(data, Mapping) else {}
 

@@ -15,6 +15,7 @@ import yaml
 
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
+from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures import compare_columns as columns
 from sway_dash.figures import compare_drawing as drawing
 from sway_dash.figures.plots import Plot
@@ -136,8 +137,8 @@ def _unmeasured(source: Source) -> Side:
 
 def _suite(text: str) -> Mapping[str, Any]:
     try:
-        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (ValueError, RecursionError, yaml.YAMLError):
+        data = load_yaml(text)
+    except (ValueError, yaml.YAMLError):
         return {}
     return data if isinstance(data, Mapping) else {}
 

@@ -35,6 +35,7 @@ from sway_dash.core.events import (
     Warned,
 )
 from sway_dash.core.result import jsonable
+from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.theme import number, visible
 from sway_dash.report.html.paths import without_paths
@@ -208,8 +209,8 @@ class Veil:
         if not self.hides:
             return text if self.paths else without_paths(text)
         try:
-            loaded = yaml.safe_load(text)
-        except yaml.YAMLError:
+            loaded = load_yaml(text)
+        except (ValueError, yaml.YAMLError):
             return ""
         # Aliases of YAML would stand for prompts: everything is written out.
         dumper = type("Plain", (yaml.SafeDumper,), {"ignore_aliases": lambda *_: True})
