@@ -132,12 +132,6 @@ class _Shown:
         self._pump.start()
 
     def _tick(self) -> bool:
-        from sway_dash.dash.notebook_view import LOCK
-
-        with LOCK:
-            return self._pulled()
-
-    def _pulled(self) -> bool:
         """Bring all displays up to date; whether there is more to come."""
         going_on = self._live()
         self._displays = [d for d in self._displays if not d.view.gone]
@@ -334,8 +328,8 @@ class SwayDash(_Shown):
     def _interrupt(self) -> None:
         self.stop()
 
-    def _pulled(self) -> bool:
-        going_on = super()._pulled()
+    def _tick(self) -> bool:
+        going_on = super()._tick()
         self._say_running(going_on)
         return going_on
 

@@ -14,7 +14,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from sway_dash.dash.notebook_design import keep_local
@@ -51,6 +50,7 @@ class Display:
                 data.pop("application/javascript", None)
             self._loaders.append(f"{self.id}-{len(self._loaders)}")
             publish_display_data(data, output.metadata, transient={"display_id": self._loaders[-1]})
+        self.view.root.loop = main_loop()
         display(self.view.root)
         keep_local(self.view.root)
         self._shown = self._wrapped()
@@ -100,9 +100,7 @@ class Pump:
     def start(self) -> None:
         """Begin, from any thread; a plain program has no loop and waits itself."""
         if self._loop is None:
-            with suppress(RuntimeError):
-                asyncio.get_running_loop()
-                self._loop = _main_loop()
+            self._loop = main_loop()
         if self._loop is not None:
             self._loop.add_callback(self._begin)
 
@@ -126,11 +124,17 @@ class Pump:
             signal.signal(signal.SIGINT, lambda *_: self._stop())
 
 
-def _main_loop() -> Any:
-    """The loop of this thread if it is the main one, where a kernel runs its cells."""
+def main_loop() -> Any:
+    """The running loop of this thread if it is the main one, where a kernel runs its cells; else ``None``."""
     from tornado.ioloop import IOLoop
 
-    return IOLoop.current() if threading.current_thread() is threading.main_thread() else None
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return IOLoop.current()
 
 
 def in_notebook() -> bool:

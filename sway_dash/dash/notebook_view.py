@@ -34,9 +34,7 @@ VIEWS: tuple[str, ...] = get_args(View)
 
 WIDTH_PX = 900
 
-LOCK = threading.RLock()
-"""Held by whoever touches what is shown: JupyterLab answers its comms on a thread of their own (a subshell), so that
-Stop works while a cell runs, and what is new is shown from the kernel's loop."""
+
 TONES = {"finished": "good", "failed": "bad", "interrupted": "bad", "cancelled": "warn"}
 
 
@@ -72,11 +70,19 @@ def _select(options: dict[str, Any], name: str, width: int) -> pn.widgets.Select
 
 
 class _Root(pn.Column):
-    """Takes what the browser says under the lock."""
+    """Takes what the browser says on the kernel's own loop.
+
+    JupyterLab has it answered on a thread of its own (a subshell), where Panel keeps back what an answer changes.
+    """
+
+    loop: Any = None
+    """The kernel's loop; without one the browser is answered at once."""
 
     def _on_msg(self, ref: str, manager: Any, msg: Any) -> None:
-        with LOCK:
+        if self.loop is None or threading.current_thread() is threading.main_thread():
             super()._on_msg(ref, manager, msg)
+        else:
+            self.loop.add_callback(super()._on_msg, ref, manager, msg)
 
 
 class NotebookView(pn.viewable.Viewer):
@@ -136,21 +142,19 @@ class NotebookView(pn.viewable.Viewer):
 
     def open(self, folder: RunFolder) -> None:
         """Look at a run from its beginning."""
-        with LOCK:
-            self.choice.clear()
-            self.choice.param.update(item=None, token=None, probe="")
-            self.run.open(folder)
-            self._describe()
-            self.flush()
+        self.choice.clear()
+        self.choice.param.update(item=None, token=None, probe="")
+        self.run.open(folder)
+        self._describe()
+        self.flush()
 
     def pull(self) -> None:
         """Take what is new."""
-        with LOCK:
-            if self.run.pull():
-                self._describe()
-            if self._detail is not None:
-                self._detail.poll()
-            self.flush()
+        if self.run.pull():
+            self._describe()
+        if self._detail is not None:
+            self._detail.poll()
+        self.flush()
 
     def flush(self) -> None:
         """Send what was changed in figures; Panel sends only what was changed in its own objects."""
