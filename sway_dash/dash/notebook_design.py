@@ -55,7 +55,8 @@ WIDGETS = """
   border: 1px solid var(--mui-palette-sway_rule-main); box-shadow: none; }
 .bk-btn.bk-btn-primary { background: var(--mui-palette-sway_accent-main); color: var(--mui-palette-sway_surface-main); }
 .bk-btn:focus-visible, .bk-input:focus-visible { outline: 2px solid var(--mui-palette-sway_accent-main); }
-.bk-btn:disabled { opacity: .5; }
+.bk-btn:disabled, .bk-btn.bk-btn-primary:disabled { background: var(--mui-palette-sway_raised-main);
+  color: var(--mui-palette-sway_muted-main); opacity: .7; }
 """
 """The few widgets of Panel's own that are used here, in our colours."""
 

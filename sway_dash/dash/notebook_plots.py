@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bokeh.models import ColumnDataSource, Range1d
+from bokeh.models import ColumnDataSource
 
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import Tokens
@@ -15,9 +15,9 @@ def adapt(plot: Plot) -> None:
     for source in plot.sources.values():
         _whole(source)
     for model in plot.figure.references():
-        # What Python sets comes back, some of it in another form and refused. Wanted from the browser is only where
-        # the reader has zoomed to, and how wide the figure is.
-        if not isinstance(model, Range1d) and model is not plot.figure:
+        # What Python sets comes back, late or in a form that is refused: an axis would be taken for one that the reader
+        # has zoomed. Wanted from the browser is only how wide the figure is.
+        if model is not plot.figure:
             model.syncable = False
     plot.paints.append(lambda t: _ground(plot.figure, t))
     plot.recolor(False)

@@ -1,7 +1,7 @@
 // Tells the kernel that a browser is there and in which theme, and puts the colours where every shadow root inherits
 // them. Once the kernel has answered, the plain HTML of the same run is not needed beside the live view.
 const SHEET = "sway-notebook-tokens"
-const KNOCKS = 120, EVERY_MS = 1000
+const KNOCKS = 120, EVERY_MS = 1000, AGAIN_MS = 6000
 
 function dark() {
   const body = document.body, root = document.documentElement
@@ -28,7 +28,10 @@ export function render({model}) {
   const tell = (again) => {
     const name = dark() ? "dark" : "light"
     document.documentElement.dataset.swayTheme = name
-    if (again || name !== shown) model.seen = `${shown = name} ${knocks}`
+    if (!again && name === shown) return
+    // What is said while an answer is awaited stays behind until something else is said: say it once more.
+    if (name !== shown) setTimeout(() => { ++knocks; tell(true) }, AGAIN_MS)
+    model.seen = `${shown = name} ${knocks}`
   }
   const answered = () => {
     if (model.alive) sheet(`sway-alive-${model.place}`,
