@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import math
 import re
@@ -276,7 +275,7 @@ def test_of_a_path_only_its_end_leaves(text: str, left: str) -> None:
 
 @pytest.mark.parametrize("level", ["full", "no-prompts"])
 def test_paths_and_users_leave_only_when_asked(record, level, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getuser", lambda: "annalena")
+    monkeypatch.setenv("LOGNAME", "annalena")  # what getpass.getuser reads first, also in another process
     from sway_dash.core.events import ModelReady, Warned
 
     def told(events):

@@ -34,6 +34,8 @@ SCRIPTS = ("prompts.js", "tokens.js", "report.js")
 def report_html(run: Run, *, redact: Redaction = "full", paths: bool = False) -> str:
     """One self-contained HTML page of a run: the same run gives the same bytes.
 
+    Where this process has imported Panel another one does the work.
+
     Parameters
     ----------
     run
@@ -44,6 +46,10 @@ def report_html(run: Run, *, redact: Redaction = "full", paths: bool = False) ->
         Keep paths and the name of the user, which otherwise never leave.
     """
     level = checked(redact)
+    if "panel" in sys.modules:
+        with tempfile.TemporaryDirectory() as folder:
+            made = write_elsewhere(run, Path(folder) / "report.html", redact=redact, paths=paths)
+            return made.read_text(encoding="utf-8")
     return _render(redacted(source_of(run), level, paths=paths), level)
 
 
@@ -91,13 +97,11 @@ def _run(result: SuiteResult, data: RunData, source: Source) -> str:
 
 
 def write(run: Run, path: Path | str, *, redact: Redaction = "full", paths: bool = False) -> Path:
-    """Write the report to a file and return its path, in another process where this one has imported Panel.
+    """Write the report (see :func:`report_html`) to a file and return its path.
 
     ``SwayError`` for what is no run or no redaction; ``OSError`` where the file cannot be written.
     """
     path = Path(path).expanduser()
-    if "panel" in sys.modules:
-        return write_elsewhere(run, path, redact=redact, paths=paths)
     text = report_html(run, redact=redact, paths=paths)
     path.write_text(text, encoding="utf-8", newline="\n")
     return path
