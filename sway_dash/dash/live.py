@@ -101,8 +101,12 @@ class Feed:
                 self._look_at_process()
             self._read()
             self.status = self._status(everything_read=not self._events.more)
-            if self.over:
-                self.data.settle()
+            if self.over and self.data.fold.unsettled:
+                # Looked at again: a process may have begun since, and what it has written has just been read.
+                self._look_at_process()
+                self.status = self._status(everything_read=not self._events.more)
+                if self.over:
+                    self.data.settle()
 
     def _look_at_process(self) -> None:
         meta = self.folder.meta()

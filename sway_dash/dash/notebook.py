@@ -155,7 +155,7 @@ class ShownRun(_Shown):
     @property
     def result(self) -> ShownResult:
         """The result so far."""
-        return shown(open_run(self._run).result)
+        return shown(open_run(self._run).result, self._run)
 
     def static_html(self) -> str:
         """The run as it is now as plain HTML."""
@@ -280,7 +280,8 @@ class SwayDash(_Shown):
             raise TimeoutError(f"the run has not ended within {timeout:g} s and goes on")
         if self._run.error is not None:
             raise self._run.error
-        return shown(open_run(self._folder()).result)
+        folder = self._folder()
+        return shown(open_run(folder).result, folder)
 
     @property
     def run(self) -> RunFolder | None:
@@ -290,7 +291,7 @@ class SwayDash(_Shown):
     @property
     def result(self) -> ShownResult | None:
         """The result so far; ``None`` before the first run."""
-        return None if self.run is None else shown(open_run(self.run).result)
+        return None if self.run is None else shown(open_run(self.run).result, self.run)
 
     @property
     def running(self) -> bool:

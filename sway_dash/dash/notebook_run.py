@@ -181,7 +181,8 @@ class ShownResult(SuiteResult):
     def _repr_html_(self) -> str:
         from sway_dash.dash.notebook_static import static_html
 
-        return static_html(self)
+        # A result has no draws of single prompts; the run it is of has.
+        return static_html(self.__dict__.get("_folder") or self)
 
     def __repr__(self) -> str:
         word = ""
@@ -192,6 +193,8 @@ class ShownResult(SuiteResult):
         return f"<{self.run_id or 'result'}: {self.status}{', ' + word if word else ''}, {len(self.probes)} probes>"
 
 
-def shown(result: SuiteResult) -> ShownResult:
-    """The same result, as one that notebooks show."""
-    return ShownResult(**{f.name: getattr(result, f.name) for f in fields(result) if f.init})
+def shown(result: SuiteResult, folder: RunFolder | None = None) -> ShownResult:
+    """The same result, as one that notebooks show: with everything its run has written, where it has a folder."""
+    found = ShownResult(**{f.name: getattr(result, f.name) for f in fields(result) if f.init})
+    object.__setattr__(found, "_folder", folder)
+    return found

@@ -21,7 +21,7 @@ MARKS = {"above": "▲", "inside": "○", "no null": "◇", "failed": "✕", "pe
 WORDS = {
     "above": "above all random adapters",
     "inside": "inside their range",
-    "no null": "no random adapters yet",
+    "no null": "no random adapters",
     "failed": "could not be measured",
     "pending": "not measured yet",
 }
@@ -56,7 +56,7 @@ def dots(
         out["alpha"].append(FAINT if m.item in faint else 1.0)
         out["prompt"].append(shortened(m.prompt, HOVER_CHARS))
         out["value_text"].append(number(value, "nats"))
-        out["null_text"].append(f"{number(null.lo)} to {number(null.hi)}, n = {null.n}" if null else "none yet")
+        out["null_text"].append(f"{number(null.lo)} to {number(null.hi)}, n = {null.n}" if null else "none")
         out["top_text"].append(top_change(m))
         out["tags"].append(shortened(", ".join(visible(t) for t in m.tags), HOVER_CHARS))
     return out

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sway_dash.core.errors import DISTRIBUTION, SwayError
+from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -312,7 +312,7 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise SwayError(f"Parquet needs pyarrow: pip install '{DISTRIBUTION}[parquet]'") from None
+        raise SwayError("Parquet needs pyarrow: pip install pyarrow") from None
     types = {
         "text": pa.string(),
         "texts": pa.list_(pa.string()),

@@ -45,7 +45,7 @@ def summary(comparison: Comparison, contrast: Contrast, labels: Sequence[str], n
     stats, run, base = contrast.stats, labels[contrast.run], labels[comparison.baseline]
     name = NAMES[comparison.metric]
     if not stats.n:
-        return f"{run} has no prompt in common with {base} yet{_unpaired(contrast, run, base)}."
+        return f"{run} has no prompt in common with {base}{_unpaired(contrast, run, base)}."
     if stats.identical:
         every = "the one prompt has" if stats.n == 1 else f"all {stats.n:,} prompts have"
         return f"Nothing changed: {every} the same {name} in {run} and {base}{_unpaired(contrast, run, base)}."

@@ -50,7 +50,7 @@ def mismatches(sides: Sequence[Side], probe: str) -> list[Mismatch]:
 
 def _facts(sides: Sequence[Side], probe: str) -> Iterator[Mismatch]:
     checks: tuple[tuple[str, Fact, str], ...] = (
-        ("base model", lambda s: s.environment.get("base_identity") or s.base, _MIXES),
+        ("base model", _base, _MIXES),
         ("vocabulary size", lambda s: s.environment.get("vocab_size"), "the tokenizers are not the same"),
         ("dtype", lambda s: s.environment.get("dtype"), "rounding differs"),
         ("device", lambda s: str(s.environment.get("device") or "").split(":")[0], "the last digits differ"),
@@ -69,6 +69,12 @@ def _facts(sides: Sequence[Side], probe: str) -> Iterator[Mismatch]:
                 # One name, other weights: the identities tell them apart.
                 texts = [f"{s.base} ({_text(v)[:8]})" for s, v in zip(sides, found, strict=True)]
             yield Mismatch(what, tuple(texts), why)
+
+
+def _base(side: Side) -> str | None:
+    """Content of the base model, else its name; None for one that was only in memory, of which nothing is known."""
+    identity = side.environment.get("base_identity") or side.base
+    return None if identity == "@" else str(identity)
 
 
 _MIXES = "differences mix the bases with the adapters"

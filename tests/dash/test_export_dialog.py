@@ -76,7 +76,7 @@ def test_what_cannot_be_made_is_said_and_nothing_is_handed_over(
     dialog.open = True
     dialog._make("draws.parquet")
     assert "sway-alert" in said(dialog)
-    assert "sway-dash[parquet]" in said(dialog)
+    assert "pip install pyarrow" in said(dialog)
     assert handed == []
 
 

@@ -114,7 +114,7 @@ def test_the_null_of_the_example_says_n_and_rank(open_tab: Open, demo: RunFolder
     assert f"n = {n}, the smallest that {n} draws can give (1 in {n + 1})" in said(tab, ".sway-hook-null")
     assert "prompts above their own null 95 %" in said(tab, ".sway-hook-own-null")
     assert "‖ΔW‖" in said(tab, ".sway-hook-norms")
-    assert tab.page.get_by_role("button", name="Run 40 random adapters").is_visible()
+    assert tab.page.get_by_role("button", name="Prepare 40 random adapters").is_visible()
     tab.page.locator(".sway-hook-draws summary").click()
     assert tab.page.locator(".sway-hook-draws tbody tr").count() == n
 

@@ -275,7 +275,7 @@ class AblationPage(pn.viewable.Viewer):
             ask(self, "goto", "prompts")
 
 
-def _at_zero(series: AblationSeries, noise: float) -> str:
+def _at_zero(series: AblationSeries, noise: float = 0.0) -> str:
     """HTML: what is measured at λ = 0, where nothing should be."""
     found = series.at_zero(noise)
     if found is None:

@@ -8,10 +8,10 @@ import panel as pn
 import param
 
 SORTS = {
-    "Sort: automatic": "auto",
-    "Sort: as in the suite": "suite",
-    "Sort: largest first": "value",
-    "Sort: by tag": "tags",
+    "automatic": "auto",
+    "as in the suite": "suite",
+    "largest first": "value",
+    "by tag": "tags",
 }
 """Orders offered by name; the table's heads offer the rest."""
 
@@ -33,7 +33,7 @@ def sort_options(current: str) -> dict[str, str]:
     if not current or current in SORTS.values():
         return dict(SORTS)
     falls = current.startswith("-")
-    return {**SORTS, f"Sort: {TITLES[current.lstrip('-')]} {'↓' if falls else '↑'}": current}
+    return {**SORTS, f"{TITLES[current.lstrip('-')]} {'↓' if falls else '↑'}": current}
 
 
 def bind_select(widget: Any, state: param.Parameterized, name: str, *, value: str = "value") -> None:

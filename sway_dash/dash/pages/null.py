@@ -73,7 +73,7 @@ class NullPage(pn.viewable.Viewer):
             stylesheets=[HIDDEN_LABEL],
         )
         self._buttons = {
-            n: pmui.Button(label=f"Run {n}", size="small", variant="outlined", margin=(0, 8, 4, 0)) for n in WANTED
+            n: pmui.Button(label=f"Prepare {n}", size="small", variant="outlined", margin=(0, 8, 4, 0)) for n in WANTED
         }
         for n, button in self._buttons.items():
             button.on_click(lambda _, n=n: ask(self, "more", n))
@@ -290,9 +290,9 @@ class NullPage(pn.viewable.Viewer):
         for n, button in self._buttons.items():
             button.visible = n > known.have
             seconds = known.seconds(n)
-            button.label = f"Run {n} random adapters" + (f", about {duration(seconds)}" if seconds else "")
+            button.label = f"Prepare {n} random adapters" + (f", about {duration(seconds)}" if seconds else "")
         self._ask.visible = self._ask.visible and any(n > known.have for n in WANTED)
-        text = f"This run has {known.have}. A new run is made from its suite. {known.kept}"
+        text = f"This run has {known.have}. A new run is made from its suite, to be started there. {known.kept}"
         set_html(self._kept, f'<p class="sway-caption">{esc(text)}</p>')
 
 

@@ -266,8 +266,9 @@ class PromptChart(pn.viewable.Viewer):
         if nulls:
             above = shown.places(shown.rows)["above"]
             chance = 100 / (nulls + 1)
+            lie = "lies" if above == 1 else "lie"
             parts.append(
-                f"{above:,} of {count(len(rows), 'prompt')} lie above all {nulls} random adapters"
+                f"{above:,} of {count(len(rows), 'prompt')} {lie} above all {nulls} random adapters"
                 f" (a prompt that is not moved would with a chance of {chance:.0f} %)"
             )
         if self._noise is not None:

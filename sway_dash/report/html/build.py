@@ -19,7 +19,7 @@ from sway_dash.report.html import drawn, drawn_trace, sections
 from sway_dash.report.html.contents import contents
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import heading, section
-from sway_dash.report.html.process import ask
+from sway_dash.report.html.process import ask, on_disk
 from sway_dash.report.html.prompts_section import prompts
 from sway_dash.report.html.redact import LEVELS, WORDS, Redaction, checked, redacted
 from sway_dash.report.html.source import Source, source_of
@@ -111,21 +111,9 @@ def write_elsewhere(run: Run, path: Path | str, *, redact: Redaction = "full", p
     """The same in a process of its own. It takes a second or two: not on a loop that serves people."""
     path = Path(path).expanduser().resolve()
     with tempfile.TemporaryDirectory() as folder:
-        command = [_on_disk(run, Path(folder)), "-o", str(path), "--redact", redact, *(["--paths"] if paths else [])]
+        command = [on_disk(run, Path(folder)), "-o", str(path), "--redact", redact, *(["--paths"] if paths else [])]
         ask("sway_dash.report.html.build", *command)
     return path
-
-
-def _on_disk(run: Run, folder: Path) -> str:
-    """Path of a run that another process can read."""
-    if isinstance(run, SuiteResult):
-        from sway_dash.report.json_io import to_json
-        from sway_dash.suite.score import compute
-
-        path = folder / f"{run.run_id or 'result'}.json"
-        path.write_text(to_json(run, compute(run)), encoding="utf-8")
-        return str(path)
-    return str(run if isinstance(run, str | Path) else run.path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

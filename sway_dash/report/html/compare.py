@@ -6,8 +6,11 @@ is the same P001 in both, and every number is that of the runs as they are.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +26,10 @@ from sway_dash.figures.plots import paired as plots
 from sway_dash.figures.plots.checkpoints import checkpoint_course
 from sway_dash.figures.theme import DASH, count, esc, number, visible
 from sway_dash.report.html import compare_tables as tables
+from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import caption, choices, figure, heading, legend, section, table, toned
+from sway_dash.report.html.process import on_disk
 from sway_dash.report.html.redact import WORDS, Redaction, Veil, checked
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.report.paired import NAMES, letters, mismatch_line, remarks, significance, summary
@@ -65,6 +70,12 @@ def compare_html(
     SwayError
         For a path that is no run, fewer than 2 or more than 8 runs, or a baseline that is none of them.
     """
+    if "panel" in sys.modules:
+        # Panel changes what Bokeh writes: another process does the work.
+        with tempfile.TemporaryDirectory() as folder:
+            places = [on_disk(run, Path(folder) / str(i)) for i, run in enumerate(runs)]
+            asked = Asked(places, baseline=baseline, probe=probe, metric=metric, paths=paths)
+            return asked.write(Path(folder) / "compare.html", checked(redact)).read_text(encoding="utf-8")
     sources = [source_of(run) for run in runs]
     sides = sides_of(sources, checked(redact), paths=paths)
     comparison = compare(sides, baseline=baseline, probe=probe, metric=metric)

@@ -25,6 +25,7 @@ class Asked:
     baseline: int = 0
     probe: str = ""
     metric: Divergence | None = None
+    paths: bool = False
 
     def write(self, path: Path | str, redact: Redaction = "full") -> Path:
         """Write the report; ``SwayError`` with the sentence of the other process when it fails."""
@@ -38,7 +39,14 @@ class Asked:
 
     def _run(self, *options: str) -> str:
         metric = ("--metric", self.metric) if self.metric else ()
-        chosen = ("--baseline", str(self.baseline), "--probe", self.probe, *metric)
+        chosen = (
+            "--baseline",
+            str(self.baseline),
+            "--probe",
+            self.probe,
+            *metric,
+            *(["--paths"] if self.paths else []),
+        )
         return ask("sway_dash.report.html.compare_elsewhere", *map(str, self.runs), *chosen, *options)
 
 
@@ -56,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--baseline", type=int, default=0, help="place of the run the others are compared with")
     parser.add_argument("--probe", default="", help="probe whose prompts are compared")
     parser.add_argument("--metric", choices=("js", "kl"), help="divergence")
+    parser.add_argument("--paths", action="store_true", help="keep paths and the name of the user")
     parser.add_argument("--redact", default="full", choices=LEVELS)
     given = parser.parse_args(arguments)
     chosen = {"baseline": given.baseline, "probe": given.probe, "metric": given.metric}
@@ -64,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = preview(given.runs, given.redact, given.preview, **chosen)
             sys.stdout.buffer.write(text.encode("utf-8"))
         else:
-            text = compare_html(given.runs, redact=given.redact, **chosen)
+            text = compare_html(given.runs, redact=given.redact, paths=given.paths, **chosen)
             Path(given.out).write_text(text, encoding="utf-8", newline="\n")
     except (SwayError, OSError) as error:
         sys.stderr.write(f"{error}\n")

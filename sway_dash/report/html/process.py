@@ -6,8 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sway_dash.core.errors import SwayError
+from sway_dash.core.result import SuiteResult
+
+if TYPE_CHECKING:
+    from sway_dash.figures.opened import Run
 
 
 def ask(module: str, *arguments: str) -> str:
@@ -30,3 +35,16 @@ def ask(module: str, *arguments: str) -> str:
         said = done.stderr.strip().splitlines()
         raise SwayError(said[-1] if said else f"the report could not be built (exit code {done.returncode})")
     return done.stdout
+
+
+def on_disk(run: Run, folder: Path) -> str:
+    """Path of a run that another process can read."""
+    if isinstance(run, SuiteResult):
+        from sway_dash.report.json_io import to_json
+        from sway_dash.suite.score import compute
+
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{run.run_id or 'result'}.json"
+        path.write_text(to_json(run, compute(run)), encoding="utf-8")
+        return str(path)
+    return str(run if isinstance(run, str | Path) else run.path)

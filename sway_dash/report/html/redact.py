@@ -239,6 +239,10 @@ class Veil:
                 return event.model_copy(update={"environment": jsonable(known)})
             return event.model_copy(update={"environment": self.value(jsonable(known))})
         if isinstance(event, Phase):
+            if event.phase == "loading":
+                # Named after the files that are loaded.
+                found = {"name": self._model(event.name, "base"), "detail": self._model(event.detail, "adapter")}
+                return event.model_copy(update=found)
             name = self.names.get(event.name, event.name)
             return event.model_copy(update={"name": name, "detail": self.message(event.detail)})
         if isinstance(event, ProbeFinished):
