@@ -11,6 +11,7 @@ from sway_dash.core.errors import SwayError
 from sway_dash.report.html.compare import compare_html, preview
 from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import unpacked
+from sway_dash.suite.comparison import compare, open_side
 from tests.dash.conftest import suite_text
 
 HOSTILE = "</script><script>window.__hit=1</script><img src=x onerror=window.__hit=1>"
