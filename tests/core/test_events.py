@@ -13,6 +13,7 @@ CLASSES = get_args(get_args(events.Event)[0])
 
 REQUIRED = {
     "phase": {"phase": "probe"},
+    "noise": {"prompts": 8, "js": 1e-9, "kl": 4e-9},
     "measurement": {"probe": "p", "item": 1, "prompt": "x", "js": 0.1, "kl": 0.2, "kl_reverse": 0.3, "same_top": 1.0},
     "item_failed": {"probe": "p", "item": 1, "prompt": "x"},
     "probe_finished": {"result": {"name": "p", "score": None}},
