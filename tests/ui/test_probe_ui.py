@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -28,8 +29,12 @@ def js(tab: Tab) -> float:
 
 def inspectors(server: Server) -> list[psutil.Process]:
     """Processes of the server that hold a model to ask."""
-    children = psutil.Process(server.pid).children(recursive=True)
-    return [p for p in children if any("inspector" in part for part in p.cmdline())]
+    found = []
+    for process in psutil.Process(server.pid).children(recursive=True):
+        # One that has just ended has no command line any more.
+        with suppress(psutil.Error):
+            found += [process] if any("inspector" in part for part in process.cmdline()) else []
+    return found
 
 
 def test_a_prompt_is_answered_while_it_is_typed(open_tab: Open, server: Server) -> None:
