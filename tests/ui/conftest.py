@@ -19,7 +19,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # The shell is the same engine without the windows around it: a page costs it a seventh of the processor time.
-NAMES = ("chromium-headless-shell", "chrome-headless-shell", "chromium", "chromium-browser", "google-chrome")
+WHOLE = ("chromium", "chromium-browser", "google-chrome")
+NAMES = ("chromium-headless-shell", "chrome-headless-shell", *WHOLE)
 CHROMIUM = os.environ.get("SWAY_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 

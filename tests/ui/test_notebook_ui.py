@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import ROOT, _no_browser
+from tests.ui.conftest import ROOT, WHOLE, _no_browser
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -139,6 +140,18 @@ class Notebook:
         self.page.wait_for_timeout(1500)
         cells = json.loads(self.path.read_text(encoding="utf-8"))["cells"]
         return "\n".join("".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", []))
+
+
+@pytest.fixture(scope="module")
+def browser(play: Any) -> Iterator[Any]:
+    """A whole Chromium: JupyterLab does not settle in the shell."""
+    chromium = os.environ.get("SWAY_CHROMIUM") or next(filter(None, map(shutil.which, WHOLE)), None)
+    if chromium is None:
+        _no_browser("no whole Chromium on PATH (set SWAY_CHROMIUM)")
+    rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    found = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", rules])
+    yield found
+    found.close()
 
 
 @pytest.fixture
