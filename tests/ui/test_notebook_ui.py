@@ -37,7 +37,7 @@ from sway_dash.demo import demo_dir
 base = AutoModelForCausalLM.from_pretrained(demo_dir() / "model")
 model = PeftModel.from_pretrained(base, str(demo_dir() / "adapter"), is_trainable=True).train()
 tokenizer = AutoTokenizer.from_pretrained(demo_dir() / "model")
-prompts = [f"The keeper of lighthouse {i} is" for i in range(60)]
+prompts = [f"The keeper of lighthouse {i} is" for i in range(600)]
 dash = SwayDash(model=model, tokenizer=tokenizer, prompts=prompts, preset="Full", view="verdict")
 dash
 """
