@@ -22,7 +22,12 @@ def open_in_steps() -> Exact:
 
 
 def test_without_a_listener_a_step_says_nothing() -> None:
+    heard: list[str] = []
     step("weights")
+    with listening(heard.append):
+        pass
+    step("weights")
+    assert heard == []
 
 
 def test_a_listener_hears_the_steps_of_what_is_done_inside() -> None:
