@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import panel as pn
 import param
 from panel.custom import JSComponent
 
@@ -70,7 +69,5 @@ class Browser(JSComponent):
         self._say = say
 
     def _handle_msg(self, data: Any) -> None:
-        say = self._say
-        if say is not None and isinstance(data, dict):
-            # Not all of what is changed before the page has loaded would reach the browser.
-            pn.state.onload(lambda: say(data))
+        if self._say is not None and isinstance(data, dict):
+            self._say(data)

@@ -7,7 +7,7 @@ from typing import Any
 import panel as pn
 import param
 
-from sway_dash.dash.components import column, figure, heading, html, legend, set_html
+from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.dash.notebook_design import WIDGETS
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations, readable
@@ -16,6 +16,7 @@ from sway_dash.dash.prompt_list import PromptList, Row
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.token_details import TokenDetails
 from sway_dash.figures.columns import MARKS, WORDS, shortened
+from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import DASH, esc, number
 

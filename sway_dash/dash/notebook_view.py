@@ -14,7 +14,7 @@ import panel as pn
 import param
 from panel.custom import JSComponent
 
-from sway_dash.dash.components import column, grid, heading, html, set_html, toned
+from sway_dash.dash.components import column, grid, html, set_html
 from sway_dash.dash.notebook_design import WIDGETS, colours
 from sway_dash.dash.notebook_detail import NotebookDetail
 from sway_dash.dash.notebook_plots import adapt
@@ -25,6 +25,7 @@ from sway_dash.dash.pages.trend import AblationView, MeanView
 from sway_dash.dash.pages.verdict import VerdictView
 from sway_dash.dash.prompt_list import PromptList
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import STATIC, count, duration, esc
 from sway_dash.suite.store import RunFolder

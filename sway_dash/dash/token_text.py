@@ -8,9 +8,9 @@ from typing import Any
 import param
 from panel.custom import JSComponent
 
-from sway_dash.figures.theme import STATIC, css
+from sway_dash.figures.theme import STATIC, css, token_css
 
-_STYLE = (STATIC / "token_text.css").read_text(encoding="utf-8")
+_STYLE = token_css() + (STATIC / "token_text.css").read_text(encoding="utf-8")
 
 
 class TokenText(JSComponent):

@@ -154,6 +154,12 @@ def css() -> str:
     return f":host, :root {{ {names}}}\n{own}"
 
 
+@cache
+def token_css() -> str:
+    """The stylesheet of a text that is drawn token by token."""
+    return (assets() / "tokens.css").read_text(encoding="utf-8")
+
+
 # -- numbers and text ---------------------------------------------------------------------------
 
 

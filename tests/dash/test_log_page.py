@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sway_dash.core.events import ItemFailed, Phase, RunCancelledEvent, RunStarted, Warned
-from sway_dash.dash.environment import rows
 from sway_dash.dash.log_list import MAX_LINES, LogList
 from sway_dash.dash.pages.log import LogView
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.derive import RunData
+from sway_dash.figures.environment import rows
 from sway_dash.figures.log_lines import LogLine, chosen, log_line
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text

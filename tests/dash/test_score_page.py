@@ -293,7 +293,7 @@ def test_fields_show_what_the_suite_says_and_what_becomes_of_it(record: Record) 
     assert "default 3" in z.helper_text
     gate.value = "0.6"
     outcome = str(view._outcome.object)
-    assert "<td >0.05</td><td >0.6</td>" in outcome
+    assert "<td>0.05</td><td>0.6</td>" in outcome
     assert "▲ pass" in outcome
     assert "▽ fail" in outcome
     assert f"The answer: {view.run.word} → no detectable change." in outcome

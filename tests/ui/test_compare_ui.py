@@ -161,6 +161,41 @@ def test_another_baseline_flips_the_signs_and_stays(open_page: Open, server: Ser
     tab.until(lambda: "mean ΔJS = +" in said(tab, "summary"))
 
 
+def test_a_click_before_the_page_has_reported_itself_is_answered_whole(browser: Any, server: Server) -> None:
+    held: list[tuple[Any, list[str | bytes]]] = []
+
+    def route(ws: Any) -> None:
+        to = ws.connect_to_server()
+        parts: list[str | bytes] = []
+
+        def pass_on(part: str | bytes) -> None:
+            parts.append(part)
+            if len(parts) == 3:  # header, metadata, content
+                message = list(parts)
+                parts.clear()
+                if '"document_ready"' in str(part):
+                    held.append((to, message))
+                else:
+                    for each in message:
+                        to.send(each)
+
+        ws.on_message(pass_on)
+
+    page = browser.new_page()
+    page.route_web_socket(re.compile("/ws"), route)
+    tab = Tab(page)
+    page.goto(server.url + "?runs=a,b&base=a")
+    tab.until(lambda: "mean ΔJS = +" in said(tab, "summary"))
+    page.get_by_role("button", name="Make B the baseline").click()
+    page.wait_for_timeout(1000)
+    [(to, ready)] = held
+    for each in ready:
+        to.send(each)
+    tab.until(lambda: "mean ΔJS = −" in said(tab, "summary"))
+    page.get_by_role("button", name="B is the baseline").wait_for()
+    page.close()
+
+
 def test_identical_runs_say_that_nothing_changed(open_page: Open) -> None:
     tab = open_page("?runs=a,again&base=a")
     tab.until(lambda: "Nothing changed: all 12 prompts have the same JS in B and A." in said(tab, "summary"))

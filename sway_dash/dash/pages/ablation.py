@@ -12,24 +12,13 @@ import param
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.divergence import LN2
 from sway_dash.core.stats import MIN_ITEMS
-from sway_dash.dash.components import (
-    HIDDEN_LABEL,
-    body,
-    column,
-    figure,
-    grid,
-    heading,
-    html,
-    legend,
-    set_data,
-    set_html,
-    toned,
-)
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import ablation_columns as ac
 from sway_dash.figures.derive import AblationSeries
 from sway_dash.figures.derive_ablation import ShapeNumber, shape
+from sway_dash.figures.markup import heading, legend, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.shape import pass_strip, set_strip
 from sway_dash.figures.plots.strength import set_lambdas, strength_curve

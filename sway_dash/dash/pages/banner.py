@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from sway_dash.core.events import EVENT_SCHEMA
 from sway_dash.core.result import Verdict
 from sway_dash.core.stats import MIN_ITEMS
-from sway_dash.dash.components import toned
 from sway_dash.dash.failures import OutOfMemory, out_of_memory
 from sway_dash.dash.progress import Loaded
 from sway_dash.dash.state import RunState
 from sway_dash.figures.derive import RunData
+from sway_dash.figures.markup import toned
 from sway_dash.figures.theme import count, duration, esc, size
 from sway_dash.suite.queue import Standing
 

@@ -12,8 +12,9 @@ import param
 from sway_dash.dash import runs
 from sway_dash.dash.buttons import Buttons
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import column, heading, html, set_html
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.run_tokens import RunTokens
+from sway_dash.figures.markup import heading
 from sway_dash.figures.theme import esc, visible
 from sway_dash.suite.comparison import MAX_RUNS, Side
 from sway_dash.suite.status import LIVE

@@ -9,7 +9,7 @@ import panel as pn
 import param
 
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import column, figure, heading, html, legend, set_html, table
+from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.figures import compare_columns as columns
 from sway_dash.figures.compare_columns import Mode
 from sway_dash.figures.compare_drawing import (
@@ -21,6 +21,7 @@ from sway_dash.figures.compare_drawing import (
     noise_rule,
     pair_rows,
 )
+from sway_dash.figures.markup import heading, legend, table
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots import checkpoints as course_plot
 from sway_dash.figures.plots import paired as plots

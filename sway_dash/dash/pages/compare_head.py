@@ -8,7 +8,8 @@ import panel as pn
 import param
 
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import column, html, set_html, toned
+from sway_dash.dash.components import column, html, set_html
+from sway_dash.figures.markup import toned
 from sway_dash.figures.theme import count, esc, number
 from sway_dash.report.paired import mismatch_line, remarks, summary
 from sway_dash.suite.comparable import mismatches

@@ -15,10 +15,11 @@ import param
 
 from sway_dash.dash.buttons import Buttons
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import column, heading, html, set_html, table
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.virtual_table import Cell, VirtualTable
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.compare_columns import SIGNS, WAYS, delta
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import DASH, count, esc, number, visible
 from sway_dash.report.frames import inert
 from sway_dash.report.paired import NAMES

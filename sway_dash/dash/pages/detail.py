@@ -10,7 +10,7 @@ import param
 
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.events import Measurement
-from sway_dash.dash.components import column, heading, html, set_html, table
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations, readable
@@ -19,6 +19,7 @@ from sway_dash.dash.prompt_list import PromptList, Row
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.token_details import TokenDetails
 from sway_dash.figures.columns import MARKS, WORDS
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.snippets import as_json, as_python
 from sway_dash.figures.theme import count, esc, interval, number, percent

@@ -10,9 +10,10 @@ import param
 
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.events import Measurement
-from sway_dash.dash.components import column, figure, heading, html, legend, set_html, table
+from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.dash.pages.controls import bind_select
 from sway_dash.figures import columns, plots
+from sway_dash.figures.markup import heading, legend, table
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, number, token_text
 from sway_dash.figures.token_columns import REST, By, default_token, distribution, kl_terms, sendable

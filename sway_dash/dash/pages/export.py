@@ -14,11 +14,12 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import HIDDEN_LABEL, column, heading, html, set_html
+from sway_dash.dash.components import HIDDEN_LABEL, column, html, set_html
 from sway_dash.dash.courier import Courier
 from sway_dash.dash.off_loop import off_loop
 from sway_dash.dash.pictures import Pictures
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.markup import heading
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, size
 from sway_dash.report import export

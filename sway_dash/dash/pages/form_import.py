@@ -10,11 +10,12 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from sway_dash.dash.components import column, html, set_html, table
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.latest import Background, Latest, at_once
 from sway_dash.dash.pages.form_probes import SMALL
 from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.prompt_import import PromptFileError, PromptRow, from_file, from_paste, repeats
+from sway_dash.figures.markup import table
 from sway_dash.figures.theme import count, esc
 
 SHOWN = 5

@@ -10,12 +10,13 @@ import panel_material_ui as pmui
 
 from sway_dash.backends.model_files import AdapterFacts, BaseFacts
 from sway_dash.core.model import ModelSpec
-from sway_dash.dash.components import column, grid, heading, html, set_html
+from sway_dash.dash.components import column, grid, html, set_html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, form_fields
 from sway_dash.dash.model_facts import ADAPTER_AT, BASE_AT, TUNED_AT, ModelFacts
 from sway_dash.dash.pages.form_widgets import LOOK, FieldGroup, FieldWidget
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.markup import heading
 from sway_dash.figures.theme import count, esc, size, visible
 from sway_dash.suite.spec import SuiteDefaults
 

@@ -14,11 +14,12 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from sway_dash.dash.components import column, heading, html, set_html
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, form_fields
 from sway_dash.dash.pages.form_widgets import FieldGroup
 from sway_dash.dash.yaml_tree import Place
+from sway_dash.figures.markup import heading
 from sway_dash.figures.theme import esc, visible
 from sway_dash.probes.base import registry
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from sway_dash.core.detail import PromptDetail
-from sway_dash.dash.components import heading
+from sway_dash.figures.markup import heading
 from sway_dash.figures.theme import visible
 from sway_dash.figures.token_columns import sendable
 

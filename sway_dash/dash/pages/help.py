@@ -7,7 +7,8 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.browser import KEYS
-from sway_dash.dash.components import column, heading, html, table
+from sway_dash.dash.components import column, html
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import esc
 from sway_dash.suite.store import runs_root
 

@@ -12,14 +12,15 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import jobs
-from sway_dash.dash.components import HIDDEN_LABEL, body, column, grid, heading, html, set_html, table, toned
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, grid, html, set_html
 from sway_dash.dash.copy_button import CopyButton
-from sway_dash.dash.environment import rows
 from sway_dash.dash.log_list import MAX_LINES, LogList
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.derive import LogLine, Place
+from sway_dash.figures.environment import rows
 from sway_dash.figures.log_lines import chosen
+from sway_dash.figures.markup import heading, table, toned
 from sway_dash.figures.theme import count, esc
 
 LEVELS = {"All": "info", "Problems": "warning", "Errors": "error"}

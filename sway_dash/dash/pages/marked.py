@@ -12,7 +12,8 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import run_edits, runs
-from sway_dash.dash.components import column, html, set_html, toned
+from sway_dash.dash.components import column, html, set_html
+from sway_dash.figures.markup import toned
 from sway_dash.figures.theme import count, esc, size
 from sway_dash.suite.store import SPEC
 

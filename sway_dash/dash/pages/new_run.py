@@ -13,7 +13,7 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import drafts, jobs
-from sway_dash.dash.components import body, column, grid, heading, html, set_html, toned
+from sway_dash.dash.components import body, column, grid, html, set_html
 from sway_dash.dash.costs import Costs
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import form_fields
@@ -27,6 +27,7 @@ from sway_dash.dash.pages.form_widgets import FieldGroup, Fold
 from sway_dash.dash.pages.plan_card import PlanCard
 from sway_dash.dash.presets import PRESETS, Preset, apply
 from sway_dash.dash.yaml_editor import YamlEditor
+from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.theme import esc, visible
 from sway_dash.suite.spec import SuiteDefaults
 

@@ -9,24 +9,13 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from sway_dash.dash.components import (
-    HIDDEN_LABEL,
-    body,
-    column,
-    figure,
-    grid,
-    heading,
-    html,
-    legend,
-    set_data,
-    set_html,
-    table,
-)
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html
 from sway_dash.dash.pages.opening import ask
 from sway_dash.dash.pages.verdict import gate_of
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive_null import SOME, Standing, norms, own_null
+from sway_dash.figures.markup import heading, legend, table
 from sway_dash.figures.plots import Plot, set_noise
 from sway_dash.figures.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
 from sway_dash.figures.theme import count, duration, esc, number, visible

@@ -8,9 +8,10 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from sway_dash.dash.components import column, heading, html, set_html, table, toned
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.costs import Cost, Costs
 from sway_dash.dash.draft import Draft
+from sway_dash.figures.markup import heading, table, toned
 from sway_dash.figures.theme import count, duration, esc, size
 from sway_dash.suite.forecast import EntryForecast
 

@@ -12,13 +12,14 @@ from sway_dash.core.detail import PromptDetail
 from sway_dash.core.errors import SwayError
 from sway_dash.core.stats import percentiles
 from sway_dash.dash import runs
-from sway_dash.dash.components import body, column, grid, heading, html, set_html, toned
+from sway_dash.dash.components import body, column, grid, html, set_html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations
 from sway_dash.dash.pages.token_view import TokenView
 from sway_dash.dash.probing import MAX_LAMBDA, Probing
 from sway_dash.dash.state import RunState
+from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, duration, esc, number
 from sway_dash.figures.token_columns import default_token, scale_of

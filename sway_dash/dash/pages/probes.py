@@ -9,8 +9,9 @@ import param
 
 from sway_dash.core.events import PlannedProbe
 from sway_dash.core.result import ProbeResult, Verdict
-from sway_dash.dash.components import column, heading, html, set_html, table
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.state import RunState
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import DASH, duration, esc, interval, number, percent, var
 
 SIGNS = {

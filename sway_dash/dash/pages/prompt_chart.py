@@ -13,13 +13,14 @@ import param
 from bokeh.events import SelectionGeometry, Tap
 
 from sway_dash.core.divergence import LN2
-from sway_dash.dash.components import column, figure, heading, html, legend, set_html
+from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.dash.pages.controls import bind_select, sort_options
 from sway_dash.dash.prompt_list import PromptList, Row
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.columns import MAX_LABELLED
 from sway_dash.figures.derive import bounds_of, value_of
+from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.ecdf import RUG_Y
 from sway_dash.figures.plots.scale import LINEAR, ROOT, Scale, set_ticks

@@ -11,11 +11,12 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from sway_dash.dash.components import column, heading, html, set_html
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.prompt_cells import HEADS, ONE_POSITION, cells, to_csv
 from sway_dash.dash.prompt_list import PromptList
 from sway_dash.dash.state import Selection
 from sway_dash.dash.virtual_table import Cell, VirtualTable
+from sway_dash.figures.markup import heading
 from sway_dash.figures.prompt_stats import Summary, by_tag
 from sway_dash.figures.theme import interval, number, visible
 

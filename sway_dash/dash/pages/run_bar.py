@@ -11,11 +11,12 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import jobs, runs
-from sway_dash.dash.components import column, html, set_html, toned
+from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.live import Feed
 from sway_dash.dash.pages.banner import banner
 from sway_dash.dash.progress import Counter
 from sway_dash.dash.state import RunState
+from sway_dash.figures.markup import toned
 from sway_dash.figures.theme import duration, esc, number, size
 from sway_dash.suite.store import SPEC, TOKENS
 

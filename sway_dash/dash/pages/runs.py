@@ -12,11 +12,12 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import run_edits, runs
-from sway_dash.dash.components import body, column, heading, html, set_html, toned
+from sway_dash.dash.components import body, column, html, set_html
 from sway_dash.dash.pages.banner import ordinal
 from sway_dash.dash.pages.marked import Marked
 from sway_dash.dash.run_list import RunList
 from sway_dash.dash.runs import RunInfo
+from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.theme import DASH, GLYPH, count, duration, esc, interval, number, visible
 from sway_dash.suite.store import runs_root
 

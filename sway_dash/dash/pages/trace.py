@@ -18,18 +18,7 @@ import param
 from bokeh.events import RangesUpdate
 from bokeh.models import Range1d
 
-from sway_dash.dash.components import (
-    HIDDEN_LABEL,
-    body,
-    column,
-    figure,
-    grid,
-    heading,
-    html,
-    legend,
-    set_data,
-    set_html,
-)
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html
 from sway_dash.dash.pages import trace_words as words
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
@@ -37,10 +26,11 @@ from sway_dash.figures import trace_columns as tc
 from sway_dash.figures import trace_sums as ts
 from sway_dash.figures.calls import CallTable, Cut
 from sway_dash.figures.derive import Place
+from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.plots import Plot
-from sway_dash.figures.plots.cache import hit_rate, lookups
+from sway_dash.figures.plots.cache import CACHE_MARKS, hit_rate, lookups
 from sway_dash.figures.plots.icicle import icicle
-from sway_dash.figures.plots.timeline import WORDS, set_lanes, timeline
+from sway_dash.figures.plots.timeline import PASS_MARKS, set_lanes, timeline
 from sway_dash.figures.theme import count, esc, percent, visible
 from sway_dash.suite.chrome_trace import convert
 from sway_dash.suite.store import TRACE
@@ -157,17 +147,8 @@ class TraceView(pn.viewable.Viewer):
         controls = pn.FlexBox(
             *self._selects.values(), self._whole, self._download, margin=0, sizing_mode="stretch_width"
         )
-        marks = legend(
-            *(("■", tone, meaning) for tone, meaning in WORDS.items()),
-            ("╱", "muted", "no traced call"),
-            ("╵", "ink", "answered by the cache"),
-        )
-        cache_marks = legend(
-            ("■", "accent", "hits"),
-            ("■", "muted", "misses"),
-            ("line", "accent", "hit rate so far"),
-            ("dash", "ink", f"of the last {tc.RECENT}"),
-        )
+        marks = legend(*PASS_MARKS)
+        cache_marks = legend(*CACHE_MARKS)
         self._panels = {
             axis: column(*(figure(plot) for plot in plots), gap=0, visible=axis == "time")
             for axis, plots in self._cache.items()

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from sway_dash.dash.components import table
 from sway_dash.figures import trace_columns as tc
 from sway_dash.figures import trace_sums as ts
 from sway_dash.figures.calls import Calls, CallTable, Cut
 from sway_dash.figures.derive import Place
+from sway_dash.figures.markup import table
 from sway_dash.figures.theme import DASH, count, duration, esc, number, percent, visible
 
 LOADING = "loading"

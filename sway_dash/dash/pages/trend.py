@@ -8,11 +8,12 @@ import panel as pn
 import param
 
 from sway_dash.core.stats import MIN_ITEMS
-from sway_dash.dash.components import column, figure, heading, html, legend, set_data, set_html
+from sway_dash.dash.components import column, figure, html, set_data, set_html
 from sway_dash.dash.pages.verdict import gate_of
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import ProbeSeries, bounds_of
+from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.theme import esc, interval, number
 
 

@@ -8,10 +8,11 @@ import panel as pn
 import param
 
 from sway_dash.core.stats import MIN_ITEMS
-from sway_dash.dash.components import column, figure, grid, heading, html, legend, set_data, set_html, toned
+from sway_dash.dash.components import column, figure, grid, html, set_data, set_html
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import bounds_of
+from sway_dash.figures.markup import heading, legend, toned
 from sway_dash.figures.theme import GLYPH, TONE, count, esc, interval, number
 
 

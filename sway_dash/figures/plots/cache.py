@@ -5,10 +5,18 @@ from __future__ import annotations
 from bokeh.models import BasicTickFormatter, HoverTool, NumeralTickFormatter, Range1d
 
 from sway_dash.figures.plots.base import Plot, frame, painted, source_of
-from sway_dash.figures.trace_columns import STEP_COLUMNS
+from sway_dash.figures.trace_columns import RECENT, STEP_COLUMNS
 
 EDGE_PX = 64
 """Both panels begin at the same place, however wide their numbers are."""
+
+CACHE_MARKS = (
+    ("■", "accent", "hits"),
+    ("■", "muted", "misses"),
+    ("line", "accent", "hit rate so far"),
+    ("dash", "ink", f"of the last {RECENT}"),
+)
+"""Legend of both panels: sign, token, words."""
 
 TITLES = {"time": "seconds since the start", "calls": "scoring calls"}
 

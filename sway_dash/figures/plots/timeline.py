@@ -16,6 +16,13 @@ OPS = {"next_token_dist": "forward", "rolling_logprob": "score", "logprob_of": "
 
 WORDS = {"forward": "next-token distributions", "score": "log-probabilities", "generate": "text"}
 
+PASS_MARKS = (
+    *(("■", tone, meaning) for tone, meaning in WORDS.items()),
+    ("╱", "muted", "no traced call"),
+    ("╵", "ink", "answered by the cache"),
+)
+"""Legend of the timeline: sign, token, words."""
+
 
 def op_mapper(plot: Plot, extra: dict[str, str] | None = None) -> CategoricalColorMapper:
     """Colours of the operations, and of ``extra`` factors by token; of what is not known, grey."""

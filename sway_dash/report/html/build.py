@@ -88,7 +88,7 @@ def _render(source: Source, level: Redaction) -> str:
 
 def _run(result: SuiteResult, data: RunData, source: Source) -> str:
     suite = sections.spec(source.spec)
-    left = f"<div>{heading('Environment')}{sections.environment(result)}</div>"
+    left = f"<div>{heading('Environment')}{sections.environment(result, data)}</div>"
     right = f"<div>{heading('How it was measured')}{sections.methods(result, data)}</div>"
     warned = "".join(f"<li>{esc(text)}</li>" for text in result.warnings)
     right += f"<div>{heading('Warnings')}<ul class='notes'>{warned}</ul></div>" if warned else ""

@@ -21,6 +21,7 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures import compare_columns as columns
 from sway_dash.figures import compare_drawing as drawing
+from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots import paired as plots
 from sway_dash.figures.plots.checkpoints import checkpoint_course
@@ -28,7 +29,7 @@ from sway_dash.figures.theme import DASH, count, esc, number, visible
 from sway_dash.report.html import compare_tables as tables
 from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import page
-from sway_dash.report.html.parts import caption, choices, figure, heading, legend, section, table, toned
+from sway_dash.report.html.parts import caption, choices, figure, heading, section
 from sway_dash.report.html.process import on_disk
 from sway_dash.report.html.redact import WORDS, Redaction, Veil, checked
 from sway_dash.report.html.source import Source, source_of

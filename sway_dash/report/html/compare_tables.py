@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sway_dash.core.result import Verdict
+from sway_dash.figures.markup import table
 from sway_dash.figures.theme import DASH, count, esc, number
-from sway_dash.report.html.parts import caption, exact, table
+from sway_dash.report.html.parts import caption, exact
 from sway_dash.report.paired import signed as with_sign
 from sway_dash.suite.comparable import ABSENT, differing_settings
 from sway_dash.suite.compare import change_of

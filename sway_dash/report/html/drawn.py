@@ -17,6 +17,7 @@ from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import AblationSeries, Metric, ProbeSeries, RunData, bounds_of, value_of
 from sway_dash.figures.derive_ablation import shape
 from sway_dash.figures.derive_null import SOME, norms, own_null
+from sway_dash.figures.markup import table
 from sway_dash.figures.plots import Plot, set_noise
 from sway_dash.figures.plots.null import name_rows, norm_bars, null_draws, null_ecdf
 from sway_dash.figures.plots.scale import LINEAR, ROOT, set_ticks
@@ -25,7 +26,7 @@ from sway_dash.figures.theme import count, esc, interval, number, visible
 from sway_dash.figures.trace_columns import view_name
 from sway_dash.report.html.contents import METRICS, gate_of
 from sway_dash.report.html.drawing import Drawing
-from sway_dash.report.html.parts import caption, exact, folded, table
+from sway_dash.report.html.parts import caption, exact, folded
 
 NAMES = {"js": "JS divergence", "kl": "KL(tuned‖base)"}
 Words = dict[str, dict[str, str]]

@@ -10,12 +10,13 @@ from sway_dash.figures import trace_columns as tc
 from sway_dash.figures import trace_sums as ts
 from sway_dash.figures.calls import CallTable, Cut
 from sway_dash.figures.derive import RunData
-from sway_dash.figures.plots.cache import hit_rate, lookups
+from sway_dash.figures.markup import legend, table
+from sway_dash.figures.plots.cache import CACHE_MARKS, hit_rate, lookups
 from sway_dash.figures.plots.icicle import icicle
-from sway_dash.figures.plots.timeline import WORDS, set_lanes, timeline
+from sway_dash.figures.plots.timeline import PASS_MARKS, set_lanes, timeline
 from sway_dash.figures.theme import DASH, count, duration, esc, number, percent, visible
 from sway_dash.report.html.drawn import Drawn
-from sway_dash.report.html.parts import caption, choices, figure, folded, heading, legend, table
+from sway_dash.report.html.parts import caption, choices, figure, folded, heading
 
 ROOM = 110.0
 """Letters that fit on the width of a figure."""
@@ -36,17 +37,8 @@ def trace(data: RunData, out: Drawn) -> str:
     gaps = _timeline(known, span, steps, out)
     hits = _cache(known, span, steps, out)
     boxes = _boxes(known, out)
-    passes = legend(
-        *(("■", tone, meaning) for tone, meaning in WORDS.items()),
-        ("╱", "muted", "no traced call"),
-        ("╵", "ink", "answered by the cache"),
-    )
-    marks = legend(
-        ("■", "accent", "hits"),
-        ("■", "muted", "misses"),
-        ("line", "accent", "hit rate so far"),
-        ("dash", "ink", f"of the last {tc.RECENT}"),
-    )
+    passes = legend(*PASS_MARKS)
+    marks = legend(*CACHE_MARKS)
     axis = choices("axis", "Horizontal axis", (("time", "wall time"), ("calls", "call number")))
     over = "".join(
         f'<div data-axis="{name}"{" hidden" if name == "calls" else ""}>'

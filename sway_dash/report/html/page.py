@@ -21,7 +21,7 @@ from bokeh.util.paths import bokehjs_path
 
 from sway_dash.core.result import jsonable
 from sway_dash.figures.plots.base import Plot
-from sway_dash.figures.theme import DARK, LIGHT, Tokens, css, esc
+from sway_dash.figures.theme import DARK, LIGHT, Tokens, css, esc, token_css
 from sway_dash.report.html.drawing import Drawing, drawings
 
 STATIC = Path(__file__).resolve().parent / "static"
@@ -74,7 +74,7 @@ def page(
             '<meta name="referrer" content="no-referrer">',
             f"<title>{esc(title)}</title>",
             '<link rel="icon" href="data:,">',
-            f"<style>{_colours()}{css()}{''.join(map(_style, ('report.css', *styles)))}</style>",
+            f"<style>{_colours()}{css()}{token_css()}{''.join(map(_style, ('report.css', *styles)))}</style>",
             "</head>",
             "<body>",
             '<a class="skip" href="#main">Skip to the report</a>',

@@ -1,12 +1,11 @@
-"""Pieces of a report's HTML: sections, tables, legends, figures. They know the theme, not the data."""
+"""Pieces of a report's HTML: sections, figures, controls. They know the theme, not the data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from sway_dash.figures import markup
 from sway_dash.figures.theme import esc
-
-SIGNS = ("bar", "hatch", "line", "dash", "dot")
 
 
 def section(name: str, title: str, inner: str, *, caption: str = "", css_class: str = "") -> str:
@@ -18,8 +17,7 @@ def section(name: str, title: str, inner: str, *, caption: str = "", css_class: 
 
 def heading(text: str, caption: str = "") -> str:
     """Head of a part of a section; ``caption`` is HTML."""
-    below = f'<p class="sway-caption">{caption}</p>' if caption else ""
-    return f'<h3 class="sway-h2">{esc(text)}</h3>{below}'
+    return markup.heading(text, caption, level=3)
 
 
 def figure(name: str, *, css_class: str = "") -> str:
@@ -35,29 +33,6 @@ def words(name: str, text: str = "") -> str:
 def caption(text: str) -> str:
     """A sentence in small letters; ``text`` is plain."""
     return f'<p class="sway-caption">{esc(text)}</p>' if text else ""
-
-
-def toned(tone: str, css_class: str, inner: str, *, tag: str = "div") -> str:
-    """A box in the colour of a token."""
-    return f'<{tag} class="{css_class}" style="--tone: var(--sway-{tone})">{inner}</{tag}>'
-
-
-def legend(*entries: tuple[str, str, str]) -> str:
-    """Legend from (sign, token, words); a sign is a character or one of :data:`SIGNS`."""
-    found = []
-    for sign, tone, text in entries:
-        mark = f'<i class="sway-{sign}"></i>' if sign in SIGNS else f"<i>{sign}</i>"
-        found.append(f'<span style="--tone: var(--sway-{tone})">{mark}{esc(text)}</span>')
-    return f'<div class="sway-legend" aria-hidden="true">{"".join(found)}</div>'
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = (), css_class: str = "") -> str:
-    """Table of cells that are HTML already; columns in ``right`` are numbers."""
-    klass = [' class="sway-right"' if i in right else "" for i in range(len(head))]
-    top = "".join(f'<th scope="col"{klass[i]}>{esc(h)}</th>' for i, h in enumerate(head))
-    lines = "".join("<tr>" + "".join(f"<td{klass[i]}>{c}</td>" for i, c in enumerate(row)) + "</tr>" for row in rows)
-    whole = f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody>"
-    return f'<div class="sway-scroll" tabindex="0"><table class="sway-table {css_class}">{whole}</table></div>'
 
 
 def folded(title: str, inner: str, *, css_class: str = "") -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sway_dash.figures.derive import RunData
+from sway_dash.figures.markup import legend
 from sway_dash.figures.theme import visible
 from sway_dash.report.html.drawn import NAMES, Drawn
-from sway_dash.report.html.parts import choices, figure, heading, legend, words
+from sway_dash.report.html.parts import choices, figure, heading, words
 
 ORDERS = (
     ("-value", "largest first"),

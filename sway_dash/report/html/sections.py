@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 from sway_dash.core.result import SuiteResult, Verdict
 from sway_dash.figures import ablation_columns as ac
 from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.derive_ablation import shape
+from sway_dash.figures.environment import rows as known
+from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.theme import DASH, GLYPH, TONE, duration, esc, interval, number, visible
 from sway_dash.report.html.drawn import Drawn
-from sway_dash.report.html.parts import caption, choices, exact, figure, folded, heading, legend, table, toned, words
+from sway_dash.report.html.parts import caption, choices, exact, figure, folded, heading, words
 from sway_dash.suite.headline import headline
 
 SIGNS = {
@@ -134,57 +136,16 @@ def null(data: RunData, out: Drawn, entries: Sequence[str]) -> str:
 
 # -- what was measured on what, and how ---------------------------------------------------------
 
-NAMES = {
-    "base": "Base model",
-    "base_revision": "Base revision",
-    "base_identity": "Base identity",
-    "adapter": "Adapter",
-    "adapter_sha256": "Adapter SHA-256",
-    "adapter_r": "Adapter rank r",
-    "adapter_alpha": "Adapter alpha",
-    "adapter_targets": "Adapter targets",
-    "adapter_base": "Adapter was trained on",
-    "update_norm": "‖ΔW‖ of the adapter",
-    "backend": "Backend",
-    "dtype": "Precision",
-    "device": "Device",
-    "device_name": "Device name",
-    "parameters": "Parameters of the base",
-    "vocab_size": "Vocabulary",
-    "max_context": "Longest context, tokens",
-    "fingerprint": "Fingerprint",
-    "python": "Python",
-    "platform": "Platform",
-}
 
-
-def environment(result: SuiteResult) -> str:
+def environment(result: SuiteResult, data: RunData) -> str:
     """Models, device and software."""
-    known = result.environment
+    about = asdict(result.determinism) if result.determinism is not None else {}
+    about["class"] = about.pop("class_", "")
     rows = [("Status", result.status), ("Started", stamp(result.started_at)), ("Time", duration(result.wall_seconds))]
-    rows += [(name, _text(known[key])) for key, name in NAMES.items() if known.get(key) not in (None, "", [], {})]
-    if "base" not in known:
-        rows += [("Base model", result.base_model_id), ("Adapter", result.adapter_id)]
-    rows.append(("sway-dash", result.sway_version))
-    packages = known.get("packages")
-    for name, version in (packages if isinstance(packages, Mapping) else {}).items():
-        rows.append((str(name), str(version)))
-    if result.determinism is not None:
-        rows.append(("Seed", str(result.determinism.seed)))
-        notes = "; ".join(result.determinism.notes)
-        rows.append(("Determinism", f"{result.determinism.class_}{f': {notes}' if notes else ''}"))
-    cells = [(esc(name), esc(value)) for name, value in rows if value]
-    return table(("", ""), cells, css_class="facts")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return number(value)
-    return ", ".join(map(visible, value)) if isinstance(value, list | tuple) else visible(value)
+    if "base" not in result.environment:
+        rows += [("Base model", visible(result.base_model_id)), ("Adapter", visible(result.adapter_id))]
+    rows += known(result.environment, data.started, about if result.determinism is not None else None)
+    return table(("", ""), [(esc(name), esc(value)) for name, value in rows if value], css_class="facts")
 
 
 def stamp(moment: datetime) -> str:
