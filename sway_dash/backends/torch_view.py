@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -14,21 +13,13 @@ from sway_dash.backends.batching import halving
 from sway_dash.backends.instrumentation import BackendInstrumentation
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.scoring import RollingLogprob, TokenDist
+from sway_dash.core.scoring import CompletionScore, RollingLogprob, TokenDist
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
 _EMPTY_TAIL = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionScore:
-    """Summed log-probability (nats) of a completion, over how many tokens of this model's tokenizer."""
-
-    logprob: float
-    n_tokens: int
 
 
 class TorchView:

@@ -101,6 +101,19 @@ class RollingLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletionScore:
+    """Summed log-probability (nats) of a completion, over how many tokens of the model's tokenizer."""
+
+    logprob: float
+    n_tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """Mean log-probability, nats a token."""
+        return self.logprob / max(1, self.n_tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenDist:
     """The ``k`` most likely next tokens, most likely first.
 

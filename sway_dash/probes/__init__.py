@@ -1,16 +1,11 @@
-"""The probes. Importing this package registers every one that ships."""
+"""The probes. Importing this package registers every one that ships: every module in it."""
 
-from sway_dash.probes import adapter_ablation, delta_kl, null_adapter
+from importlib import import_module
+from pkgutil import iter_modules
+
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, build_probe, registry, validate_all_probes
 
-__all__ = [
-    "Probe",
-    "ProbeSpec",
-    "RunContext",
-    "adapter_ablation",
-    "build_probe",
-    "delta_kl",
-    "null_adapter",
-    "registry",
-    "validate_all_probes",
-]
+for _module in iter_modules(__path__, f"{__name__}."):
+    import_module(_module.name)
+
+__all__ = ["Probe", "ProbeSpec", "RunContext", "build_probe", "registry", "validate_all_probes"]

@@ -58,8 +58,11 @@ class Calibration:
         return {"n": self.n, "p_prediction": self.p, "p_rank": self.rank_p, "largest_draw": self.largest}
 
 
-def calibration(ctx: RunContext, spec: ProbeSpec, raw: float) -> Calibration | None:
-    """Compare ``raw`` with the null of this entry, else of its kind; ``None`` when there is none to compare with."""
+def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) -> Calibration | None:
+    """Compare ``raw`` with the null of this entry, else of its kind; ``None`` when there is none to compare with.
+
+    ``sign`` is -1 where smaller is better: z and p then say how far below the null ``raw`` is.
+    """
     stats = get_null_stats(ctx, spec.kind)
     by_rank = get_null_stats_by_rank(ctx, spec.kind)
     own = ctx.null_draws.get(spec.name)
@@ -72,13 +75,14 @@ def calibration(ctx: RunContext, spec: ProbeSpec, raw: float) -> Calibration | N
     z = z_score(raw, stats)
     if z is None:
         return None
+    p = prediction_p(raw, stats)
     return Calibration(
-        z=min(max(z, -MAX_Z), MAX_Z),
-        p=prediction_p(raw, stats),
-        rank_p=rank_p(raw, draws) if draws else None,
+        z=min(max(sign * z, -MAX_Z), MAX_Z),
+        p=p if p is None or sign > 0 else 1.0 - p,
+        rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws else None,
         n=int((stats or {}).get("n") or 0),
         largest=max(draws) if draws else None,
-        z_by_rank=z_scores_by_rank(raw, by_rank),
+        z_by_rank=z_scores_by_rank(raw, by_rank, sign=sign),
     )
 
 
