@@ -71,15 +71,13 @@ def _fenced(ctx: RunContext, view: ScoringModel, questions: Sequence[Q], ask: As
     ctx.checkpoint()
     if not questions:
         return []
-    found: list[A | ProbeError] = []
     try:
-        found += ask(view, questions)
+        answers = ask(view, questions)
     except ProbeError as error:
         if len(questions) == 1:
             return [error]
-        for question in questions:
-            found += _fenced(ctx, view, [question], ask)
-    return found
+        return [answer for q in questions for answer in _fenced(ctx, view, [q], ask)]
+    return [*answers]
 
 
 def score_completions(view: ScoringModel, pairs: Sequence[tuple[str, str]]) -> list[CompletionScore]:
