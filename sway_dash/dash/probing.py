@@ -7,6 +7,7 @@ their answers on their own tick.
 from __future__ import annotations
 
 import itertools
+import time
 from concurrent.futures import Future
 
 import param
@@ -38,6 +39,7 @@ class Probing(param.Parameterized):
     facts = param.Dict(default={}, doc="What the model is.")
     memory = param.Integer(default=0, doc="Bytes its process holds.")
     seconds = param.Number(default=0.0, doc="How long the last answer took.")
+    waited = param.Integer(default=0, doc="Whole seconds since the model was asked for; 0 once it is there.")
     detail = param.ClassSelector(class_=PromptDetail, default=None, allow_None=True, doc="The last answer.")
     asked = param.Tuple(default=("", 1.0), doc="Prompt and strength of the last answer.")
 
@@ -48,6 +50,7 @@ class Probing(param.Parameterized):
         self._inspector: Inspector | None = None
         self._future: Future[Answer] | None = None
         self._question: tuple[str, float] | None = None
+        self._since = 0.0
 
     @property
     def loaded(self) -> bool:
@@ -58,7 +61,7 @@ class Probing(param.Parameterized):
         """Load the models of a suite, or share the process that holds them."""
         self.leave()
         self._key = spec.model_dump_json(include={"models": True, "defaults": {"seed", "differential"}})
-        self._inspector = _acquire(self._key, spec)
+        self._inspector, self._since = _acquire(self._key, spec), time.monotonic()
         self._question = None
         self.param.update(error="", note="", detail=None, asked=("", 1.0))
         self.pull()
@@ -69,7 +72,7 @@ class Probing(param.Parameterized):
             self._inspector.stop()
             _models.pop(self._key, None)
         self._inspector = self._future = None
-        self.param.update(state="none", memory=0, note="", error="", facts={})
+        self.param.update(state="none", memory=0, note="", error="", facts={}, waited=0)
 
     def leave(self) -> None:
         """Ask no more; the process ends when nobody is left who asks."""
@@ -88,11 +91,13 @@ class Probing(param.Parameterized):
         if self._inspector is None:
             return False
         state = self._inspector.state
+        loading = state in ("new", "starting")
         found = {
             "state": "waiting" if state == "starting" and self._inspector.note else state.replace("new", "starting"),
             "note": self._inspector.note,
             "facts": self._inspector.facts,
             "memory": _memory(self._inspector.pid),
+            "waited": int(time.monotonic() - self._since) if loading else 0,
             **self._answer(),
         }
         if state in ("failed", "ended"):

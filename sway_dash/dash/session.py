@@ -105,7 +105,7 @@ class Session:
             if wanted and folder is None:
                 missing = wanted
             if folder is None and not app.run.run_id:
-                folder = runs.demo_folder() or _newest()
+                folder = _newest() or runs.demo_folder()
             if folder is not None and runs.address_of(folder) != app.nav.run:
                 app.show(folder)
             with param.parameterized.batch_call_watchers(app.choice):

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -304,6 +305,11 @@ def to_jsonl(frame: pd.DataFrame) -> str:
         for row in frame.itertuples(index=False, name=None)
     )
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+
+
+def has_parquet() -> bool:
+    """Whether Parquet files can be written here."""
+    return find_spec("pyarrow") is not None
 
 
 def to_parquet(frame: pd.DataFrame) -> bytes:

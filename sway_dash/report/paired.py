@@ -44,6 +44,14 @@ def summary(comparison: Comparison, contrast: Contrast, labels: Sequence[str], n
     """One run against the baseline in one sentence."""
     stats, run, base = contrast.stats, labels[contrast.run], labels[comparison.baseline]
     name = NAMES[comparison.metric]
+    pair = (contrast.run, comparison.baseline)
+    if without := [i for i in pair if comparison.probe not in comparison.sides[i].probes]:
+        own = ", ".join(comparison.sides[without[0]].probes) or "none"
+        named = f" named {comparison.probe}" if comparison.probe else ""
+        return (
+            f"{labels[without[0]]} has no probe{named} with values of single prompts (its own: {own}): nothing can be"
+            " paired. Entries of the same name are compared."
+        )
     if not stats.n:
         return f"{run} has no prompt in common with {base}{_unpaired(contrast, run, base)}."
     if stats.identical:

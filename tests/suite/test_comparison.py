@@ -230,6 +230,17 @@ def test_a_stopped_run_is_compared_on_what_it_has(plain: Side) -> None:
     assert remark.startswith("B was cancelled after")
 
 
+def test_runs_whose_probes_have_other_names_say_so(plain: Side) -> None:
+    events: list[Any] = []
+    spec = loads(suite().replace("name: moved", "name: drift"))
+    run(spec, fakes.FakeBackend(base_spec=spec.models.ft), on_event=events.append)
+    other = Side("other", "other", "finished", {}, Fold().extend(events))
+    found = compare([plain, other])
+    told = say.summary(found, found.contrasts[0], "AB")
+    assert told.startswith("B has no probe named moved")
+    assert "drift" in told
+
+
 def test_result_files_are_compared_by_the_divergence_they_kept(tmp_path: Path, plain: Side, strong: Side) -> None:
     from sway_dash.core.result import SwayScore
     from sway_dash.report.json_io import to_json

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sway_dash.dash import jobs, runs
+from sway_dash.dash import jobs
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
-from tests.ui.conftest import ROOT, Server, Tab
+from tests.ui.conftest import ROOT, Server, Tab, serving
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -35,15 +37,18 @@ def finished(server: Server, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     return folder
 
 
-def test_the_first_page_shows_the_example_or_what_to_do(open_tab: Open) -> None:
-    tab = open_tab()
-    if runs.demo_folder() is None:
-        tab.until(lambda: "No run" in tab.head() or "finished" in tab.head())
-        return
-    tab.until(lambda: "Recorded example" in tab.head() and "finished" in tab.head())
-    tab.until(lambda: "hanged" in tab.verdict())
-    assert "run=demo" in tab.page.url
-    assert tab.rows() > 0
+def test_the_first_page_shows_the_example_until_there_is_a_run_of_ones_own(browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path) as own:
+        tab = Tab(browser.new_page())
+        tab.page.goto(own.url)
+        tab.until(lambda: "Recorded example" in tab.head() and "finished" in tab.head())
+        tab.until(lambda: "hanged" in tab.verdict())
+        assert "run=demo" in tab.page.url
+        assert tab.rows() > 0
+        RunFolder.create(suite_text(), root=tmp_path, name="mine")
+        tab.page.goto(own.url)
+        tab.until(lambda: "mine" in tab.head())
+        tab.page.close()
 
 
 def test_run_updates_live_and_a_reload_finds_it_again(

@@ -23,6 +23,7 @@ from sway_dash.figures.markup import heading
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, size
 from sway_dash.report import export
+from sway_dash.report.frames import has_parquet
 from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.redact import Redaction, checked, preview
 
@@ -191,7 +192,7 @@ class ExportDialog(TakeAlong):
 
     def _files(self) -> list[Any]:
         def buttons(table: str) -> pn.Row:
-            forms = (("CSV", "csv"), ("JSONL", "jsonl"), ("Parquet", "parquet"))
+            forms = [("CSV", "csv"), ("JSONL", "jsonl"), *([("Parquet", "parquet")] if has_parquet() else [])]
             found = (self._button(label, lambda what=f"{table}.{form}": self._make(what)) for label, form in forms)  # type: ignore[misc]
             return pn.Row(*found, margin=0, css_classes=[f"sway-hook-{table}"])
 

@@ -152,6 +152,7 @@ class ProbePage(pn.viewable.Viewer):
         "probing.error",
         "probing.note",
         "probing.memory",
+        "probing.waited",
         "probing.detail",
         "probing.asked",
         watch=True,
@@ -166,6 +167,8 @@ class ProbePage(pn.viewable.Viewer):
             facts.append(f"{probe.memory / 1e9:.2g} GB in its process")
         if probe.note:
             facts.append(probe.note)
+        if probe.waited > 1:
+            facts.append(f"for {probe.waited} s")
         state = toned(tone, "sway-state", word, tag="span")
         head = f'<p class="sway-kicker sway-num">{state} {esc(" · ".join(facts))}</p>'
         problem = toned("bad", "sway-banner", esc(probe.error), role="alert") if probe.error else ""

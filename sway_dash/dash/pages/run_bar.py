@@ -106,7 +106,8 @@ class RunBar(pn.viewable.Viewer):
             state += " " + toned("accent", "sway-state", "★ baseline", tag="span")
         facts = []
         if started:
-            adapter = runs.short(started.adapter_id) or "no adapter"
+            held = run.data.fold.environment.get("adapter")  # a model in memory has no path to an adapter
+            adapter = runs.short(started.adapter_id) or str(held or "no adapter")
             facts = [f"{runs.short(started.base_model_id)} ↔ {adapter}", f"seed {started.seed}"]
             if isinstance(started.determinism, dict) and started.determinism.get("class"):
                 facts.append(f"determinism: {started.determinism['class']}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bokeh.models import BoxAnnotation, ColumnDataSource, Range1d
+from bokeh.models import BasicTickFormatter, BoxAnnotation, ColumnDataSource, Range1d
 from bokeh.plotting import figure
 
 from sway_dash.figures.theme import Tokens, tokens
@@ -84,6 +84,8 @@ def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> A
     else:
         fig.xgrid.grid_line_color = None
     for axis in fig.axis:
+        # Divergences are often some thousandths of a nat: without this a tick reads 0.000e+0.
+        axis.formatter = BasicTickFormatter(power_limit_low=-6)
         axis.axis_label_text_font_style = "normal"
         axis.minor_tick_line_color = None
     return fig
