@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sway_dash.core.families import holm
 from sway_dash.core.stats import MIN_ITEMS, interval, mean
 
 Array = npt.NDArray[np.float64]
@@ -195,17 +196,6 @@ def signed_rank(deltas: Sequence[float] | Array) -> tuple[float | None, str]:
         p = 2.0 * float(ndtr(-abs(positive / 2.0 - total / 4.0) / math.sqrt(variance)))
         method = "normal approximation"
     return min(p, 1.0), f"Wilcoxon signed-rank, two-sided, {method}, {n} differences that are not 0"
-
-
-def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment of the p-values that are known, in the order given; unknown ones do not count."""
-    known = sorted((p, i) for i, p in enumerate(ps) if p is not None)
-    adjusted: list[float | None] = [None] * len(ps)
-    largest = 0.0
-    for step, (p, i) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - step) * p))
-        adjusted[i] = largest
-    return adjusted
 
 
 def adjusted(results: Sequence[Paired]) -> list[Paired]:
