@@ -18,8 +18,8 @@ class OneWay:
     """Table of a one-way analysis of variance over ``n`` values in ``k`` groups.
 
     ``ms_between`` and ``ms_within`` are mean squares, in the square of the values' unit. ``icc`` and ``omega_squared``
-    scatter about 0 when the groups differ by chance alone, so they may be negative; 1 when all spread is between groups.
-    Both are ``None`` when no value differs from any other.
+    scatter about 0 when the groups differ by chance alone, so they may be negative; 1 when all spread is between
+    groups. Both are ``None`` when no value differs from any other.
     """
 
     k: int
@@ -40,8 +40,9 @@ def one_way(values: Sequence[float] | FloatArray, groups: Sequence[Any] | npt.ND
         ω²     = (SSB - (k - 1)·MSW) / (SSB + SSW + MSW)
 
     ICC(1): Shrout and Fleiss 1979, with ``n₀`` for unequal groups (Donner 1986). ω²: Hays 1963. Under no signal
-    ``E[MSB] = E[MSW]``, so both numerators are 0 on average; that needs exchangeable values, not normal ones. ``None`` below two
-    groups or without a group of two: then there is no spread within.
+    ``E[MSB] = E[MSW]``, so both numerators are 0 on average; that needs exchangeable values, not normal ones.
+
+    ``None`` below two groups or without a group of two: then there is no spread within.
     """
     x = np.asarray(values, dtype=np.float64)
     _, codes = np.unique(np.asarray(groups), return_inverse=True)

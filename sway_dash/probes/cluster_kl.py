@@ -1,0 +1,398 @@
+"""Does the adapter move some topics and leave others alone?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, FiniteFloat
+
+from sway_dash.core.anova import OneWay, between_groups, one_way
+from sway_dash.core.divergence import Divergence
+from sway_dash.core.embedding import DEFAULT_MODEL, embedder, kmeans
+from sway_dash.core.errors import BackendNotAvailableError
+from sway_dash.core.events import Measurement
+from sway_dash.core.panels import Group, Groups, panels
+from sway_dash.core.permutation import permutation_p
+from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
+from sway_dash.core.scoring import FINETUNED, View
+from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.null_adapter import Calibration, calibration
+
+SIGNIFICANCE = 0.05
+"""Largest permutation p-value at which topics count as moved differently."""
+
+RESAMPLES = 1000
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class ClusterKLSpec(ProbeSpec):
+    """Settings of ``cluster_kl``."""
+
+    kind: Literal["cluster_kl"] = "cluster_kl"
+    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue, of several topics")
+    topics: Literal["auto", "tags"] = Field(default="auto", description="found by clustering, or the first tag of each")
+    num_clusters: int = Field(default=5, ge=2, le=32, description="how many topics to look for")
+    embedding_model: str = Field(default=DEFAULT_MODEL, min_length=1, description="sentence model, if it is here")
+    divergence: Divergence = Field(default="js", description="what is averaged and judged")
+    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
+    min_prompts: int = Field(default=20, ge=4, description="with fewer prompts nothing is measured")
+    assert_specificity_gte: FiniteFloat = Field(
+        default=0.6, ge=-1.0, le=1.0, description="smallest share of the spread between topics, corrected for chance"
+    )
+    assert_moved_gte: Annotated[FiniteFloat, Field(ge=0.0)] = Field(
+        default=0.005, description="smallest mean divergence of the topic that moved most, nats"
+    )
+    assert_z_gte: FiniteFloat = Field(default=3.0, description="smallest z against the null, when there is one")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Topic of every prompt ``(n,)``, −1 for none; a name per topic; where they come from."""
+
+    labels: IntArray
+    names: tuple[str, ...]
+    source: str
+
+
+class ClusterKLProbe(Probe):
+    """Share of the divergences' spread that lies between topics rather than within them."""
+
+    kind = "cluster_kl"
+    spec_cls = ClusterKLSpec
+    category = "adherence"
+    batch_score = True
+
+    def planned(self, spec: ClusterKLSpec, ctx: RunContext) -> int:
+        """One measurement per prompt."""
+        return 0 if self._refused(spec) else len(spec.prompts)
+
+    def asks(self, spec: ClusterKLSpec, ctx: RunContext) -> list[Ask]:
+        """The tuned view on every prompt."""
+        return [Ask((FINETUNED,), tuple(p.text for p in spec.prompts), top_k=spec.top_k)]
+
+    @classmethod
+    def calibrate_spec(cls, ctx: RunContext) -> ClusterKLSpec:
+        """Eight prompts of two topics."""
+        prompts = tuple(Prompt(text=p) for p in _SENTINELS)
+        return ClusterKLSpec(name="calibration", prompts=prompts, num_clusters=2, min_prompts=8, top_k=ctx.top_k)
+
+    def run(self, spec: ClusterKLSpec, ctx: RunContext) -> ProbeResult:
+        """Find the topics, measure every prompt, and compare the spread between topics with that within."""
+        refused = self._refused(spec)
+        if refused is not None:
+            return refused
+        try:
+            topics = find_topics(spec, ctx.seed)
+        except (BackendNotAvailableError, ImportError) as error:
+            return _ended(spec, Verdict.SKIP, str(error))
+        return self._judge(spec, ctx, self._measure(spec, ctx), topics)
+
+    def judge(self, spec: ClusterKLSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
+        """Judge measurements taken earlier; the topics are found again from the texts."""
+        refused = self._refused(spec)
+        if refused is not None:
+            return refused
+        try:
+            topics = find_topics(spec, ctx.seed)
+        except (BackendNotAvailableError, ImportError) as error:
+            return _ended(spec, Verdict.SKIP, str(error))
+        return self._judge(spec, ctx, measurements, topics)
+
+    def draw_null(self, spec: ClusterKLSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
+        """Specificity of every null view over the same topics, all views over one reference pass."""
+        if self._refused(spec) is not None:
+            return {}
+        topics = find_topics(spec, ctx.seed)
+        by_id: dict[str, list[Measurement]] = {}
+        for m in self._measure(spec, ctx, views=views, role="null"):
+            by_id.setdefault(m.view, []).append(m)
+        found: dict[View, float] = {}
+        for view in views:
+            values, labels, _ = _sorted(by_id.get(view.id, ()), topics, spec.divergence)
+            share = specificity(values, labels)
+            if share is not None:
+                found[view] = share
+        return found
+
+    def _measure(self, spec: ClusterKLSpec, ctx: RunContext, **options: Any) -> list[Measurement]:
+        return measure_prompts(spec.name, spec.prompts, ctx, top_k=spec.top_k, **options)
+
+    def _refused(self, spec: ClusterKLSpec) -> ProbeResult | None:
+        """The result that needs no measurement, if there is one."""
+        n = len({p.text for p in spec.prompts})
+        if not spec.prompts:
+            return _ended(spec, Verdict.ERROR, "no prompts: add at least one")
+        if n < spec.min_prompts:
+            return _ended(spec, Verdict.SKIP, f"needs ≥{spec.min_prompts} different prompts, has {n}")
+        if spec.topics == "tags":
+            named = {p.tags[0] for p in spec.prompts if p.tags}
+            if len(named) < 2:
+                return _ended(spec, Verdict.SKIP, "topics: tags needs prompts of at least two tags")
+        elif 2 * spec.num_clusters > n:
+            message = f"num_clusters={spec.num_clusters} is too many for {n} prompts: at least two a cluster"
+            return _ended(spec, Verdict.SKIP, message)
+        return None
+
+    def _judge(
+        self, spec: ClusterKLSpec, ctx: RunContext, measurements: Sequence[Measurement], topics: Topics
+    ) -> ProbeResult:
+        values, labels, kept = _sorted(measurements, topics, spec.divergence)
+        if not len(values):
+            return _ended(spec, Verdict.ERROR, "no prompt with a topic could be measured")
+        raw = specificity(values, labels)
+        rows = _rows(values, labels, kept, topics, spec.divergence, ctx.seed)
+        facts: dict[str, Any] = {
+            "num_clusters": len(topics.names),
+            "num_prompts": len(values),
+            "unmeasured_prompts": len(spec.prompts) - len(measurements),
+            "prompts_without_topic": int((topics.labels < 0).sum()),
+            "divergence_kind": spec.divergence,
+            "unit": "nats",
+            "topics": list(topics.names),
+            "topics_from": topics.source,
+            "mean_kl": mean(values),
+            "within_cluster_variance": _within(values, labels),
+            "between_cluster_variance": _between(values, labels),
+            "per_cluster_size": [row["n"] for row in rows],
+            "per_cluster_mean_kl": [row["mean"] for row in rows],
+            "per_cluster_ci_95": [row["ci"] for row in rows],
+            "cluster_exemplars": [row["exemplars"] for row in rows],
+            "labels": labels.tolist(),
+            "prompts": [m.prompt for m in kept],
+            "per_prompt": values.tolist(),
+            "gate": spec.assert_specificity_gte,
+            "weight": spec.weight,
+            "panels": _panels(rows, mean(values)),
+        }
+        table = one_way(values, labels)
+        if raw is None or table is None or table.icc is None:
+            what = "no prompt is changed" if not values.any() else "all prompts are changed alike"
+            return safe_finalize(
+                name=spec.name,
+                kind=spec.kind,
+                verdict=Verdict.WARN,
+                score=0.0,
+                raw=0.5,
+                message=f"degenerate: {what}, so there is no spread to divide among topics",
+                evidence={**facts, "degenerate_zero_variance": True, "icc": None, "raw_ci_95": None},
+            )
+        p = permutation_p(values, labels, between_groups, seed=ctx.seed)
+        null = calibration(ctx, spec, raw)
+        top = max((r for r in rows if r["mean"] is not None), key=lambda r: float(r["mean"]))
+        reasons = _reasons(spec, table.icc, p, null, top["mean"])
+        verdict = Verdict.FAIL if reasons else Verdict.PASS
+        if verdict is Verdict.PASS and len(measurements) < len(spec.prompts):
+            verdict = Verdict.WARN
+        ci, icc_ci = _within_bootstrap(values, labels, raw, table.icc, ctx.seed)
+        return safe_finalize(
+            name=spec.name,
+            kind=spec.kind,
+            verdict=verdict,
+            score=_score(spec, table.icc, p, null),
+            raw=raw,
+            z_score=null.z if null else None,
+            ci_95=ci,
+            message=_message(spec, table, icc_ci, p, null, top, reasons, len(measurements)),
+            evidence={
+                **facts,
+                "icc": table.icc,
+                "icc_ci_95": list(icc_ci) if icc_ci else None,
+                "omega_squared": table.omega_squared,
+                "p_permutation": p,
+                "moved_most": top["name"],
+                "raw_note": "the public specificity; by chance alone it is not 0, how large depends on the number and"
+                " size of the topics, so the verdict reads ICC(1), which scatters about 0 then",
+                "reasons": reasons,
+                "z_by_rank": null.z_by_rank if null else None,
+                "null": null.evidence if null else None,
+                "raw_ci_95": list(ci) if ci else None,
+            },
+        )
+
+
+def find_topics(spec: ClusterKLSpec, seed: int) -> Topics:
+    """Topic of every prompt: its first tag, or the k-means cluster of its text.
+
+    Raises
+    ------
+    BackendNotAvailableError
+        If texts cannot be clustered here.
+    """
+    if spec.topics == "tags":
+        names = tuple(dict.fromkeys(p.tags[0] for p in spec.prompts if p.tags))
+        labels = np.array([names.index(p.tags[0]) if p.tags else -1 for p in spec.prompts], dtype=np.int64)
+        return Topics(labels, names, "the first tag of each prompt")
+    # A text that is listed twice must not pull a cluster towards itself.
+    texts = list(dict.fromkeys(p.text for p in spec.prompts))
+    found = embedder(spec.embedding_model, texts)
+    clusters = dict(zip(texts, kmeans(found.encode(texts), spec.num_clusters, seed=seed), strict=True))
+    labels = np.array([clusters[p.text] for p in spec.prompts], dtype=np.int64)
+    return Topics(labels, tuple(f"cluster {i + 1}" for i in range(spec.num_clusters)), f"k-means over {found.name}")
+
+
+def specificity(values: FloatArray, labels: IntArray) -> float | None:
+    """Public metric: variance of the topics' means over itself plus the mean variance within; ``None`` if both are 0.
+
+    Population variances. Under no signal it is above 0: the means of small topics differ by chance.
+    """
+    between, within = _between(values, labels), _within(values, labels)
+    return between / (between + within) if between + within > 0 else None
+
+
+def _between(values: FloatArray, labels: IntArray) -> float:
+    means = np.array([mean(values[labels == c]) for c in np.unique(labels)])
+    return _variance(means)
+
+
+def _within(values: FloatArray, labels: IntArray) -> float:
+    parts = [values[labels == c] for c in np.unique(labels)]
+    spreads = [_variance(part) for part in parts if len(part) >= 2]
+    return mean(spreads) if spreads else 0.0
+
+
+def _variance(values: FloatArray) -> float:
+    """Population variance; exactly 0 for equal values."""
+    return 0.0 if len(values) < 2 or values.min() == values.max() else float(values.var())
+
+
+def _sorted(
+    measurements: Sequence[Measurement], topics: Topics, kind: Divergence
+) -> tuple[FloatArray, IntArray, list[Measurement]]:
+    """Divergence and topic of every different prompt that has a topic."""
+    kept = [m for m in distinct(measurements) if topics.labels[m.item] >= 0]
+    labels = np.array([topics.labels[m.item] for m in kept], dtype=np.int64)
+    return np.array(divergence_values(kept, kind), dtype=np.float64), labels, kept
+
+
+def _rows(
+    values: FloatArray, labels: IntArray, kept: Sequence[Measurement], topics: Topics, kind: Divergence, seed: int
+) -> list[dict[str, Any]]:
+    """Size, mean and interval of every topic."""
+    rows = []
+    for c, name in enumerate(topics.names):
+        own = values[labels == c]
+        ci, _ = interval(own, seed=seed, bounds=divergence_bounds(kind)) if len(own) else (None, "")
+        texts = [m.prompt[:120] for m, at in zip(kept, labels, strict=True) if at == c][:2]
+        row = {"name": name, "n": len(own), "mean": mean(own) if len(own) else None, "ci": list(ci) if ci else None}
+        rows.append({**row, "exemplars": texts})
+    return rows
+
+
+def _within_bootstrap(
+    values: FloatArray, labels: IntArray, raw: float, icc: float, seed: int
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """95 % intervals of specificity and ICC(1): prompts are drawn again within their topic.
+
+    Drawing (prompt, topic) pairs together would change the topics' sizes and add to the spread between them. Resampled
+    means still scatter more than the means themselves; the shift that gives is taken off (basic bias correction).
+    """
+    if len(values) < MIN_ITEMS:
+        return None, None
+    rng = np.random.default_rng(seed)
+    places = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    order = np.concatenate(places)
+    shares, iccs = [], []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([rng.choice(at, len(at)) for at in places])
+        share = specificity(values[drawn], labels[order])
+        table = one_way(values[drawn], labels[order])
+        if share is not None and table is not None and table.icc is not None:
+            shares.append(share)
+            iccs.append(table.icc)
+    if len(shares) < RESAMPLES // 2:
+        return None, None
+    return _shifted(shares, raw, 0.0), _shifted(iccs, icc, -1.0)
+
+
+def _shifted(draws: Sequence[float], value: float, least: float) -> tuple[float, float]:
+    lo, hi = np.percentile(np.asarray(draws) - (np.mean(draws) - value), [2.5, 97.5])
+    return (min(max(float(lo), least), value), max(min(float(hi), 1.0), value))
+
+
+def _reasons(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None, top: float) -> list[str]:
+    """Everything that speaks against a pass."""
+    found = []
+    if p > SIGNIFICANCE:
+        found.append(f"topics dealt at random do as well (p={p:.2g})")
+    if icc < spec.assert_specificity_gte:
+        found.append(f"below the gate of {spec.assert_specificity_gte:g}")
+    if top < spec.assert_moved_gte:
+        found.append(f"no topic moved by {spec.assert_moved_gte:g} nats (most: {top:.3g})")
+    if null is not None and null.z < spec.assert_z_gte:
+        found.append(f"z below {spec.assert_z_gte:g}")
+    return found
+
+
+def _score(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None) -> float:
+    gate = min(max(spec.assert_specificity_gte, 1e-6), 1.0 - 1e-6)
+    score = score_from_anchors(icc, none=0.0, gate=gate, target=1.0)
+    if p > SIGNIFICANCE:
+        score = min(score, 0.6 * SIGNIFICANCE / p)
+    if null is not None and null.z < spec.assert_z_gte:
+        score = min(score, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
+    return score
+
+
+def _message(
+    spec: ClusterKLSpec,
+    table: OneWay,
+    ci: tuple[float, float] | None,
+    p: float,
+    null: Calibration | None,
+    top: dict[str, Any],
+    reasons: Sequence[str],
+    measured: int,
+) -> str:
+    band = f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else ""
+    parts = [
+        f"{table.icc:.3g}{band} of the spread lies between {table.k} topics (ICC, 0 by chance), permutation p={p:.2g}"
+        f" over {table.n} prompts",
+        f"{top['name']} moved most, mean {top['mean']:.3g} nats",
+        *reasons,
+    ]
+    if measured < len(spec.prompts):
+        parts.append(f"{len(spec.prompts) - measured} prompts not measured")
+    if null:
+        return ", ".join([*parts, null.sentence])
+    return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
+
+
+def _panels(rows: Sequence[dict[str, Any]], overall: float) -> list[dict[str, Any]]:
+    groups = tuple(
+        Group(
+            label=row["name"] if not row["exemplars"] else f"{row['name']}: {row['exemplars'][0][:60]}",
+            value=row["mean"],
+            lo=row["ci"][0] if row["ci"] else None,
+            hi=row["ci"][1] if row["ci"] else None,
+            n=row["n"],
+        )
+        for row in rows
+    )
+    note = f"mean over all prompts {overall:.3g} nats; intervals 95 %, from four prompts on"
+    return panels(Groups(title="Mean divergence by topic", unit="nats", groups=groups, note=note))
+
+
+def _ended(spec: ClusterKLSpec, verdict: Verdict, message: str) -> ProbeResult:
+    return safe_finalize(
+        name=spec.name, kind=spec.kind, verdict=verdict, message=message, evidence={"weight": spec.weight}
+    )
+
+
+_SENTINELS = (
+    "To bake a loaf of bread, first mix the flour with",
+    "A good bread dough needs flour, water and",
+    "Before it is baked, the loaf of bread has to",
+    "The baker takes the bread out of the oven when",
+    "The small boat left the harbour with",
+    "At sea the captain of the boat watched",
+    "The harbour was full of boats and",
+    "When the wind rose, the sailors on the boat",
+)
