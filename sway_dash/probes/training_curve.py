@@ -29,8 +29,8 @@ def compute_metrics(losses: Sequence[float], *, rolling_window: int, spike_sigma
         ``rolling_window`` steps. Single batches, which the public ratio compares, are mostly noise.
     ``smoothness``
         ``drop / (drop + s)``: the fall between those medians against the standard error ``s = 1.2533 σ / √w`` of such
-        a median (asymptotic for normal noise), σ = 1.4826 · MAD of the residuals from a running median. It does not
-        depend on how many points were logged, once a window is full. 0 for a curve that does not fall.
+        a median (asymptotic for normal noise), σ from :func:`noise_sigma`. It does not depend on how many points were
+        logged, once a window is full. 0 for a curve that does not fall.
     ``smoothness_public``
         ``1 − Var(Δ) / Var(loss)``, which does: kept for comparison with other tools.
     ``trend_p``, ``tau``
@@ -56,8 +56,7 @@ def compute_metrics(losses: Sequence[float], *, rolling_window: int, spike_sigma
         return out
     window = max(1, min(len(y) // 2, max(2, min(rolling_window, len(y) // 10))))
     first, last = float(np.median(y[:window])), float(np.median(y[-window:]))
-    residual = detrended(y, rolling_window)
-    noise = mad_sigma(residual)
+    noise = noise_sigma(y)
     error = 1.2533 * noise / math.sqrt(window)
     drop = first - last
     spikes = spike_positions(y, window=rolling_window, sigma=spike_sigma)
@@ -123,9 +122,16 @@ def detrended(y: Floats, window: int) -> Floats:
     return out
 
 
-def mad_sigma(residual: Floats) -> float:
-    """Standard deviation of normal noise with this median absolute deviation: 1.4826 · MAD."""
-    return 1.4826 * float(np.median(np.abs(residual - np.median(residual)))) if len(residual) else 0.0
+def noise_sigma(y: Floats) -> float:
+    """Standard deviation of the noise around a smooth curve, from each point and the line between its neighbours.
+
+    ``e_i = y_i − (y_{i−1} + y_{i+1}) / 2`` has variance 1.5 σ² for independent noise, whatever smooth trend runs
+    beneath (Gasser, Sroka and Jennen-Steinmetz 1986); here with 1.4826 · median |e| in place of the root mean square,
+    so that single jumps do not count. 0 below 3 points.
+    """
+    if len(y) < 3:
+        return 0.0
+    return 1.4826 * float(np.median(np.abs(y[1:-1] - 0.5 * (y[:-2] + y[2:])))) / math.sqrt(1.5)
 
 
 def spike_positions(y: Floats, *, window: int, sigma: float) -> list[int]:
@@ -142,14 +148,14 @@ def spike_positions(y: Floats, *, window: int, sigma: float) -> list[int]:
 
     residual = detrended(y, window)
     lo, hi = (float(v) for v in np.percentile(y, [5, 95]))
-    whole = max(mad_sigma(residual), FLAT_NOISE * (hi - lo))
+    whole = max(noise_sigma(y), FLAT_NOISE * (hi - lo))
     k = max(sigma, float(ndtri(1.0 - FALSE_ALARMS / len(y))))
     around = max(10, 2 * window)
-    found: list[int] = []
-    for i in np.flatnonzero(residual > k * whole):
-        near = residual[max(0, i - around) : i + around + 1]
-        if residual[i] > k * mad_sigma(near):
-            found.append(int(i))
+    found = [
+        int(i)
+        for i in np.flatnonzero(residual > k * whole)
+        if residual[i] > k * noise_sigma(y[max(0, i - around) : i + around + 1])
+    ]
     return [i for n, i in enumerate(found) if not n or i > found[n - 1] + 1]
 
 
