@@ -7,7 +7,6 @@ from typing import Any
 from bokeh.models import ColumnDataSource
 
 from sway_dash.figures.plots import Plot
-from sway_dash.figures.theme import Tokens
 
 
 def adapt(plot: Plot) -> None:
@@ -19,7 +18,6 @@ def adapt(plot: Plot) -> None:
         # has zoomed. Wanted from the browser is only how wide the figure is.
         if model is not plot.figure:
             model.syncable = False
-    plot.paints.append(lambda t: _ground(plot.figure, t))
     plot.recolor(False)
 
 
@@ -35,19 +33,3 @@ def _whole(source: ColumnDataSource) -> None:
 
     # Not a property of the model: set past Bokeh's check of names.
     object.__setattr__(source, "stream", stream)
-
-
-def _ground(figure: Any, t: Tokens) -> None:
-    """Colours of what is around the data; behind it the notebook shows through."""
-    figure.update(background_fill_color=None, border_fill_color=None)
-    for axis in figure.axis:
-        axis.update(
-            axis_label_text_color=t.muted,
-            major_label_text_color=t.ink,
-            axis_line_color=t.rule,
-            major_tick_line_color=t.rule,
-            minor_tick_line_color=None,
-        )
-    for grid in figure.grid:
-        if grid.grid_line_color is not None:
-            grid.grid_line_color = t.rule

@@ -13,7 +13,7 @@ from typing import Any
 from bokeh.models import BasicTickFormatter, BoxAnnotation, ColumnDataSource, Range1d
 from bokeh.plotting import figure
 
-from sway_dash.figures.theme import Tokens, tokens
+from sway_dash.figures.theme import FONT, Tokens, tokens
 
 Paint = Callable[[Tokens], None]
 
@@ -29,9 +29,20 @@ class Plot:
     _end: dict[str, float] = field(default_factory=dict)
 
     def recolor(self, dark: bool) -> None:
-        """Give every glyph its colour of the theme."""
+        """Give the frame and every glyph its colour of the theme."""
+        t = tokens(dark)
+        for axis in self.figure.axis:
+            axis.update(
+                axis_line_color=t.rule,
+                major_tick_line_color=t.rule,
+                major_label_text_color=t.muted,
+                axis_label_text_color=t.muted,
+            )
+        for grid in self.figure.grid:
+            if grid.grid_line_color is not None:
+                grid.grid_line_color = t.rule
         for paint in self.paints:
-            paint(tokens(dark))
+            paint(t)
 
     def describe(self, text: str) -> None:
         """What a screen reader says of the picture."""
@@ -74,6 +85,8 @@ def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> A
         output_backend="canvas",
         min_border_left=8,
         min_border_right=12,
+        background_fill_color=None,
+        border_fill_color=None,
     )
     fig.toolbar.autohide = True
     fig.toolbar_inner = True
@@ -86,8 +99,13 @@ def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> A
     for axis in fig.axis:
         # Divergences are often some thousandths of a nat: without this a tick reads 0.000e+0.
         axis.formatter = BasicTickFormatter(power_limit_low=-6)
-        axis.axis_label_text_font_style = "normal"
-        axis.minor_tick_line_color = None
+        axis.update(
+            axis_label_text_font=FONT,
+            axis_label_text_font_size="12px",
+            axis_label_text_font_style="normal",
+            major_label_text_font=FONT,
+            minor_tick_line_color=None,
+        )
     return fig
 
 

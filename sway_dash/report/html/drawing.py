@@ -15,8 +15,7 @@ from bokeh.document import Document
 from bokeh.document.events import ColumnDataChangedEvent, ModelChangedEvent
 from bokeh.models import Ticker
 
-from sway_dash.figures.plots.base import Plot, painted
-from sway_dash.figures.theme import FONT
+from sway_dash.figures.plots.base import Plot
 
 Json = Any
 Key = tuple[Any, str]
@@ -47,7 +46,7 @@ def _document(group: Mapping[str, Drawing]) -> dict[str, Json]:
     document = Document()
     document.title = "figure"
     for drawing in group.values():
-        _dress(drawing.plot)
+        _name(drawing.plot)
         document.add_root(drawing.plot.figure)
     names = list(dict.fromkeys(name for drawing in group.values() for name in drawing.states))
 
@@ -144,17 +143,8 @@ class _Numbers:
 _ID = re.compile(r"p\d+")
 
 
-def _dress(plot: Plot) -> None:
-    """Names to find sources and parts by, and the colours that the dashboard's pages give to frames."""
+def _name(plot: Plot) -> None:
+    """Names to find sources and parts by."""
     for name, model in (*plot.sources.items(), *plot.parts.items()):
         if hasattr(model, "name"):
             model.name = name
-    fig = plot.figure
-    fig.update(background_fill_color=None, border_fill_color=None)
-    for axis in fig.axis:
-        axis.update(axis_label_text_font=FONT, major_label_text_font=FONT, axis_label_text_font_size="12px")
-        painted(plot, axis, axis_line_color="rule", major_tick_line_color="rule")
-        painted(plot, axis, major_label_text_color="muted", axis_label_text_color="muted")
-    for grid in fig.grid:
-        if grid.grid_line_color is not None:
-            painted(plot, grid, grid_line_color="rule")
