@@ -22,6 +22,7 @@ from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
 from sway_dash.dash.pages.ablation import AblationPage
 from sway_dash.dash.pages.compare import CompareView
+from sway_dash.dash.pages.evidence import EvidencePage
 from sway_dash.dash.pages.export import ExportDialog, Scene
 from sway_dash.dash.pages.help import Help
 from sway_dash.dash.pages.log import LogView
@@ -93,6 +94,7 @@ class App(param.Parameterized):
         both = {"run": self.run, "choice": self.choice}
         return {
             "overview": lambda: OverviewPage(**both),
+            "evidence": lambda: self._asking(EvidencePage(**both)),
             "prompts": self._prompts,
             "ablation": lambda: self._asking(AblationPage(**both)),
             "null": self._null,
@@ -189,11 +191,15 @@ class App(param.Parameterized):
     # -- going somewhere ------------------------------------------------------------------------
 
     def go(self, kind: str, value: Any) -> None:
-        """Go to a page, to a run's overview, or to a prompt of the open run."""
+        """Go to a page, to a run's overview, or to a prompt or a suite entry of the open run."""
         if kind == "run":
             if (folder := runs.find(value)) is not None:
                 self.show(folder)
                 self.nav.page = "overview"
+        elif kind == "entry":
+            if value in self.run.data.entries() or value in self.run.data.finished:
+                self.choice.entry = value
+                self.nav.page = "evidence"
         elif kind == "prompt":
             self.choice.item = value
             self.nav.page = "prompts" if "prompts" in self.makers else "overview"
@@ -206,7 +212,7 @@ class App(param.Parameterized):
             return
         with param.parameterized.batch_call_watchers(self.choice):
             self.choice.clear()
-            self.choice.param.update(item=None, token=None, probe="", metric="js", sort="auto")
+            self.choice.param.update(item=None, token=None, entry="", probe="", metric="js", sort="auto")
         address = runs.address_of(folder)
         self.bar.demo = address == runs.DEMO
         # Another run may be of another model.

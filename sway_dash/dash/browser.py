@@ -27,6 +27,7 @@ KEYS: tuple[tuple[str, str, str], ...] = (
     ("Enter", "open", "open the first prompt shown"),
     ("Escape", "back", "close the prompt, then clear the filters"),
     ("1", "page:overview", "Overview"),
+    ("e", "page:evidence", "Evidence"),
     ("2", "page:prompts", "Prompts"),
     ("3", "page:ablation", "Ablation"),
     ("4", "page:null", "Null"),

@@ -54,6 +54,7 @@ def _back(app: App) -> None:
 
 PAGE_KEYS: dict[str, dict[str, str]] = {
     "prompts": {key: key for key in ("next", "previous", "next_token", "previous_token", "search", "open")},
+    "evidence": {"next": "next", "previous": "previous"},
     "new": {"run": "start"},
     "probe": {"next_token": "next_token", "previous_token": "previous_token", "add": "add"},
     "compare": {

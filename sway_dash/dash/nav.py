@@ -15,13 +15,14 @@ from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.state import Selection
 from sway_dash.suite.comparison import MAX_RUNS
 
-RUN_PAGES = ("overview", "prompts", "ablation", "null", "trace", "log")
+RUN_PAGES = ("overview", "evidence", "prompts", "ablation", "null", "trace", "log")
 """Pages about the open run, in the order of their tabs."""
 
 PAGES = ("runs", "new", *RUN_PAGES, "compare", "probe")
 
 TITLES = {
     "overview": "Overview",
+    "evidence": "Evidence",
     "prompts": "Prompts",
     "ablation": "Ablation",
     "null": "Null",
@@ -107,6 +108,7 @@ COMPARED = ("runs", "baseline", "focus", "probe", "metric", "tags", "query", "re
 
 def _choices(choice: Selection) -> dict[str, str | list[str]]:
     found: dict[str, str | list[str]] = {
+        "e": choice.entry,
         "probe": choice.probe,
         "x": choice.metric,
         "sort": choice.sort if choice.sort != "auto" else "",
@@ -128,7 +130,7 @@ MAX_PICKED = 50
 
 def _read_choices(given: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {name: Selection.param[name].default for name in SHARED}
-    found["probe"] = given.get("probe", "")
+    found["entry"], found["probe"] = given.get("e", ""), given.get("probe", "")
     found["query"] = given.get("q", "")
     found["regex"] = given.get("re") == "1"
     for name, key, allowed in (
@@ -146,7 +148,7 @@ def _read_choices(given: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-SHARED = ("probe", "metric", "sort", "tags", "query", "regex", "status", "least", "picked", "item", "token")
+SHARED = ("entry", "probe", "metric", "sort", "tags", "query", "regex", "status", "least", "picked", "item", "token")
 """Choices that an address carries."""
 
 

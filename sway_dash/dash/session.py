@@ -90,6 +90,8 @@ class Session:
             self.app.page.dark_theme = bool(message.get("dark"))
         elif kind == "address":
             self._apply(read_query(str(message.get("query", ""))))
+        elif kind == "entry":
+            self.app.go("entry", str(message.get("entry", "")))
         elif kind == "key":
             keys.press(self.app, str(message.get("what", "")))
 

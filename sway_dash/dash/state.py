@@ -141,6 +141,7 @@ class Selection(param.Parameterized):
     Every view reads it; widgets, clicks, keys and the address write it.
     """
 
+    entry = param.String(default="", doc="Suite entry whose evidence is shown; empty: the first that found something.")
     probe = param.String(default="", doc="Probe whose prompts are shown.")
     metric: str = param.Selector(  # type: ignore[assignment]
         default="js", objects=["js", "kl"], doc="Divergence that is drawn."

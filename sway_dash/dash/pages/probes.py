@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import panel as pn
 import param
@@ -10,6 +11,8 @@ import param
 from sway_dash.core.events import PlannedProbe
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.nav import VERSION
+from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
 from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import DASH, duration, esc, interval, number, percent, var
@@ -25,6 +28,18 @@ MAX_Z = 99.0
 """The engine cuts z here."""
 
 HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
+
+
+def results_of(run: RunState) -> tuple[list[PlannedProbe], dict[str, ProbeResult]]:
+    """Entries of a run in suite order, and what those that have come to an end found, by name."""
+    data = run.data
+    results = data.finished
+    if run.status not in ("none", "queued", "starting", "running"):
+        # Judged over what was measured, for probes that did not come to their end.
+        results = {p.name: p for p in data.result().probes}
+    entries = data.entries()
+    extra = [PlannedProbe(name=r.name, kind=r.kind, category="") for n, r in results.items() if n not in entries]
+    return [*data.fold.planned, *extra], results
 
 
 class ProbesView(pn.viewable.Viewer):
@@ -45,16 +60,8 @@ class ProbesView(pn.viewable.Viewer):
     @param.depends("run.version", watch=True)
     def _refresh(self) -> None:
         data = self.run.data
-        results = data.finished
-        if self.run.status not in ("none", "queued", "starting", "running"):
-            # Judged over what was measured, for probes that did not come to their end.
-            results = {p.name: p for p in data.result().probes}
-        rows = [self._row(p, results.get(p.name)) for p in data.fold.planned]
-        rows += [
-            self._row(PlannedProbe(name=r.name, kind=r.kind, category=""), r)
-            for n, r in results.items()
-            if n not in data.entries()
-        ]
+        planned, results = results_of(self.run)
+        rows = [self._row(p, results.get(p.name)) for p in planned]
         set_html(self._table, table(HEAD, rows, right=(2, 3, 5)) if rows else "")
         calls = data.calls
         text = (
@@ -65,7 +72,7 @@ class ProbesView(pn.viewable.Viewer):
         set_html(self._cache, f'<p class="sway-caption sway-hook-cache">{text}</p>')
 
     def _row(self, planned: PlannedProbe, result: ProbeResult | None) -> tuple[str, ...]:
-        name = f'{esc(planned.name)}<br><span class="sway-caption">{esc(planned.kind)}</span>'
+        name = f'{self._link(planned.name)}<br><span class="sway-caption">{esc(planned.kind)}</span>'
         if result is None:
             return (name, self._going(planned), DASH, DASH, DASH, DASH, "")
         sign, tone, word = SIGNS[result.verdict]
@@ -76,6 +83,12 @@ class ProbesView(pn.viewable.Viewer):
         value = number(result.raw, unit)
         message = esc(result.message)
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
+
+    def _link(self, name: str) -> str:
+        """The name as a link to what the probe found; the browser component makes it a step within this session."""
+        address = address_of(self.run.folder) if self.run.folder is not None else ""
+        query = urlencode({"v": VERSION, "page": "evidence", "run": address, "e": name}, errors="replace")
+        return f'<a class="sway-go" data-entry="{esc(name)}" href="?{esc(query)}">{esc(name)}</a>'
 
     def _going(self, planned: PlannedProbe) -> str:
         if not planned.enabled:

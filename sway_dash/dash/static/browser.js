@@ -46,6 +46,15 @@ export function render({ model }) {
     send({ type: "key", what })
   }
   document.addEventListener("keydown", key)
+  // Links to what a probe found are real ones, so that one opens in another tab, too; a plain click stays here.
+  const entry = (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return
+    const link = event.composedPath().find((n) => n instanceof HTMLAnchorElement && n.dataset.entry !== undefined)
+    if (!link) return
+    event.preventDefault()
+    send({ type: "entry", entry: link.dataset.entry })
+  }
+  document.addEventListener("click", entry)
   model.letters = recall("sway-letters") !== "off"
   model.on("letters", () => store("sway-letters", model.letters ? "on" : "off"))
 
@@ -84,6 +93,7 @@ export function render({ model }) {
   requestAnimationFrame(() => document.getElementById("sway-first")?.remove())
   model.on("remove", () => {
     document.removeEventListener("keydown", key)
+    document.removeEventListener("click", entry)
     window.removeEventListener("popstate", back)
     media.removeEventListener("change", follow)
   })

@@ -1,0 +1,145 @@
+"""What is shown of one probe's result, whatever its kind: panels, the judgement in numbers, the rest as a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sway_dash.core.panels import Curve, Groups, Items, read_panels
+from sway_dash.core.result import ProbeResult, jsonable
+from sway_dash.figures.public_evidence import from_public
+from sway_dash.figures.theme import DASH, duration, interval, number, visible
+
+OWN_PAGE = {"delta_kl": "prompts", "adapter_ablation": "ablation", "null_adapter": "null"}
+"""Kinds that a page of their own shows in full."""
+
+MAX_Z = 99.0
+"""The engine cuts z here."""
+
+FEW = 6
+"""Items of a list that the plain list shows."""
+
+MOST = 120
+"""Characters of a text that the plain list shows."""
+
+DEEP = 3
+"""How deep mappings are taken apart; below it they are told by their size."""
+
+TOLD = frozenset(["panels", "weight", "raw_ci_95", "unit", "null", "z_by_rank"])
+"""Evidence that is shown elsewhere."""
+
+
+def panels_of(result: ProbeResult) -> list[Items | Curve | Groups]:
+    """What the probe wants shown; of public results without panels what their evidence can be drawn as."""
+    return read_panels(result.evidence) or from_public(result.kind, result.evidence)
+
+
+def judgement(result: ProbeResult) -> list[tuple[str, str]]:
+    """The numbers of a result by name; those that are not known are left out. Plain text."""
+    unit = visible(result.evidence.get("unit") or "")
+    found = [
+        ("Score", number(result.score)),
+        ("Value", number(result.raw, unit)),
+        ("95 % interval", interval(result.ci_95)),
+        ("Base", number(result.base_value)),
+        ("Tuned", number(result.ft_value)),
+        ("Against random adapters", against_null(result)),
+        ("By rank of the random adapters", _by_rank(result.evidence.get("z_by_rank"))),
+        ("Weight", number(_float(result.evidence.get("weight")))),
+        ("Time", duration(result.duration_s) if result.duration_s else DASH),
+    ]
+    return [(name, text) for name, text in found if text not in (DASH, "")]
+
+
+def against_null(result: ProbeResult) -> str:
+    """Where the value stands among random adapters, in a sentence; empty without any."""
+    if result.z_score is None:
+        return ""
+    null = result.evidence.get("null")
+    null = null if isinstance(null, Mapping) else {}
+    z = f"z ≥ {MAX_Z:.0f}" if result.z_score >= MAX_Z else f"z {number(result.z_score)}"
+    parts = [z]
+    if (n := _float(null.get("n"))) is not None:
+        parts.append(f"n = {n:.0f}")
+    if (p := _float(null.get("p_prediction"))) is not None:
+        parts.append(f"p = {number(p)} as the next draw")
+    if (p := _float(null.get("p_rank"))) is not None:
+        parts.append(f"p = {number(p)} by rank")
+    if (largest := _float(null.get("largest_draw"))) is not None:
+        parts.append(f"the largest of them {number(largest)}")
+    return ", ".join(parts)
+
+
+def _by_rank(z_by_rank: Any) -> str:
+    if not isinstance(z_by_rank, Mapping) or len(z_by_rank) < 2:
+        return ""
+    return ", ".join(f"{visible(rank)}: z {number(_float(z))}" for rank, z in z_by_rank.items())
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything else a probe left, as names and shortened values. Plain text; keys and values are untrusted."""
+    found: list[tuple[str, str]] = []
+    for key, value in evidence.items():
+        if key not in TOLD:
+            _collect(visible(key), value, 1, found)
+    return found
+
+
+def _collect(name: str, value: Any, depth: int, found: list[tuple[str, str]]) -> None:
+    if isinstance(value, Mapping) and value and depth < DEEP:
+        for key, inner in value.items():
+            _collect(f"{name}.{visible(key)}", inner, depth + 1, found)
+    else:
+        found.append((name, brief(value)))
+
+
+def brief(value: Any) -> str:
+    """A value in a few words."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return f"{{{len(value):,} keys}}" if value else "{}"
+    if isinstance(value, list | tuple):
+        if not value:
+            return "none"
+        shown = [_inner(item) for item in value[:FEW]]
+        more = f" … {len(value):,} in all" if len(value) > FEW else ""
+        return ", ".join(shown) + more
+    return _cut(visible(value), MOST)
+
+
+def _inner(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return _cut(" ".join(f"{visible(k)} {_inner(v)}" for k, v in value.items()), 80)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_inner(v) for v in value[:3])}{', …' if len(value) > 3 else ''}]"
+    return _cut(brief(value), 60)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def full_json(result: ProbeResult) -> str:
+    """The whole evidence, as in the result file."""
+    return json.dumps(jsonable(result.evidence), indent=2, ensure_ascii=False)
+
+
+def about(kind: str) -> str:
+    """What a kind asks, in its own words; empty for a kind that is not installed."""
+    from sway_dash.probes import registry
+
+    probe = registry().get(kind)
+    text = (probe.__doc__ or "").strip().split("\n")[0] if probe is not None else ""
+    return visible(text)
