@@ -19,6 +19,7 @@ from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.report.json_io import to_json
 from sway_dash.suite.details import LIMIT, record_after
+from sway_dash.suite.document import document_of
 from sway_dash.suite.loader import check_entries, loads
 from sway_dash.suite.runner import OnEvent, run_opening
 from sway_dash.suite.score import compute
@@ -80,6 +81,7 @@ def execute(
                 run_id=folder.id,
                 on_backend=opened.append,
                 seeding=opener is None,
+                document=lambda: document_of(spec),
             )
         finally:
             with suppress(OSError):

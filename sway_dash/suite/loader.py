@@ -9,11 +9,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sway_dash.core.errors import Problem, SpecValidationError
+from sway_dash.core.errors import Problem, SpecValidationError, SwayError
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.yaml_text import LOADER, load_yaml
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import ProbeSpec, dotted, field_problems
+from sway_dash.suite.document import FIELD, document_of
 from sway_dash.suite.spec import SUPPORTED_VERSION, SuiteDefaults, SuiteModels, SwaySpec, version_problem
 
 Lines = dict[tuple[str | int, ...], int]
@@ -96,8 +97,12 @@ def check_entries(spec: SwaySpec, *, source: str | None = None, text: str | None
 
 
 def ready_problems(spec: SwaySpec, built: Sequence[tuple[Any, ProbeSpec]]) -> list[Problem]:
-    """What would make a run of a valid suite fail at once, found without loading anything."""
+    """What would make a run of a valid suite fail at once, found without loading a model."""
     problems: list[Problem] = []
+    try:
+        document_of(spec)
+    except SwayError as error:
+        problems.append(((FIELD,), str(error)))
     adapter = spec.models.ft.adapter
     if spec.models.ft.kind == "hf" and adapter is not None and not (adapter / "adapter_config.json").is_file():
         what = "has no adapter_config.json" if adapter.is_dir() else "is no folder"
@@ -146,9 +151,13 @@ def _model_of(loc: tuple[str | int, ...]) -> type[BaseModel]:
 
 
 def _resolved(data: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Copy of a suite with adapter and local base paths made absolute against the suite's own folder."""
+    """Copy of a suite with adapter, document and local base paths made absolute against the suite's own folder."""
     out = dict(data)
-    if folder is None or not isinstance(data.get("models"), Mapping):
+    if folder is None:
+        return out
+    if isinstance(document := data.get(FIELD), str) and document:
+        out[FIELD] = str(folder / Path(document).expanduser())
+    if not isinstance(data.get("models"), Mapping):
         return out
     models: dict[str, Any] = dict(data["models"])
     for side, raw in models.items():

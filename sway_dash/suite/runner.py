@@ -44,12 +44,15 @@ from sway_dash.core.sections import Section
 from sway_dash.core.steps import listening
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
 from sway_dash.probes.null_adapter import get_null_stats as get_null_stats
+from sway_dash.suite.document import Document
 from sway_dash.suite.fold import PREFLIGHT, Fold, probe_to_dict, with_null
 from sway_dash.suite.loader import check_entries
 from sway_dash.suite.spec import SwaySpec
 
 OnEvent = Callable[[Event], None]
 OpenBackend = Callable[[], DifferentialBackend | None]
+Given = tuple[str | None, Sequence[Section] | None]
+"""Text of the document and its sections."""
 
 
 def run(
@@ -87,7 +90,7 @@ def run(
         Passed on after the partial result has been emitted.
     """
     return _Run(spec, spec_path, on_event, cancel, recall, run_id, trace_path).execute(
-        lambda: backend, doc_text, sections, skip_preflight, opened=True
+        lambda: backend, lambda: (doc_text, sections), skip_preflight, opened=True
     )
 
 
@@ -103,9 +106,11 @@ def run_opening(
     run_id: str = "",
     on_backend: Callable[[DifferentialBackend], None] | None = None,
     seeding: bool = True,
+    document: Callable[[], Document | None] = lambda: None,
 ) -> SuiteResult:
     """Like :func:`run`, but loading the model is part of the run: it has its phase, and failing it is an event.
 
+    So is reading the document, which comes first: what is wrong with it is known before the model is loaded.
     Without ``seeding`` the process's random generators and settings are left alone: it is not ours.
     """
 
@@ -115,8 +120,12 @@ def run_opening(
             on_backend(backend)
         return backend
 
+    def reading() -> Given:
+        found = document()
+        return (None, None) if found is None else (found.text, found.sections)
+
     return _Run(spec, spec_path, on_event, cancel, recall, run_id, trace_path, seeding=seeding).execute(
-        opening, None, None, False, opened=False
+        opening, reading, False, opened=False
     )
 
 
@@ -198,8 +207,7 @@ class _Run:
     def execute(
         self,
         open_backend: OpenBackend,
-        doc_text: str | None,
-        sections: Sequence[Section] | None,
+        read_document: Callable[[], Given],
         skip_preflight: bool,
         *,
         opened: bool,
@@ -209,6 +217,7 @@ class _Run:
         self.determinism = self._seed()
         self.emit(self._started())
         try:
+            doc_text, sections = read_document()
             if not opened:
                 self._loading()
             with listening(self._loading) if not opened else nullcontext():
