@@ -1,0 +1,366 @@
+"""Whether the adapter prefers the chosen answers: what it sets right, and what it sets wrong.
+
+The same pairs are asked of both views, so the result is a paired 2×2 table: right or wrong before, right or wrong
+after. Looking only at what was wrong before, as a flip rate does, counts chance as success: noise turns margins over
+in both directions (regression to the mean).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from sway_dash.core.panels import Group, Groups, Items, Row, panels
+from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
+from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
+from sway_dash.core.scoring import CompletionScore, ScoringModel
+from sway_dash.core.stats import format_z_profile, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.probes.answers import ask_both, score_completions
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.measure import MAX_FAILED_SHARE
+from sway_dash.probes.null_adapter import calibration
+
+SIGNIFICANCE = 0.05
+
+FEWEST_CHANGES = 6
+"""Below this many changes no split of them reaches p = 0.05 in McNemar's exact test."""
+
+
+class PreferenceTriple(BaseModel):
+    """A prompt with a preferred and a rejected answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    chosen: str = Field(min_length=1)
+    rejected: str = Field(min_length=1)
+
+
+SENTINELS = (
+    PreferenceTriple(prompt="Is the sea salty?", chosen=" Yes, it is.", rejected=" No, it is sweet."),
+    PreferenceTriple(prompt="Please close the door.", chosen=" Of course.", rejected=" Do it yourself."),
+    PreferenceTriple(prompt="What is two and two?", chosen=" Four.", rejected=" Five."),
+)
+
+
+class PreferenceFlipSpec(ProbeSpec):
+    """Settings of ``preference_flip``."""
+
+    kind: Literal["preference_flip"] = "preference_flip"
+    triples: tuple[PreferenceTriple, ...] = Field(
+        default=(), description="prompts with a chosen and a rejected answer; empty: those of the document"
+    )
+    assert_flip_rate_gte: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)] = Field(
+        default=0.7, description="smallest share of wrong preferences set right"
+    )
+    assert_damage_rate_lte: Annotated[FiniteFloat, Field(ge=0.0, le=1.0)] = Field(
+        default=0.1, description="largest share of right preferences set wrong"
+    )
+    assert_z_gte: FiniteFloat = Field(default=3.0, description="smallest z against the null, when there is one")
+    min_triples_for_decision: int = Field(
+        default=3, ge=0, description="with fewer wrong preferences to set right there is no flip rate, only a warning"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """Chosen less rejected log-probability of one triple, summed and per token, nats."""
+
+    total: float
+    per_token: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Paired counts of one way to take the margin; ties at the base are in none of them."""
+
+    kept_right: int
+    fixed: int
+    damaged: int
+    kept_wrong: int
+
+    @staticmethod
+    def of(base: Sequence[float], tuned: Sequence[float]) -> Table:
+        """Count margins: right above 0, wrong below; a tie of the tuned view is not right."""
+        pairs = list(zip(base, tuned, strict=True))
+        right = [t > 0 for b, t in pairs if b > 0]
+        wrong = [t > 0 for b, t in pairs if b < 0]
+        return Table(sum(right), sum(wrong), len(right) - sum(right), len(wrong) - sum(wrong))
+
+    @property
+    def base_wrong(self) -> int:
+        """Triples the base has wrong."""
+        return self.fixed + self.kept_wrong
+
+    @property
+    def base_right(self) -> int:
+        """Triples the base has right."""
+        return self.damaged + self.kept_right
+
+    @property
+    def n(self) -> int:
+        """All triples in the table."""
+        return self.base_wrong + self.base_right
+
+    def facts(self) -> dict[str, Any]:
+        """Counts, rates and their intervals, JSON-ready."""
+        return {
+            "base_right": self.base_right,
+            "base_wrong": self.base_wrong,
+            "kept_right": self.kept_right,
+            "flipped": self.fixed,
+            "damaged": self.damaged,
+            "kept_wrong": self.kept_wrong,
+            "flip_rate": rate(self.fixed, self.base_wrong),
+            "flip_rate_ci_95": wilson(self.fixed, self.base_wrong),
+            "damage_rate": rate(self.damaged, self.base_right),
+            "damage_rate_ci_95": wilson(self.damaged, self.base_right),
+            "net_flip_rate": rate(self.fixed - self.damaged, self.n),
+            "net_flip_rate_ci_95": newcombe_paired(self.kept_right, self.fixed, self.damaged, self.kept_wrong),
+            "mcnemar_p": mcnemar_exact(self.fixed, self.damaged),
+        }
+
+
+def rate(k: int, n: int) -> float | None:
+    """``k / n``; ``None`` of nothing."""
+    return k / n if n else None
+
+
+class PreferenceFlipProbe(Probe):
+    """Margins of chosen over rejected answers, before and after."""
+
+    kind = "preference_flip"
+    spec_cls = PreferenceFlipSpec
+    category = "attribution"
+
+    @classmethod
+    def calibrate_spec(cls, ctx: RunContext) -> PreferenceFlipSpec:
+        """Three sentinel triples."""
+        return PreferenceFlipSpec(name="calibration", triples=SENTINELS, min_triples_for_decision=2)
+
+    def run(self, spec: PreferenceFlipSpec, ctx: RunContext) -> ProbeResult:
+        """Score both answers of every triple under both views and judge the table."""
+        triples = spec.triples or _of_document(ctx)
+        if not triples:
+            message = "no triples: give some, or a document with preference sections in dlm_source"
+            return safe_finalize(
+                name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence={"weight": spec.weight}
+            )
+        told = ask_both(ctx, triples, _margins)
+        reasons = [f"{triples[i].prompt[:40]!r}: {reason}" for i, reason in told.dropped]
+        if not told.kept:
+            return safe_finalize(
+                name=spec.name,
+                kind=spec.kind,
+                verdict=Verdict.ERROR,
+                message=f"none of the {len(triples)} triples could be scored: {reasons[0]}",
+                evidence={"dropped_triples": len(reasons), "dropped_reasons": reasons[:5], "weight": spec.weight},
+            )
+        return _judge(spec, ctx, [triples[i] for i in told.kept], told.base, told.tuned, reasons)
+
+
+def _of_document(ctx: RunContext) -> tuple[PreferenceTriple, ...]:
+    sections = [s for s in ctx.sections or () if s.kind == "preference"]
+    return tuple(
+        PreferenceTriple(prompt=p.prompt, chosen=p.chosen, rejected=p.rejected) for s in sections for p in s.preferences
+    )
+
+
+def _margins(view: ScoringModel, triples: Sequence[PreferenceTriple]) -> list[Margins]:
+    scores = score_completions(view, [(t.prompt, answer) for t in triples for answer in (t.chosen, t.rejected)])
+    return [_margin(chosen, rejected) for chosen, rejected in zip(scores[::2], scores[1::2], strict=True)]
+
+
+def _margin(chosen: CompletionScore, rejected: CompletionScore) -> Margins:
+    return Margins(chosen.logprob - rejected.logprob, chosen.per_token - rejected.per_token)
+
+
+def _judge(
+    spec: PreferenceFlipSpec,
+    ctx: RunContext,
+    triples: Sequence[PreferenceTriple],
+    base: Sequence[Margins],
+    tuned: Sequence[Margins],
+    reasons: Sequence[str],
+) -> ProbeResult:
+    before, after = [m.total for m in base], [m.total for m in tuned]
+    table = Table.of(before, after)
+    per_token = Table.of([m.per_token for m in base], [m.per_token for m in tuned])
+    shifts = [a - b for a, b in zip(after, before, strict=True)]
+    token_shifts = [t.per_token - b.per_token for b, t in zip(base, tuned, strict=True)]
+    shift_ci, ci_note = interval(shifts, seed=ctx.seed)
+    token_ci, _ = interval(token_shifts, seed=ctx.seed)
+    total = len(triples) + len(reasons)
+    evidence = {
+        **table.facts(),
+        "total": total,
+        "ties": len(triples) - table.n,
+        "dropped_triples": len(reasons),
+        "dropped_reasons": list(reasons[:5]),
+        "mean_margin_delta": mean(shifts),
+        "mean_margin_delta_ci_95": shift_ci,
+        "mean_margin_delta_per_token": mean(token_shifts),
+        "mean_margin_delta_per_token_ci_95": token_ci,
+        "per_token": per_token.facts(),
+        "unit": "nats",
+        "weight": spec.weight,
+        "panels": _panels(spec, table, triples, base, tuned),
+    }
+    lost = f", {len(reasons)} of {total} triples could not be scored" if reasons else ""
+    shown = f"mean margin shift {mean(shifts):.3g}{_band(shift_ci)} nats"
+    if table.base_wrong < max(1, spec.min_triples_for_decision):
+        # Too few to have a flip rate: the public warning, with the margins in its place.
+        raw = mean(shifts)
+        null = calibration(ctx, spec, raw)
+        few = f"the base has {table.base_wrong} of {len(triples)} preferences wrong, too few for a flip rate (need"
+        text = f"{few} {max(1, spec.min_triples_for_decision)}); {shown}, {table.damaged} set wrong{lost}"
+        # Nothing much to set right is no licence to set wrong.
+        p = mcnemar_exact(table.fixed, table.damaged)
+        harmful = _damaging(spec, table) and table.damaged > table.fixed and p <= SIGNIFICANCE
+        if harmful:
+            text = f"{_damage(spec, table)}; {text}"
+        return safe_finalize(
+            name=spec.name,
+            kind=spec.kind,
+            verdict=Verdict.FAIL if harmful else Verdict.WARN,
+            score=min(max(0.5 + raw / 4.0, 0.0), 0.59 if harmful else 1.0),
+            raw=raw,
+            z_score=null.z if null else None,
+            base_value=mean(before),
+            ft_value=mean(after),
+            ci_95=shift_ci,
+            message=f"{text}, {null.sentence}" if null else f"{text} {no_calibration_note(spec.kind)}",
+            evidence={
+                **evidence,
+                "z_by_rank": null.z_by_rank if null else None,
+                "null": null.evidence if null else None,
+                "raw_ci_95": list(shift_ci) if shift_ci else None,
+                "ci_note": ci_note,
+            },
+        )
+    raw = table.fixed / table.base_wrong
+    null = calibration(ctx, spec, raw)
+    faults, doubt = _faults(spec, table, shift_ci)
+    if null and not (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE)):
+        faults.append(f"random adapters do as well: z={null.z:.2f} is below {spec.assert_z_gte:g}, or p above 0.05")
+    ci = wilson(table.fixed, table.base_wrong)
+    gate = min(max(spec.assert_flip_rate_gte, 1e-6), 1.0 - 1e-6)
+    score = score_from_anchors(raw, none=0.0, gate=gate, target=1.0)
+    net = newcombe_paired(table.kept_right, table.fixed, table.damaged, table.kept_wrong)
+    parts = [
+        f"{table.fixed} of {table.base_wrong} wrong preferences set right ({raw:.0%}{_band(ci, percent=True)})",
+        f"{table.damaged} of {table.base_right} right ones set wrong",
+        f"net {(table.fixed - table.damaged) / table.n:+.0%}{_band(net, percent=True)}",
+        shown,
+        *doubt,
+    ]
+    parts = ["; ".join([", ".join(parts) + lost, *faults])]
+    if null:
+        parts.append(null.sentence)
+        if null.z_by_rank and len(null.z_by_rank) > 1:
+            parts.append(format_z_profile(null.z_by_rank))
+    text = ", ".join(parts)
+    incomplete = len(reasons) > MAX_FAILED_SHARE * total
+    return safe_finalize(
+        name=spec.name,
+        kind=spec.kind,
+        verdict=Verdict.FAIL if faults else Verdict.WARN if incomplete else Verdict.PASS,
+        score=min(score, 0.59) if faults else score,
+        raw=raw,
+        z_score=null.z if null else None,
+        base_value=mean(before),
+        ft_value=mean(after),
+        ci_95=ci,
+        message=text if null else f"{text} {no_calibration_note(spec.kind)}",
+        evidence={
+            **evidence,
+            "z_by_rank": null.z_by_rank if null else None,
+            "null": null.evidence if null else None,
+            "raw_ci_95": list(ci) if ci else None,
+            "ci_note": f"95% Wilson, {table.fixed} of {table.base_wrong} triples the base has wrong",
+        },
+    )
+
+
+def _faults(
+    spec: PreferenceFlipSpec, table: Table, shift_ci: tuple[float, float] | None
+) -> tuple[list[str], list[str]]:
+    """Every reason not to pass, and what is not known for want of triples."""
+    faults, doubt = list[str](), list[str]()
+    if table.fixed / table.base_wrong < spec.assert_flip_rate_gte:
+        faults.append(f"the flip rate is below {spec.assert_flip_rate_gte:.0%}")
+    if _damaging(spec, table):
+        faults.append(_damage(spec, table))
+    p = mcnemar_exact(table.fixed, table.damaged)
+    changes = table.fixed + table.damaged
+    if changes >= FEWEST_CHANGES:
+        if p > SIGNIFICANCE or table.fixed <= table.damaged:
+            faults.append(f"as many set wrong as right, for all that can be told (McNemar p={p:.2g})")
+    elif shift_ci is not None and shift_ci[0] <= 0:
+        # So few changes cannot be significant by their count; the margins of all triples can.
+        faults.append(f"{changes} changes are too few to count and the mean margin shift cannot be told from 0")
+    elif shift_ci is None:
+        doubt.append(f"too few triples to tell this from chance (McNemar p={p:.2g})")
+    return faults, doubt
+
+
+def _damaging(spec: PreferenceFlipSpec, table: Table) -> bool:
+    return bool(table.base_right) and table.damaged / table.base_right > spec.assert_damage_rate_lte
+
+
+def _damage(spec: PreferenceFlipSpec, table: Table) -> str:
+    share = table.damaged / table.base_right
+    return f"{share:.0%} of right preferences set wrong, at most {spec.assert_damage_rate_lte:.0%} may be"
+
+
+def _band(ci: tuple[float, float] | None, *, percent: bool = False) -> str:
+    if ci is None:
+        return ""
+    return f" [{ci[0]:.0%}, {ci[1]:.0%}]" if percent else f" [{ci[0]:.3g}, {ci[1]:.3g}]"
+
+
+def _panels(
+    spec: PreferenceFlipSpec,
+    table: Table,
+    triples: Sequence[PreferenceTriple],
+    base: Sequence[Margins],
+    tuned: Sequence[Margins],
+) -> list[dict[str, Any]]:
+    order = sorted(range(len(triples)), key=lambda i: tuned[i].total - base[i].total)
+    # The ends of the order: what moved most, either way.
+    shown = order if len(order) <= 500 else [*order[:250], *order[-250:]]
+    rows = tuple(
+        Row(
+            label=triples[i].prompt[:120],
+            base=base[i].total,
+            tuned=tuned[i].total,
+            flag="good" if base[i].total < 0 < tuned[i].total else "bad" if base[i].total > 0 >= tuned[i].total else "",
+            note=f"per token {base[i].per_token:.3g} → {tuned[i].per_token:.3g}",
+        )
+        for i in shown
+    )
+    facts = table.facts()
+
+    def group(label: str, name: str, n: int, flag: Literal["", "good", "bad"]) -> Group:
+        lo, hi = facts[f"{name}_ci_95"] or (None, None)
+        return Group(label=label, value=facts[name], lo=lo, hi=hi, n=n, flag=flag)
+
+    groups = (
+        group("wrong set right", "flip_rate", table.base_wrong, ""),
+        group("right set wrong", "damage_rate", table.base_right, "bad" if _damaging(spec, table) else ""),
+        group("net", "net_flip_rate", table.n, ""),
+    )
+    return panels(
+        Items(
+            title="Margin of the chosen over the rejected answer",
+            unit="nats",
+            better="higher",
+            gate=0.0,
+            rows=rows,
+            note="" if len(shown) == len(order) else f"the {len(shown)} of {len(order)} triples that moved most",
+        ),
+        Groups(title="What the adapter turned over", unit="share of triples", groups=groups),
+    )
