@@ -9,6 +9,7 @@ from typing import Any
 import panel as pn
 import panel_material_ui as pmui
 import param
+from bokeh.themes import Theme
 from markupsafe import Markup
 from panel.util import edit_readonly
 
@@ -383,10 +384,15 @@ def create_app(address: str = "") -> pmui.Page:
     app = App(dark=theme == "dark")
     app.session.start(address)
     if pn.state.curdoc is not None:
+        pn.state.curdoc.theme = _PAINTED
         pn.state.curdoc.template_variables.update(
             sway_style=Markup(first.style(theme)), sway_first=Markup(first.first(app.run, app.choice))
         )
     return app.page
 
+
+_PAINTED = Theme(json={"attrs": {part: {} for part in ("Figure", "Axis", "Grid", "Title", "Legend", "ColorBar")}})
+"""Figures have their colours from us. What a theme does not name the page would paint again in the browser, and report
+every colour back: half of all messages while it loads."""
 
 _HEAD = ":host(.sway-body) { padding-bottom: 0; gap: 6px; }"
