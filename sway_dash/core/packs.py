@@ -22,7 +22,6 @@ MIN_CHUNK = 64
 
 _PART = "# part:"
 _BOUNDARY = re.compile(r"""[.!?…]["'»”’)\]]*\s+|\n+""")
-_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +108,10 @@ def chunk_corpus(text: str, *, chunk_chars: int, max_chunks: int) -> list[str]:
 def chunks(text: str, *, chunk_chars: int, max_chunks: int) -> list[Chunk]:
     """Cut a text into at most ``max_chunks`` pieces of at most ``chunk_chars`` characters.
 
-    A piece ends at the end of a sentence or line, else between words, else where it is full; it never reaches into
-    the next part. Pieces below :data:`MIN_CHUNK` characters are dropped. Where there are more than ``max_chunks``,
-    the parts take turns, so that as many as possible are represented. ``ValueError`` unless both numbers are positive.
+    A piece ends at the end of a sentence or line, such that those of one part are about as long; where there is no
+    such end, between words, else where it is full. It never reaches into the next part. Pieces below
+    :data:`MIN_CHUNK` characters are dropped. Where there are more than ``max_chunks``, the parts take turns, so that
+    as many as possible are represented. ``ValueError`` unless both numbers are positive.
     """
     if chunk_chars <= 0 or max_chunks <= 0:
         msg = f"chunk_chars and max_chunks must be positive, got {chunk_chars} and {max_chunks}"
@@ -127,14 +127,21 @@ def chunks(text: str, *, chunk_chars: int, max_chunks: int) -> list[Chunk]:
 def _pieces(text: str, size: int) -> Iterator[str]:
     rest = text.strip("\n")
     while len(rest) > size:
-        cut = _last(_BOUNDARY, rest, size) or _last(_SPACE, rest, size) or size
+        cut = _even(rest, size) or _last_space(rest, size) or size
         yield rest[:cut].rstrip()
-        rest = rest[cut:]
+        rest = rest[cut:].lstrip("\n")
     yield rest.rstrip()
 
 
-def _last(pattern: re.Pattern[str], text: str, size: int) -> int:
-    """End of the last match within ``size`` characters, 0 when there is none in their second half."""
-    # What follows a full piece decides whether it ends a sentence; white space itself may hang over.
-    ends = [match.end() for match in pattern.finditer(text, size // 2, size + 1) if match.start() < size]
-    return min(ends[-1], size) if ends else 0
+def _even(text: str, size: int) -> int:
+    """End of a sentence or line within ``size`` characters, so that all pieces are about as long; 0 for none."""
+    pieces = -(-len(text) // size)
+    target, least = len(text) / pieces, len(text) - (pieces - 1) * size
+    ends = [min(m.end(), size) for m in _BOUNDARY.finditer(text, MIN_CHUNK, size + 1) if m.start() < size]
+    # The rest should not need one piece more than it must, where sentences allow that.
+    ends = [end for end in ends if end >= least] or ends[-1:]
+    return min(ends, key=lambda end: abs(end - target)) if ends else 0
+
+
+def _last_space(text: str, size: int) -> int:
+    return max(text.rfind(" ", size // 2, size) + 1, 0)
