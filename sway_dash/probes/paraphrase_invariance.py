@@ -1,0 +1,294 @@
+"""Did the adapter learn what was said, or only the words it was said in?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
+from sway_dash.core.ratio import fieller_paired
+from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
+from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.probes.answers import ask_both, score_completions
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.null_adapter import Calibration, calibration
+
+Intent = Literal["generalize", "memorize", "both"]
+Interval = tuple[float, float]
+
+
+class ParaphraseCase(BaseModel):
+    """A prompt, the answer that was trained, and other ways to ask for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(min_length=1)
+    gold: str = Field(min_length=1)
+    paraphrases: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+
+
+class ParaphraseInvarianceSpec(ProbeSpec):
+    """Settings of ``paraphrase_invariance``."""
+
+    kind: Literal["paraphrase_invariance"] = "paraphrase_invariance"
+    cases: tuple[ParaphraseCase, ...] = Field(default=(), description="prompt, gold and paraphrases of each")
+    intent: Intent = Field(default="generalize", description="what the adapter is for: meaning, wording, or both")
+    min_verbatim_lift: FiniteFloat = Field(default=0.2, ge=0.0, description="smallest lift on the prompt, nats a token")
+    min_generalization_ratio: FiniteFloat = Field(
+        default=0.5, ge=0.0, le=1.0, description="smallest share of the lift that paraphrases keep"
+    )
+    max_generalization_ratio_if_memorize: FiniteFloat = Field(
+        default=0.5, ge=0.0, le=1.0, description="largest share they keep when only the wording is meant"
+    )
+    assert_z_gte: FiniteFloat = Field(default=3.0, description="smallest z against the null, when there is one")
+
+
+@dataclass(frozen=True, slots=True)
+class Lifts:
+    """One case: log-probability of its gold, nats a token, as (text, base, tuned), after prompt and paraphrases."""
+
+    case: ParaphraseCase
+    prompt: tuple[str, float, float]
+    paraphrased: tuple[tuple[str, float, float], ...]
+
+    @property
+    def verbatim(self) -> float:
+        """Lift after the case's own prompt."""
+        return self.prompt[2] - self.prompt[1]
+
+    @property
+    def kept(self) -> float:
+        """Mean lift over the paraphrases."""
+        return mean(tuned - base for _, base, tuned in self.paraphrased)
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """The paraphrase with the smallest lift, and that lift."""
+        return min(((text, tuned - base) for text, base, tuned in self.paraphrased), key=lambda found: found[1])
+
+
+class ParaphraseInvarianceProbe(Probe):
+    """Lift of the gold answer after the trained prompt against that after paraphrases of it."""
+
+    kind = "paraphrase_invariance"
+    spec_cls = ParaphraseInvarianceSpec
+    category = "attribution"
+
+    @classmethod
+    def calibrate_spec(cls, ctx: RunContext) -> ParaphraseInvarianceSpec:
+        """Two everyday cases."""
+        return ParaphraseInvarianceSpec(name="calibration", cases=_SENTINELS)
+
+    def run(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> ProbeResult:
+        """Score every gold after its prompt and its paraphrases under both views and compare the lifts."""
+        if not spec.cases:
+            message = "no cases: add at least one with prompt, gold and paraphrases"
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
+        lifts, dropped = self._measure(spec, ctx)
+        if not lifts:
+            message = "no case could be scored after its prompt and a paraphrase"
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
+        return _judged(spec, ctx, lifts, dropped)
+
+    def _measure(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> tuple[list[Lifts], list[str]]:
+        """Lifts of the cases that could be scored, and why questions were dropped."""
+        places = [(i, text) for i, c in enumerate(spec.cases) for text in (c.prompt, *dict.fromkeys(c.paraphrases))]
+        told = ask_both(ctx, [(text, spec.cases[i].gold) for i, text in places], score_completions).required(spec.name)
+        own: dict[int, tuple[str, float, float]] = {}
+        others: dict[int, list[tuple[str, float, float]]] = {}
+        first = {i: at for at, (i, _) in reversed(list(enumerate(places)))}
+        for at, base, tuned in zip(told.kept, told.base, told.tuned, strict=True):
+            i, text = places[at]
+            scored = (text, base.per_token, tuned.per_token)
+            if at == first[i]:
+                own[i] = scored
+            else:
+                others.setdefault(i, []).append(scored)
+        whole = [i for i in range(len(spec.cases)) if i in own and i in others]
+        return [Lifts(spec.cases[i], own[i], tuple(others[i])) for i in whole], told.reasons
+
+
+def _judged(
+    spec: ParaphraseInvarianceSpec, ctx: RunContext, lifts: Sequence[Lifts], dropped: Sequence[str]
+) -> ProbeResult:
+    """The lift comes first: without one there is nothing that paraphrases could keep."""
+    verbatim, kept = [c.verbatim for c in lifts], [c.kept for c in lifts]
+    raw, paraphrased = mean(verbatim), mean(kept)
+    ci, ci_note = interval(verbatim, seed=ctx.seed)
+    kept_ci, _ = interval(kept, seed=ctx.seed)
+    lost_ci, _ = interval([v - k for v, k in zip(verbatim, kept, strict=True)], seed=ctx.seed)
+    ratio = paraphrased / raw if abs(raw) > 1e-9 else 0.0
+    ratio_ci = fieller_paired(kept, verbatim)
+    lifted = raw > 0 and (ci is None or ci[0] > 0)
+    null = calibration(ctx, spec, raw)
+    against = _against(spec, raw, ci, ratio if lifted else None, kept_ci, null)
+    incomplete = len(lifts) < len(spec.cases)
+    verdict = Verdict.FAIL if against else Verdict.WARN if incomplete else Verdict.PASS
+    worst_case = min(lifts, key=lambda c: c.worst[1])
+    worst = {
+        "prompt": worst_case.case.prompt,
+        "paraphrase": worst_case.worst[0],
+        "lift": worst_case.worst[1],
+        "verbatim_lift": worst_case.verbatim,
+    }
+    return safe_finalize(
+        name=spec.name,
+        kind=spec.kind,
+        verdict=verdict,
+        score=_score(spec, raw, ci, ratio if lifted else None, null),
+        raw=raw,
+        z_score=null.z if null else None,
+        base_value=raw,
+        ft_value=paraphrased,
+        ci_95=ci,
+        message=_message(spec, lifts, ci, (ratio, ratio_ci) if lifted else None, kept_ci, null, against),
+        evidence={
+            "verbatim_lift_mean": raw,
+            "paraphrase_lift_mean": paraphrased,
+            "paraphrase_lift_ci_95": list(kept_ci) if kept_ci else None,
+            "lift_lost": raw - paraphrased,
+            "lift_lost_ci_95": list(lost_ci) if lost_ci else None,
+            "generalization_ratio": ratio,
+            "generalization_ratio_ci_95": list(ratio_ci) if ratio_ci else None,
+            "ratio_interpreted": lifted,
+            "intent": spec.intent,
+            "unit": "nats a token",
+            "num_cases": len(lifts),
+            "worst_paraphrase": worst,
+            "per_case": [
+                {
+                    "prompt": c.case.prompt[:120],
+                    "gold": c.case.gold[:120],
+                    "verbatim_lift": c.verbatim,
+                    "paraphrase_lift": c.kept,
+                    "worst_paraphrase": c.worst[0][:120],
+                    "worst_lift": c.worst[1],
+                }
+                for c in lifts[:8]
+            ],
+            "dropped_reasons": list(dropped),
+            "reasons": against,
+            "ci_note": ci_note,
+            "weight": spec.weight,
+            "z_by_rank": null.z_by_rank if null else None,
+            "null": null.evidence if null else None,
+            "raw_ci_95": list(ci) if ci else None,
+            "panels": _panels(lifts),
+        },
+    )
+
+
+def _against(
+    spec: ParaphraseInvarianceSpec,
+    raw: float,
+    ci: Interval | None,
+    ratio: float | None,
+    kept_ci: Interval | None,
+    null: Calibration | None,
+) -> list[str]:
+    """Everything that speaks against a pass; ``ratio`` is ``None`` where there is no lift to keep."""
+    found = []
+    if raw < spec.min_verbatim_lift:
+        found.append(f"below the gate of {spec.min_verbatim_lift:g}")
+    if ci is not None and ci[0] <= 0:
+        found.append("the interval of the lift reaches 0, so the share that paraphrases keep says nothing")
+    if null is not None and null.z < spec.assert_z_gte:
+        found.append(f"z below {spec.assert_z_gte:g}")
+    if ratio is None:
+        return found
+    if spec.intent == "memorize":
+        if ratio > spec.max_generalization_ratio_if_memorize:
+            found.append(f"paraphrases keep more than {spec.max_generalization_ratio_if_memorize:.0%}")
+        return found
+    if ratio < spec.min_generalization_ratio:
+        found.append(f"paraphrases keep less than {spec.min_generalization_ratio:.0%}")
+    elif kept_ci is not None and kept_ci[0] <= 0:
+        found.append("the interval of the lift after paraphrases reaches 0")
+    return found
+
+
+def _score(
+    spec: ParaphraseInvarianceSpec, raw: float, ci: Interval | None, ratio: float | None, null: Calibration | None
+) -> float:
+    """The smaller of what the lift and the ratio are worth; what may be nothing stays below the gate."""
+    gate = max(spec.min_verbatim_lift, 1e-6)
+    score = score_from_anchors(raw, none=0.0, gate=gate, target=5.0 * gate)
+    if ratio is None:
+        # At a lower end of 0 this is the gate's 0.6, and less the further the interval reaches below.
+        reach = raw / (raw - ci[0]) if ci is not None and raw > ci[0] and raw > 0 else 0.0
+        return min(score, 0.6 * min(1.0, reach))
+    if spec.intent == "memorize":
+        limit = _inside(spec.max_generalization_ratio_if_memorize)
+        score = min(score, score_from_anchors(ratio, none=1.0, gate=limit, target=0.0))
+    else:
+        least = _inside(spec.min_generalization_ratio)
+        score = min(score, score_from_anchors(ratio, none=0.0, gate=least, target=1.0))
+    if null is not None and null.z < spec.assert_z_gte:
+        score = min(score, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
+    return score
+
+
+def _inside(share: float) -> float:
+    """A gate strictly between the two other anchors of the score."""
+    return min(max(share, 1e-6), 1.0 - 1e-6)
+
+
+def _message(
+    spec: ParaphraseInvarianceSpec,
+    lifts: Sequence[Lifts],
+    ci: Interval | None,
+    ratio: tuple[float, Interval | None] | None,
+    kept_ci: Interval | None,
+    null: Calibration | None,
+    against: Sequence[str],
+) -> str:
+    def band(found: Interval | None) -> str:
+        return f" [{found[0]:.3g}, {found[1]:.3g}]" if found else ""
+
+    raw, kept = mean(c.verbatim for c in lifts), mean(c.kept for c in lifts)
+    count = sum(len(c.paraphrased) for c in lifts)
+    parts = [
+        f"lift {raw:.3g}{band(ci)} nats a token on {len(lifts)} prompts",
+        f"{kept:.3g}{band(kept_ci)} on {count} paraphrases",
+    ]
+    if ratio is not None:
+        parts.append(f"share kept {ratio[0]:.3g}{band(ratio[1])}")
+    parts += against
+    if len(lifts) < len(spec.cases):
+        parts.append(f"{len(spec.cases) - len(lifts)} cases not scored")
+    if ci is None:
+        parts.append("too few cases for an interval")
+    if null:
+        return ", ".join([*parts, null.sentence])
+    return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
+
+
+def _panels(lifts: Sequence[Lifts]) -> list[dict[str, Any]]:
+    """Cases with the worst paraphrase first, each prompt before its paraphrases."""
+    rows = []
+    for c in sorted(lifts, key=lambda c: c.worst[1]):
+        for text, base, tuned in (c.prompt, *c.paraphrased):
+            what = "prompt" if text == c.prompt[0] else "paraphrase"
+            note = f"{what}, lift {tuned - base:.3g}; gold: {c.case.gold.strip()[:60]}"
+            rows.append(Row(label=text, base=base, tuned=tuned, note=note))
+    title = "Gold answer after each prompt and its paraphrases"
+    cut = f"the first {MAX_ROWS} of {len(rows)}" if len(rows) > MAX_ROWS else ""
+    shown = tuple(rows[:MAX_ROWS])
+    return panels(Items(title=title, unit="log-probability, nats a token", better="higher", rows=shown, note=cut))
+
+
+_SENTINELS = (
+    ParaphraseCase(
+        prompt="The day after Monday is",
+        gold=" Tuesday",
+        paraphrases=("Monday is followed by", "The day that comes after Monday is called"),
+    ),
+    ParaphraseCase(
+        prompt="The opposite of hot is",
+        gold=" cold",
+        paraphrases=("What is not hot at all is", "Hot is the contrary of"),
+    ),
+)
