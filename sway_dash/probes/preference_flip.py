@@ -159,7 +159,7 @@ class PreferenceFlipProbe(Probe):
                 message=f"none of the {len(triples)} triples could be scored: {reasons[0]}",
                 evidence={"dropped_triples": len(reasons), "dropped_reasons": reasons[:5], "weight": spec.weight},
             )
-        return _judge(spec, ctx, [triples[i] for i in told.kept], told.base, told.tuned, reasons)
+        return _Judged(spec, ctx, [triples[i] for i in told.kept], told.base, told.tuned, reasons).result()
 
 
 def _of_document(ctx: RunContext) -> tuple[PreferenceTriple, ...]:
@@ -178,111 +178,122 @@ def _margin(chosen: CompletionScore, rejected: CompletionScore) -> Margins:
     return Margins(chosen.logprob - rejected.logprob, chosen.per_token - rejected.per_token)
 
 
-def _judge(
-    spec: PreferenceFlipSpec,
-    ctx: RunContext,
-    triples: Sequence[PreferenceTriple],
-    base: Sequence[Margins],
-    tuned: Sequence[Margins],
-    reasons: Sequence[str],
-) -> ProbeResult:
-    before, after = [m.total for m in base], [m.total for m in tuned]
-    table = Table.of(before, after)
-    per_token = Table.of([m.per_token for m in base], [m.per_token for m in tuned])
-    shifts = [a - b for a, b in zip(after, before, strict=True)]
-    token_shifts = [t.per_token - b.per_token for b, t in zip(base, tuned, strict=True)]
-    shift_ci, ci_note = interval(shifts, seed=ctx.seed)
-    token_ci, _ = interval(token_shifts, seed=ctx.seed)
-    total = len(triples) + len(reasons)
-    evidence = {
-        **table.facts(),
-        "total": total,
-        "ties": len(triples) - table.n,
-        "dropped_triples": len(reasons),
-        "dropped_reasons": list(reasons[:5]),
-        "mean_margin_delta": mean(shifts),
-        "mean_margin_delta_ci_95": shift_ci,
-        "mean_margin_delta_per_token": mean(token_shifts),
-        "mean_margin_delta_per_token_ci_95": token_ci,
-        "per_token": per_token.facts(),
-        "unit": "nats",
-        "weight": spec.weight,
-        "panels": _panels(spec, table, triples, base, tuned),
-    }
-    lost = f", {len(reasons)} of {total} triples could not be scored" if reasons else ""
-    shown = f"mean margin shift {mean(shifts):.3g}{_band(shift_ci)} nats"
-    if table.base_wrong < max(1, spec.min_triples_for_decision):
-        # Too few to have a flip rate: the public warning, with the margins in its place.
-        raw = mean(shifts)
-        null = calibration(ctx, spec, raw)
-        few = f"the base has {table.base_wrong} of {len(triples)} preferences wrong, too few for a flip rate (need"
-        text = f"{few} {max(1, spec.min_triples_for_decision)}); {shown}, {table.damaged} set wrong{lost}"
-        # Nothing much to set right is no licence to set wrong.
+class _Judged:
+    """Everything that follows from the margins of the triples that could be scored."""
+
+    def __init__(
+        self,
+        spec: PreferenceFlipSpec,
+        ctx: RunContext,
+        triples: Sequence[PreferenceTriple],
+        base: Sequence[Margins],
+        tuned: Sequence[Margins],
+        reasons: Sequence[str],
+    ) -> None:
+        self.spec, self.ctx, self.triples, self.base, self.tuned = spec, ctx, triples, base, tuned
+        self.reasons, self.total = reasons, len(triples) + len(reasons)
+        self.table = Table.of([m.total for m in base], [m.total for m in tuned])
+        self.shifts = [t.total - b.total for b, t in zip(base, tuned, strict=True)]
+        self.shift_ci, self.shift_note = interval(self.shifts, seed=ctx.seed)
+        self.least = max(1, spec.min_triples_for_decision)
+        self.decides = self.table.base_wrong >= self.least
+        self.raw = self.table.fixed / self.table.base_wrong if self.decides else mean(self.shifts)
+        self.ci = wilson(self.table.fixed, self.table.base_wrong) if self.decides else self.shift_ci
+        self.null = calibration(ctx, spec, self.raw)
+        self.faults, self.doubt = self._judged() if self.decides else (self._harm(), list[str]())
+
+    def _harm(self) -> list[str]:
+        """Nothing much to set right is no licence to set wrong."""
+        table = self.table
         p = mcnemar_exact(table.fixed, table.damaged)
-        harmful = _damaging(spec, table) and table.damaged > table.fixed and p <= SIGNIFICANCE
-        if harmful:
-            text = f"{_damage(spec, table)}; {text}"
+        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and p <= SIGNIFICANCE
+        return [_damage(self.spec, table)] if harmful else []
+
+    def _judged(self) -> tuple[list[str], list[str]]:
+        faults, doubt = _faults(self.spec, self.table, self.shift_ci)
+        null, least = self.null, self.spec.assert_z_gte
+        if null and not (null.z >= least and (null.p is None or null.p <= SIGNIFICANCE)):
+            faults.append(f"random adapters do as well: z={null.z:.2f} is below {least:g}, or p above 0.05")
+        return faults, doubt
+
+    def result(self) -> ProbeResult:
+        """The verdict with everything it rests on."""
+        spec, faults = self.spec, self.faults
+        if self.decides:
+            gate = min(max(spec.assert_flip_rate_gte, 1e-6), 1.0 - 1e-6)
+            # Net of what was set wrong: turning over as much both ways is no effect.
+            net = (self.table.fixed - self.table.damaged) / self.table.base_wrong
+            score = score_from_anchors(net, none=0.0, gate=gate, target=1.0)
+            incomplete = len(self.reasons) > MAX_FAILED_SHARE * self.total
+            verdict = Verdict.WARN if incomplete else Verdict.PASS
+            note = f"95% Wilson, {self.table.fixed} of {self.table.base_wrong} triples the base has wrong"
+        else:
+            # Too few to have a flip rate: the public warning, with the margins in its place.
+            score, verdict, note = min(max(0.5 + self.raw / 4.0, 0.0), 1.0), Verdict.WARN, self.shift_note
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
-            verdict=Verdict.FAIL if harmful else Verdict.WARN,
-            score=min(max(0.5 + raw / 4.0, 0.0), 0.59 if harmful else 1.0),
-            raw=raw,
-            z_score=null.z if null else None,
-            base_value=mean(before),
-            ft_value=mean(after),
-            ci_95=shift_ci,
-            message=f"{text}, {null.sentence}" if null else f"{text} {no_calibration_note(spec.kind)}",
+            verdict=Verdict.FAIL if faults else verdict,
+            score=min(score, 0.59) if faults else score,
+            raw=self.raw,
+            z_score=self.null.z if self.null else None,
+            base_value=mean(m.total for m in self.base),
+            ft_value=mean(m.total for m in self.tuned),
+            ci_95=self.ci,
+            message=self._message(),
             evidence={
-                **evidence,
-                "z_by_rank": null.z_by_rank if null else None,
-                "null": null.evidence if null else None,
-                "raw_ci_95": list(shift_ci) if shift_ci else None,
-                "ci_note": ci_note,
+                **self._facts(),
+                "z_by_rank": self.null.z_by_rank if self.null else None,
+                "null": self.null.evidence if self.null else None,
+                "raw_ci_95": list(self.ci) if self.ci else None,
+                "ci_note": note,
             },
         )
-    raw = table.fixed / table.base_wrong
-    null = calibration(ctx, spec, raw)
-    faults, doubt = _faults(spec, table, shift_ci)
-    if null and not (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE)):
-        faults.append(f"random adapters do as well: z={null.z:.2f} is below {spec.assert_z_gte:g}, or p above 0.05")
-    ci = wilson(table.fixed, table.base_wrong)
-    gate = min(max(spec.assert_flip_rate_gte, 1e-6), 1.0 - 1e-6)
-    score = score_from_anchors(raw, none=0.0, gate=gate, target=1.0)
-    net = newcombe_paired(table.kept_right, table.fixed, table.damaged, table.kept_wrong)
-    parts = [
-        f"{table.fixed} of {table.base_wrong} wrong preferences set right ({raw:.0%}{_band(ci, percent=True)})",
-        f"{table.damaged} of {table.base_right} right ones set wrong",
-        f"net {(table.fixed - table.damaged) / table.n:+.0%}{_band(net, percent=True)}",
-        shown,
-        *doubt,
-    ]
-    parts = ["; ".join([", ".join(parts) + lost, *faults])]
-    if null:
-        parts.append(null.sentence)
-        if null.z_by_rank and len(null.z_by_rank) > 1:
-            parts.append(format_z_profile(null.z_by_rank))
-    text = ", ".join(parts)
-    incomplete = len(reasons) > MAX_FAILED_SHARE * total
-    return safe_finalize(
-        name=spec.name,
-        kind=spec.kind,
-        verdict=Verdict.FAIL if faults else Verdict.WARN if incomplete else Verdict.PASS,
-        score=min(score, 0.59) if faults else score,
-        raw=raw,
-        z_score=null.z if null else None,
-        base_value=mean(before),
-        ft_value=mean(after),
-        ci_95=ci,
-        message=text if null else f"{text} {no_calibration_note(spec.kind)}",
-        evidence={
-            **evidence,
-            "z_by_rank": null.z_by_rank if null else None,
-            "null": null.evidence if null else None,
-            "raw_ci_95": list(ci) if ci else None,
-            "ci_note": f"95% Wilson, {table.fixed} of {table.base_wrong} triples the base has wrong",
-        },
-    )
+
+    def _facts(self) -> dict[str, Any]:
+        token_shifts = [t.per_token - b.per_token for b, t in zip(self.base, self.tuned, strict=True)]
+        per_token = Table.of([m.per_token for m in self.base], [m.per_token for m in self.tuned])
+        return {
+            **self.table.facts(),
+            "total": self.total,
+            "ties": len(self.triples) - self.table.n,
+            "dropped_triples": len(self.reasons),
+            "dropped_reasons": list(self.reasons[:5]),
+            "mean_margin_delta": mean(self.shifts),
+            "mean_margin_delta_ci_95": self.shift_ci,
+            "mean_margin_delta_per_token": mean(token_shifts),
+            "mean_margin_delta_per_token_ci_95": interval(token_shifts, seed=self.ctx.seed)[0],
+            "per_token": per_token.facts(),
+            "unit": "share of wrong preferences" if self.decides else "nats",
+            "weight": self.spec.weight,
+            "panels": _panels(self.spec, self.table, self.triples, self.base, self.tuned),
+        }
+
+    def _message(self) -> str:
+        table, n = self.table, len(self.triples)
+        shift = f"mean margin shift {mean(self.shifts):.3g}{_band(self.shift_ci)} nats"
+        if self.decides:
+            net = newcombe_paired(table.kept_right, table.fixed, table.damaged, table.kept_wrong)
+            fixed = f"{table.fixed} of {table.base_wrong} wrong preferences set right"
+            parts = [
+                f"{fixed} ({self.raw:.0%}{_band(self.ci, percent=True)})",
+                f"{table.damaged} of {table.base_right} right ones set wrong",
+                f"net {(table.fixed - table.damaged) / table.n:+.0%}{_band(net, percent=True)}",
+                shift,
+                *self.doubt,
+            ]
+        else:
+            few = f"the base has {table.base_wrong} of {n} preferences wrong, too few for a flip rate"
+            parts = [f"{few} (need {self.least})", shift, f"{table.damaged} of {table.base_right} right ones set wrong"]
+        if self.reasons:
+            parts.append(f"{len(self.reasons)} of {self.total} triples could not be scored")
+        parts = ["; ".join([", ".join(parts), *self.faults])]
+        if self.null:
+            parts.append(self.null.sentence)
+            if self.null.z_by_rank and len(self.null.z_by_rank) > 1:
+                parts.append(format_z_profile(self.null.z_by_rank))
+        text = ", ".join(parts)
+        return text if self.null else f"{text} {no_calibration_note(self.spec.kind)}"
 
 
 def _faults(

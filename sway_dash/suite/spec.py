@@ -50,7 +50,9 @@ class SwaySpec(BaseModel):
     models: SuiteModels
     defaults: SuiteDefaults = Field(default_factory=SuiteDefaults)
     suite: list[dict[str, Any]] = Field(default_factory=list)
-    dlm_source: str | None = None
+    dlm_source: str | None = Field(
+        default=None, description="document the adapter was trained on: Markdown, text, JSONL, YAML or .dlm"
+    )
 
     def check_version(self) -> None:
         """Raise ``ValueError`` unless this program reads the file's version."""

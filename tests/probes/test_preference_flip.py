@@ -72,6 +72,7 @@ def test_setting_right_and_wrong_alike_is_chance_and_fails() -> None:
     assert result.raw == 0.9
     assert result.evidence["net_flip_rate"] == 0.0
     assert result.evidence["mcnemar_p"] == 1.0
+    assert result.score == 0.0
     assert "McNemar" in result.message
     assert "90% of right preferences set wrong" in result.message
 
