@@ -19,6 +19,7 @@ LAYERS = {
     "core": {"core"},
     "backends": {"core", "backends"},
     "probes": {"core", "probes"},
+    "mining": {"core", "probes", "mining"},
     # What is read from a finished run may be rendered below the place that makes runs; see BELOW_RUNNING.
     "report": {"core", "probes", "suite", "report", "figures", "backends"},
     "suite": {"core", "backends", "probes", "report", "suite"},

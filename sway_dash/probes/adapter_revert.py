@@ -46,7 +46,7 @@ class AdapterRevertSpec(ProbeSpec):
     assert_revert_rate_lt: FiniteFloat = Field(
         default=0.25, gt=0.0, le=1.0, description="largest revert rate; its upper bound has to stay below"
     )
-    assert_z_gte: FiniteFloat = Field(default=3.0, description="not used: the bound of the rate decides, nulls are context")
+    assert_z_gte: FiniteFloat = Field(default=3.0, description="not used: the rate's bound decides, a null is context")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,16 @@
+"""Finding prompts worth a suite: those an adapter moves most and least, and paraphrases it does not know."""
+
+from sway_dash.mining.outlier_miner import OutlierCandidate, OutlierResult, corpus_prompts, mine_outliers
+from sway_dash.mining.paraphrase_miner import MiningResult, ParaphraseCandidate, mine_paraphrases
+from sway_dash.mining.rewording import rule_candidates
+
+__all__ = [
+    "MiningResult",
+    "OutlierCandidate",
+    "OutlierResult",
+    "ParaphraseCandidate",
+    "corpus_prompts",
+    "mine_outliers",
+    "mine_paraphrases",
+    "rule_candidates",
+]
