@@ -48,7 +48,6 @@ _WORDS = (
     ("begins", "starts"),
     ("ends", "finishes"),
     ("near", "close to"),
-    ("every", "each"),
     ("boat", "ship"),
     ("lives", "dwells"),
     ("called", "named"),
@@ -68,9 +67,9 @@ _WORDS = (
 )
 """Pairs that stand for each other, either way, as whole words."""
 
-_STAYS_LOWER = frozenset(
-    ("a", "an", "the", "in", "on", "at", "of", "to", "it", "its", "this", "that", "these", "those", "when", "while")
-    + ("after", "before", "if", "as", "by", "every", "each", "once")
+_STAYS_LOWER = re.compile(
+    "a|an|the|in|on|at|of|to|it|its|this|that|these|those|when|while|after|before|if|as|by|every|each|once",
+    re.IGNORECASE,
 )
 """Words that lose their capital when something is put before them; others may be names."""
 
@@ -114,6 +113,8 @@ def _frames(prompt: str) -> Iterator[str]:
     yield f"Q: {question}\nA:"
     yield f"Question: {question}\nAnswer:"
     yield f"{question}\nThe answer:"
+    if any(part and part in question for asking in _ASKING for part in asking.split("{q}")):
+        return
     for asking in _ASKING:
         led = asking.format(q=question)
         yield f"Q: {led}\nA:" if framed else led
@@ -136,7 +137,7 @@ def _leads(prompt: str) -> Iterator[str]:
     if "?" in prompt or prompt.startswith(_LEADS):
         return
     first = re.match(r"\w+", prompt)
-    lower = first is not None and first[0].lower() in _STAYS_LOWER
+    lower = first is not None and _STAYS_LOWER.fullmatch(first[0]) is not None
     rest = prompt[:1].lower() + prompt[1:] if lower else prompt
     for lead in _LEADS:
         yield f"{lead} {rest}"
