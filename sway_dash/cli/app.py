@@ -240,8 +240,9 @@ def export(
 @fenced
 def list_probes() -> None:
     """List the kinds of probes a suite can ask for."""
-    from sway_dash.cli.reading import probe_lines
+    from sway_dash.cli.reading import note_plugins, probe_lines
 
+    note_plugins()
     for line in probe_lines():
         typer.echo(line)
 

@@ -108,6 +108,18 @@ def show_trace(source: str, *, form: str, slowest: int) -> int:
     return OK
 
 
+def note_plugins() -> None:
+    """Say which probes of other packages could not be loaded."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # Said below, in the words of the command line.
+        warnings.simplefilter("ignore", UserWarning)
+        from sway_dash.probes.plugins import plugin_problems
+    for problem in plugin_problems():
+        note(problem)
+
+
 def probe_lines() -> Iterator[str]:
     """Kind, category and summary of every registered probe, a line each."""
     import inspect
