@@ -9,7 +9,7 @@ from typing import Any
 from sway_dash.core.panels import Curve, Groups, Items, read_panels
 from sway_dash.core.result import ProbeResult, jsonable
 from sway_dash.figures.public_evidence import from_public
-from sway_dash.figures.theme import DASH, duration, interval, number, visible
+from sway_dash.figures.theme import DASH, count, duration, interval, number, visible
 
 OWN_PAGE = {"delta_kl": "prompts", "adapter_ablation": "ablation", "null_adapter": "null"}
 """Kinds that a page of their own shows in full."""
@@ -35,9 +35,19 @@ def panels_of(result: ProbeResult) -> list[Items | Curve | Groups]:
     return read_panels(result.evidence) or from_public(result.kind, result.evidence)
 
 
+SHARES = frozenset(["adapter_ablation", "cluster_kl", "layer_attribution"])
+"""Kinds whose value is a share and whose evidence is in nats: their unit is that of the evidence."""
+
+
+def value_unit(result: ProbeResult) -> str:
+    """Unit of the value, safe to be shown."""
+    unit = result.evidence.get("unit")
+    return visible(unit) if isinstance(unit, str) and result.kind not in SHARES else ""
+
+
 def judgement(result: ProbeResult) -> list[tuple[str, str]]:
     """The numbers of a result by name; those that are not known are left out. Plain text."""
-    unit = visible(result.evidence.get("unit") or "")
+    unit = value_unit(result)
     found = [
         ("Score", number(result.score)),
         ("Value", number(result.raw, unit)),
@@ -109,7 +119,7 @@ def brief(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, Mapping):
-        return f"{{{len(value):,} keys}}" if value else "{}"
+        return count(len(value), "key") if value else "none"
     if isinstance(value, list | tuple):
         if not value:
             return "none"

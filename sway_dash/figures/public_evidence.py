@@ -22,7 +22,7 @@ def from_public(kind: str, evidence: Evidence) -> list[Panel]:
         return []
     try:
         return [panel for panel in draw(evidence) if _holds(panel)]
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         return []
 
 

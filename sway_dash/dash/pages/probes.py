@@ -14,6 +14,7 @@ from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.nav import VERSION
 from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
+from sway_dash.figures.evidence import value_unit
 from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import DASH, duration, esc, interval, number, percent, var
 
@@ -79,8 +80,7 @@ class ProbesView(pn.viewable.Viewer):
         ended = f'<span style="color: {var(tone)}">{sign} {word}</span>'
         null = result.evidence.get("null") or {}
         against = f"z {_z(result.z_score)}, n = {null.get('n', '?')}" if result.z_score is not None else DASH
-        unit = esc(result.evidence.get("unit") or "") if result.kind == "delta_kl" else ""
-        value = number(result.raw, unit)
+        value = esc(number(result.raw, value_unit(result)))
         message = esc(result.message)
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
 

@@ -17,6 +17,7 @@ from sway_dash.figures.derive import RunData
 from sway_dash.figures.theme import esc, visible
 from sway_dash.report.html import drawn, drawn_trace, sections
 from sway_dash.report.html.contents import contents
+from sway_dash.report.html.evidence import evidence
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import heading, section
 from sway_dash.report.html.process import ask, on_disk
@@ -28,7 +29,7 @@ from sway_dash.suite.status import settled
 if TYPE_CHECKING:
     from sway_dash.figures.opened import Run
 
-SCRIPTS = ("prompts.js", "tokens.js", "report.js")
+SCRIPTS = ("prompts.js", "tokens.js", "report.js", "evidence.js")
 
 
 def report_html(run: Run, *, redact: Redaction = "full", paths: bool = False) -> str:
@@ -63,10 +64,12 @@ def _render(source: Source, level: Redaction) -> str:
     drawn.strength(data, out)
     entries = drawn.null(data, out)
     time = drawn_trace.trace(data, out)
+    found, tables = evidence(result, out)
     parts = [
         ("answer", "Answer", sections.answer(result, data, out), ""),
         ("prompts", "Prompts", prompts(data, out) if measured else sections.no_prompts(), ""),
         ("probes", "Probes", sections.probes(result), ""),
+        ("evidence", "Evidence", found, ""),
         ("strength", "Adapter strength", sections.strength(data, out), ""),
         ("null", "Random adapters", sections.null(data, out, entries), ""),
         ("trace", "Time and cache", time, "screen"),
@@ -79,7 +82,11 @@ def _render(source: Source, level: Redaction) -> str:
         visible(source.name),
         body,
         out.figures,
-        {"words": out.words, "prompts": contents(data, source.details if measured else ())},
+        {
+            "words": out.words,
+            "prompts": contents(data, source.details if measured else ()),
+            "evidence": tables,
+        },
         scripts=SCRIPTS,
         kicker=about,
         nav=[(name, title) for name, title, _, _ in kept],

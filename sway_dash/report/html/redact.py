@@ -39,6 +39,7 @@ from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.theme import number, visible
 from sway_dash.report.html.paths import without_paths
+from sway_dash.report.html.redact_evidence import HIDDEN, MEANT, contents, labels, redacted_evidence
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.trace_file import TraceEvent
 
@@ -54,9 +55,6 @@ WORDS: Final[Mapping[Redaction, str]] = {
     "no-prompts": "prompts and tokens hidden",
     "numbers": "numbers only",
 }
-
-HIDDEN = "▮"
-"""Stands for the text of a token."""
 
 KEPT = frozenset(
     [
@@ -79,21 +77,6 @@ KEPT = frozenset(
     ]
 )
 """What stays of an environment where only numbers leave."""
-
-MEANT = frozenset(
-    [
-        "ci_note",
-        "divergence",
-        "divergence_kind",
-        "kind",
-        "null_adapter",
-        "positions",
-        "rank_multipliers",
-        "saturation_reason",
-        "unit",
-    ]
-)
-"""Keys of evidence and entries whose texts are the engine's own words, not the user's."""
 
 
 def checked(level: str) -> Redaction:
@@ -153,6 +136,13 @@ class Veil:
         found = {name: f"probe {n}" for n, name in enumerate(probes, 1)}
         return found | {tag: f"T{n:02d}" for n, tag in enumerate(tags, 1) if tag not in found}
 
+    @cached_property
+    def kept(self) -> frozenset[str]:
+        """Tags of prompts and names of probes."""
+        events = self.source.events
+        tags = {tag for e in events if isinstance(e, Measurement) for tag in e.tags}
+        return frozenset(tags | {p.name for e in events if isinstance(e, RunStarted) for p in e.probes})
+
     def name(self, text: str) -> str:
         """Title of the run."""
         return "Run" if self.level == "numbers" else self.text(text)
@@ -164,8 +154,13 @@ class Veil:
         """Replaces prompts that are quoted inside other text, longest first."""
         if not self.hides:
             return lambda text: text
-        long = sorted((text for text in self.aliases if len(text) >= 4), key=len, reverse=True)
-        forms = [(form, self.aliases[text]) for text in long for form in dict.fromkeys((text, repr(text)[1:-1]))]
+        prompts = set(_prompts(self.source.events, own=False))
+        # One word of a case may be any word of the program's own.
+        told = (text for text in self.aliases if len(text) >= 4 and (text in prompts or " " in text))
+        cut = {text[:n]: text for text in self.aliases for n in CUTS if len(text) > n}
+        whole = {**cut, **{text: text for text in told}}
+        long = sorted(whole, key=len, reverse=True)
+        forms = [(form, self.aliases[whole[t]]) for t in long for form in dict.fromkeys((t, repr(t)[1:-1]))]
 
         def replaced(text: str) -> str:
             for form, alias in forms:
@@ -288,7 +283,8 @@ class Veil:
         out = dict(result)
         out["name"] = self.names.get(str(out.get("name")), str(out.get("name")))
         out["message"] = self.message(str(out.get("message") or ""))
-        out["evidence"] = self.value(out.get("evidence") or {})
+        evidence = out.get("evidence") or {}
+        out["evidence"] = redacted_evidence(evidence, str(out.get("kind")), self, self.value)
         return out
 
     def _measurement(self, m: Measurement) -> Measurement:
@@ -327,17 +323,28 @@ class Veil:
         return replace(detail, prompt=self._prompt(detail.prompt), tokens=tuple(tokens), base_says=(), tuned_says=())
 
 
-def _prompts(events: Iterable[Event]) -> Iterator[str]:
-    """Prompt texts, first those of the suite in its order."""
+CUTS = (120, 80, 40)
+"""Lengths to which evidence and messages of the public format cut prompts."""
+
+
+def _prompts(events: Iterable[Event], *, own: bool = True) -> Iterator[str]:
+    """Prompt texts, first those of the suite in its order.
+
+    With ``own`` also the other texts of its entries, and what probes have named the items they show by.
+    """
     later: list[str] = []
+    found: list[str] = []
     for event in events:
         if isinstance(event, RunStarted):
             for planned in event.probes:
                 for prompt in planned.entry.get("prompts") or ():
                     yield str(prompt.get("text", "")) if isinstance(prompt, Mapping) else str(prompt)
+                found += contents(planned.entry) if own else ()
         elif isinstance(event, Measurement | ItemFailed):
             later.append(event.prompt)
-    yield from later
+        elif isinstance(event, ProbeFinished) and own:
+            found += labels(event.result.get("evidence") or {})
+    yield from (*later, *found)
 
 
 _Top = tuple[tuple[str, int, float], ...]

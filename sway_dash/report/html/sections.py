@@ -12,9 +12,11 @@ from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.derive_ablation import shape
 from sway_dash.figures.environment import rows as known
+from sway_dash.figures.evidence import OWN_PAGE, value_unit
 from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.theme import DASH, GLYPH, TONE, duration, esc, interval, number, visible
 from sway_dash.report.html.drawn import Drawn
+from sway_dash.report.html.evidence import section_of
 from sway_dash.report.html.parts import caption, choices, exact, figure, folded, heading, words
 from sway_dash.suite.headline import headline
 
@@ -51,16 +53,18 @@ def answer(result: SuiteResult, data: RunData, out: Drawn) -> str:
 def probes(result: SuiteResult) -> str:
     """One row a probe."""
     rows = []
-    for p in result.probes:
+    for place, p in enumerate(result.probes):
         sign, tone, word = SIGNS[p.verdict]
+        name = esc(p.name)
+        if p.kind not in OWN_PAGE or p.verdict not in (Verdict.SKIP, Verdict.ERROR):
+            name = f'<a class="sway-go" href="#{section_of(place, p.kind)}">{name}</a>'
         null = p.evidence.get("null") or {}
         z = "" if p.z_score is None else f"≥ {MAX_Z:.0f}" if p.z_score >= MAX_Z else number(p.z_score)
-        unit = str(p.evidence.get("unit") or "") if p.kind == "delta_kl" else ""
         rows.append(
             (
-                f'{esc(p.name)}<br><span class="sway-caption">{esc(p.kind)}</span>',
+                f'{name}<br><span class="sway-caption">{esc(p.kind)}</span>',
                 f'<span style="color: var(--sway-{tone})">{sign} {word}</span>',
-                exact(number(p.raw, unit), p.raw),
+                exact(number(p.raw, value_unit(p)), p.raw),
                 esc(interval(p.ci_95)),
                 esc(f"z {z}, n = {null.get('n', '?')}") if z else DASH,
                 esc(duration(p.duration_s)),
