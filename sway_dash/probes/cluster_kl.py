@@ -86,25 +86,13 @@ class ClusterKLProbe(Probe):
 
     def run(self, spec: ClusterKLSpec, ctx: RunContext) -> ProbeResult:
         """Find the topics, measure every prompt, and compare the spread between topics with that within."""
-        refused = self._refused(spec)
-        if refused is not None:
-            return refused
-        try:
-            topics = find_topics(spec, ctx.seed)
-        except (BackendNotAvailableError, ImportError) as error:
-            return _ended(spec, Verdict.SKIP, str(error))
-        return self._judge(spec, ctx, self._measure(spec, ctx), topics)
+        topics = self._topics(spec, ctx)
+        return topics if isinstance(topics, ProbeResult) else self._judge(spec, ctx, self._measure(spec, ctx), topics)
 
     def judge(self, spec: ClusterKLSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
         """Judge measurements taken earlier; the topics are found again from the texts."""
-        refused = self._refused(spec)
-        if refused is not None:
-            return refused
-        try:
-            topics = find_topics(spec, ctx.seed)
-        except (BackendNotAvailableError, ImportError) as error:
-            return _ended(spec, Verdict.SKIP, str(error))
-        return self._judge(spec, ctx, measurements, topics)
+        topics = self._topics(spec, ctx)
+        return topics if isinstance(topics, ProbeResult) else self._judge(spec, ctx, measurements, topics)
 
     def draw_null(self, spec: ClusterKLSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Specificity of every null view over the same topics, all views over one reference pass."""
@@ -121,6 +109,16 @@ class ClusterKLProbe(Probe):
             if share is not None:
                 found[view] = share
         return found
+
+    def _topics(self, spec: ClusterKLSpec, ctx: RunContext) -> Topics | ProbeResult:
+        """The topics, or the result that there is without any."""
+        refused = self._refused(spec)
+        if refused is not None:
+            return refused
+        try:
+            return find_topics(spec, ctx.seed)
+        except (BackendNotAvailableError, ImportError) as error:
+            return _ended(spec, Verdict.SKIP, str(error))
 
     def _measure(self, spec: ClusterKLSpec, ctx: RunContext, **options: Any) -> list[Measurement]:
         return measure_prompts(spec.name, spec.prompts, ctx, top_k=spec.top_k, **options)
@@ -297,23 +295,26 @@ def _within_bootstrap(
     if len(values) < MIN_ITEMS:
         return None, None
     rng = np.random.default_rng(seed)
-    places = [np.flatnonzero(labels == c) for c in np.unique(labels)]
-    order = np.concatenate(places)
-    shares, iccs = [], []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([rng.choice(at, len(at)) for at in places])
-        share = specificity(values[drawn], labels[order])
-        table = one_way(values[drawn], labels[order])
-        if share is not None and table is not None and table.icc is not None:
-            shares.append(share)
-            iccs.append(table.icc)
-    if len(shares) < RESAMPLES // 2:
+    parts = [values[labels == c] for c in np.unique(labels)]
+    drawn = [part[rng.integers(0, len(part), (RESAMPLES, len(part)))] for part in parts]
+    sizes = np.array([len(part) for part in parts], dtype=np.float64)
+    means = np.stack([d.mean(axis=1) for d in drawn], axis=1)
+    spreads = np.stack([d.var(axis=1) for d in drawn], axis=1)
+    n, k = sizes.sum(), len(sizes)
+    between, within = means.var(axis=1), spreads[:, sizes >= 2].mean(axis=1)
+    overall = means @ sizes / n
+    msb = ((means - overall[:, None]) ** 2) @ sizes / (k - 1)
+    msw = spreads @ sizes / (n - k)
+    below = msb + ((n - (sizes**2).sum() / n) / (k - 1) - 1.0) * msw
+    held = (between + within > 0) & (below > 0)
+    if held.sum() < RESAMPLES // 2:
         return None, None
-    return _shifted(shares, raw, 0.0), _shifted(iccs, icc, -1.0)
+    shares = between[held] / (between[held] + within[held])
+    return _shifted(shares, raw, 0.0), _shifted((msb[held] - msw[held]) / below[held], icc, -1.0)
 
 
-def _shifted(draws: Sequence[float], value: float, least: float) -> tuple[float, float]:
-    lo, hi = np.percentile(np.asarray(draws) - (np.mean(draws) - value), [2.5, 97.5])
+def _shifted(draws: FloatArray, value: float, least: float) -> tuple[float, float]:
+    lo, hi = np.percentile(draws - (draws.mean() - value), [2.5, 97.5])
     return (min(max(float(lo), least), value), max(min(float(hi), 1.0), value))
 
 
