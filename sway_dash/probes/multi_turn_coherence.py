@@ -1,0 +1,264 @@
+"""Does the adapter's influence last through a conversation, or does it fade from turn to turn?
+
+A falling divergence alone does not say that the adapter fades. Reading the tuned model's own answers, the base comes to
+imitate them, and the two agree more. So every conversation is held twice, answered by the tuned model and by the base,
+and both models score both (a 2 × 2 design). A third one, with answers about nothing of the same length, shows what the
+length of the context does by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat
+
+from sway_dash.core.divergence import LN2, Divergence
+from sway_dash.core.errors import ProbeError
+from sway_dash.core.panels import Curve, panels
+from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
+from sway_dash.core.scoring import ScoringModel
+from sway_dash.core.stats import interval, mean, ratio_ci, score_from_anchors
+from sway_dash.probes.answers import ask_both, continuations, score_completions
+from sway_dash.probes.base import Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.chat import chat_template_of, tokenizer_of
+from sway_dash.probes.conversations import Conversation, Say, hold, neutral_replies
+from sway_dash.probes.measure import divergence_values, measure_prompts
+from sway_dash.probes.turn_fit import fit_half_life_turns, relative_slopes, sparkline
+
+FOLLOW_UPS = (
+    "Continue.",
+    "Tell me more.",
+    "Can you elaborate?",
+    "What else?",
+    "Go deeper.",
+    "Expand on that.",
+    "And then?",
+)
+
+HISTORIES = {"tuned": "the tuned model's answers", "base": "the base's answers", "neutral": "answers about nothing"}
+
+Curves = dict[str, list[list[float]]]
+"""Divergence by turn (2, 3, …) of every conversation, nats, by whose answers it holds."""
+
+
+class MultiTurnCoherenceSpec(ProbeSpec):
+    """Settings of ``multi_turn_coherence_decay``."""
+
+    kind: Literal["multi_turn_coherence_decay"] = "multi_turn_coherence_decay"
+    prompts: tuple[PromptField, ...] = Field(default=(), description="what the user says first")
+    max_turns: int = Field(default=4, ge=2, le=8, description="turns of the user in a conversation")
+    assert_half_life_turns: Annotated[FiniteFloat, Field(gt=0)] = Field(
+        default=2.0, description="smallest number of turns in which the difference may halve"
+    )
+    follow_ups: tuple[str, ...] = Field(default=FOLLOW_UPS, min_length=1, description="what the user says next")
+    max_new_tokens: int = Field(default=96, ge=1, le=2048, description="longest answer, in tokens")
+    divergence: Divergence = Field(default="kl", description="kl: KL(tuned‖base)")
+    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
+
+
+class MultiTurnCoherenceProbe(Probe):
+    """Next-token divergence before each answer of a conversation, over whose answers the conversation holds."""
+
+    kind = "multi_turn_coherence_decay"
+    spec_cls = MultiTurnCoherenceSpec
+    category = "adherence"
+
+    def run(self, spec: MultiTurnCoherenceSpec, ctx: RunContext) -> ProbeResult:
+        """Hold the conversations, compare the models at every turn, judge how the difference changes."""
+        if not spec.prompts:
+            return self._short(spec, Verdict.ERROR, "no prompts: add at least one")
+        tokenizer = tokenizer_of(ctx.require_backend)
+        if chat_template_of(tokenizer) is None:
+            message = "the model has no chat_template, so there are no turns to compare: use a chat model"
+            return self._short(spec, Verdict.SKIP, message)
+        held = self._held(spec, ctx, tokenizer)
+        curves, truncated = self._curves(spec, ctx, held)
+        lifts = _reply_lifts(ctx, held)
+        return self._judge(spec, ctx, curves, lifts, held, truncated)
+
+    def _held(self, spec: MultiTurnCoherenceSpec, ctx: RunContext, tokenizer: Any) -> dict[str, list[Conversation]]:
+        """Conversations by who answers; without the base's where it cannot answer."""
+        prompts = list(dict.fromkeys(p.text for p in spec.prompts))
+
+        def by(view: ScoringModel) -> list[Conversation]:
+            def say(texts: list[str]) -> list[str]:
+                ctx.checkpoint()
+                return continuations(spec.max_new_tokens, ctx.seed)(view, texts)
+
+            return hold(tokenizer, prompts, spec.follow_ups, spec.max_turns, lambda turn: say)
+
+        out: dict[str, list[Conversation]] = {}
+        backend = ctx.require_backend
+        try:
+            with backend.as_base() as view:
+                out["base"] = by(view)
+        except (ProbeError, KeyError):
+            pass  # Half of the design is missing then, and the message says so.
+        with backend.as_finetuned() as view:
+            out["tuned"] = by(view)
+
+        def nobody(turn: int) -> Say:
+            replies = [c.replies[turn - 1] for c in out["tuned"]]
+            return lambda texts: [neutral_replies(tokenizer, r) for r in replies]
+
+        out["neutral"] = hold(tokenizer, prompts, spec.follow_ups, spec.max_turns, nobody)
+        return out
+
+    def _curves(
+        self, spec: MultiTurnCoherenceSpec, ctx: RunContext, held: dict[str, list[Conversation]]
+    ) -> tuple[Curves, int]:
+        """Divergences at turns 2 and later; all texts in one go, so that each view is entered once."""
+        places = [(who, i, t) for who, cs in held.items() for i, c in enumerate(cs) for t in range(1, len(c.asked))]
+        prompts = [Prompt(text=held[who][i].asked[t]) for who, i, t in places]
+        # The texts are the probe's own, not prompts of the suite: they are no rows of the screen.
+        quiet = replace(ctx, emit=lambda event: None)
+        measured = measure_prompts(spec.name, prompts, quiet, top_k=spec.top_k)
+        found = dict(zip((m.item for m in measured), divergence_values(measured, spec.divergence), strict=True))
+        size = spec.max_turns - 1
+        rows = {
+            who: [[found.get(n * len(cs) * size + i * size + t) for t in range(size)] for i in range(len(cs))]
+            for n, (who, cs) in enumerate(held.items())
+        }
+        complete = [i for i in range(len(held["tuned"])) if all(None not in own[i] for own in rows.values())]
+        out: Curves = {who: [[float(v or 0.0) for v in own[i]] for i in complete] for who, own in rows.items()}
+        return out, sum(1 for m in measured if m.truncated_tokens)
+
+    def _judge(
+        self,
+        spec: MultiTurnCoherenceSpec,
+        ctx: RunContext,
+        curves: Curves,
+        lifts: dict[str, list[float]],
+        held: dict[str, list[Conversation]],
+        truncated: int,
+    ) -> ProbeResult:
+        axis = [float(t) for t in range(2, spec.max_turns + 1)]
+        means = {who: [mean(c[t] for c in rows) for t in range(len(axis))] for who, rows in curves.items() if rows}
+        if "tuned" not in means:
+            return self._short(spec, Verdict.ERROR, "no conversation could be measured at every turn")
+        public, public_status = fit_half_life_turns(axis, means["tuned"], max_turns=spec.max_turns)
+        # Over both histories, so that neither side's own words decide alone.
+        sides = [who for who in ("tuned", "base") if who in means]
+        paired = len(curves["tuned"])
+        both = [[mean(curves[who][i][t] for who in sides) for t in range(len(axis))] for i in range(paired)]
+        overall = [mean(means[who][t] for who in sides) for t in range(len(axis))]
+        half_life, status = fit_half_life_turns(axis, overall, max_turns=spec.max_turns)
+        slopes, levels = relative_slopes(both)
+        change = mean(slopes) / mean(levels) if mean(levels) > 0 else None
+        band = ratio_ci(slopes, levels, seed=ctx.seed) if change is not None and len(axis) > 1 else None
+        verdict, score, sentence = _verdict(spec, half_life, status, band, overall, axis)
+        excess = [a / b if b > 0 else None for a, b in zip(overall, means.get("neutral", overall), strict=True)]
+        notes = [sentence]
+        if change is not None and len(axis) > 1:
+            shown = f" [{band[0]:+.3g}, {band[1]:+.3g}]" if band else ""
+            notes.append(f"change a turn {change:+.3g}{shown} of the mean")
+        if "base" not in means:
+            notes.append("the base gave no answers, so its imitation of the tuned model's is not controlled for")
+        if truncated:
+            notes.append(f"{truncated} texts were longer than the context and lost their beginning")
+        return safe_finalize(
+            name=spec.name,
+            kind=spec.kind,
+            verdict=verdict,
+            score=score,
+            raw=half_life,
+            message=f"{'; '.join(notes)}; {paired} conversations",
+            evidence={
+                "per_turn_kls": means["tuned"],
+                "turns_axis": axis,
+                "fit_status": public_status,
+                "half_life_public": public,
+                "public_note": "per_turn_kls and fit_status are of the tuned model's own history, as in the public"
+                " format; there the base imitates what it reads, so the probe judges both histories together",
+                "fit_status_both": status,
+                "per_turn_by_history": means,
+                "per_conversation": both,
+                "over_neutral": excess,
+                "change_per_turn": change,
+                "change_per_turn_ci_95": list(band) if band else None,
+                "reply_lift_per_turn": lifts,
+                "reply_lift_note": "log-probability of the answers, tuned minus base, nats a token; by who wrote them",
+                "divergence_kind": spec.divergence,
+                "unit": "nats",
+                "max_turns": spec.max_turns,
+                "num_prompts": paired,
+                "truncated_texts": truncated,
+                "prompts": [p.text for p in spec.prompts],
+                "replies": {who: [list(c.replies) for c in cs] for who, cs in held.items()},
+                "sparkline": sparkline(means["tuned"]),
+                "weight": spec.weight,
+                "panels": self._panels(spec, ctx, axis, curves),
+            },
+        )
+
+    def _panels(
+        self, spec: MultiTurnCoherenceSpec, ctx: RunContext, axis: Sequence[float], curves: Curves
+    ) -> list[dict[str, Any]]:
+        name = "JS" if spec.divergence == "js" else "KL(tuned‖base)"
+        bounds = (0.0, LN2 if spec.divergence == "js" else float("inf"))
+        parts = []
+        for who, rows in curves.items():
+            if not rows:
+                continue
+            columns = [[row[t] for row in rows] for t in range(len(axis))]
+            bands = [interval(c, seed=ctx.seed, bounds=bounds)[0] for c in columns]
+            parts.append(
+                Curve(
+                    title=f"Difference by turn, after {HISTORIES[who]}",
+                    x_label="turn",
+                    y_label=f"mean {name} (nats)",
+                    x=tuple(axis),
+                    y=tuple(mean(c) for c in columns),
+                    lo=tuple(b[0] if b else None for b in bands),
+                    hi=tuple(b[1] if b else None for b in bands),
+                )
+            )
+        return panels(*parts)
+
+    def _short(self, spec: MultiTurnCoherenceSpec, verdict: Verdict, message: str) -> ProbeResult:
+        evidence = {"weight": spec.weight}
+        return safe_finalize(name=spec.name, kind=spec.kind, verdict=verdict, message=message, evidence=evidence)
+
+
+def _verdict(
+    spec: MultiTurnCoherenceSpec,
+    half_life: float | None,
+    status: str,
+    band: tuple[float, float] | None,
+    overall: Sequence[float],
+    axis: Sequence[float],
+) -> tuple[Verdict, float, str]:
+    """FAIL when the difference halves too fast and surely falls; WARN when it may not fall; PASS otherwise."""
+    course = f"{overall[0]:.3g} nats at turn {axis[0]:g} → {overall[-1]:.3g} at turn {axis[-1]:g}"
+    if status == "degenerate":
+        return Verdict.FAIL, 0.0, f"the models hardly differ at any turn but one: {course}"
+    if half_life is None:
+        return Verdict.PASS, 1.0, f"the difference does not fade, it grows: {course}"
+    if status == "stable":
+        return Verdict.PASS, 1.0, f"held coherence over all turns: {course}"
+    gate = spec.assert_half_life_turns
+    score = score_from_anchors(half_life, none=0.0, gate=gate, target=max(float(spec.max_turns), 2.0 * gate))
+    text = f"half-life={half_life:.2f} turns, {course}"
+    if half_life >= gate:
+        return Verdict.PASS, score, text
+    text += f", shorter than the gate of {gate:g}"
+    if band is not None and band[1] >= 0:
+        return Verdict.WARN, score, f"{text}, but the fall is within what conversations differ by"
+    return Verdict.FAIL, score, text
+
+
+def _reply_lifts(ctx: RunContext, held: dict[str, list[Conversation]]) -> dict[str, list[float]]:
+    """How much likelier each side's answers are to the tuned model than to the base, by turn, nats a token."""
+    sides = [who for who in ("tuned", "base") if who in held]
+    places = [
+        (who, t, c.asked[t], reply) for who in sides for c in held[who] for t, reply in enumerate(c.replies) if reply
+    ]
+    answers = ask_both(ctx, [(asked, reply) for _, _, asked, reply in places], score_completions)
+    found: dict[tuple[str, int], list[float]] = {}
+    for place, base, tuned in zip(answers.kept, answers.base, answers.tuned, strict=True):
+        who, turn = places[place][:2]
+        found.setdefault((who, turn), []).append(tuned.per_token - base.per_token)
+    turns = max((t for _, t in found), default=-1) + 1
+    return {who: [mean(found[who, t]) for t in range(turns) if (who, t) in found] for who in sides}
