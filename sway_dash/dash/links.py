@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import panel as pn
 import param
 from panel.custom import JSComponent
 
@@ -31,5 +30,4 @@ class Links(JSComponent):
     def _handle_msg(self, data: Any) -> None:
         page = data.get("page") if isinstance(data, dict) else None
         if page in self.items:
-            # Not all of what is changed before the page has loaded would reach the browser.
-            pn.state.onload(lambda: self._go(str(page)))
+            self._go(str(page))

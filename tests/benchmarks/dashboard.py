@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -121,8 +122,11 @@ def live(table: Table, *, rate: float = 1000.0, seconds: float = 60.0, prompts: 
     what = f"{rate:.0f} measurements a second for {seconds:.0f} s: messages to the browser"
     table.add(what, f"{got / quiet:.1f} a second", "<= 5")
     marked, shown_at = zip(*delays, strict=True)
-    table.add("  a click on a tab until it is marked, p95", f"{1000 * _p95(marked):.0f} ms (n = {clicks})", "< 200 ms")
-    table.add("  until its page of 2,000 prompts is on screen, median", f"{1000 * statistics.median(shown_at):.0f} ms")
+    table.add(
+        "  a click until the frame that shows it, p95", f"{1000 * _p95(marked):.0f} ms (n = {clicks})", "< 200 ms"
+    )
+    there = f"{1000 * statistics.median(shown_at):.0f} ms, p95 {1000 * _p95(shown_at):.0f} ms"
+    table.add("  until its page of 2,000 prompts is on screen, median", there)
     table.add("  the server's share of one core", f"{used / spent:.0%}", "< 50 %")
     lost = "none" if waited == waited else f"shown at the end: {shown}"
     table.add("  events lost", lost, "none")
@@ -132,25 +136,36 @@ SHOWN = {"Overview": ".sway-hook-verdict", "Prompts": ".sway-hook-table"}
 
 
 def _click(page: Any) -> tuple[float, float]:
-    """Seconds from a click on a tab until the server has marked it, and until its page is on the screen."""
+    """Seconds from a click on a tab until the next frame (event timing), and until its page is on the screen."""
     name = next(n for n in SHOWN if n != page.locator("nav[aria-label='Pages of the run'] [aria-current]").inner_text())
-    marked, shown = page.evaluate(
-        f"""([name, on]) => new Promise((resolve) => {{ {FIND}
-        const nav = all('nav[aria-label="Pages of the run"]')[0]
-        // Walking through all shadows takes a while: once, but for a page that is still to be made.
-        let part = all(on)[0], marked = null
-        const start = performance.now(), since = () => (performance.now() - start) / 1000
-        ;[...nav.querySelectorAll('a')].find((a) => a.textContent === name).click()
-        const look = () => {{
-          if (marked === null && nav.querySelector('[aria-current]')?.textContent === name) marked = since()
-          if (marked !== null) part ??= all(on)[0]
-          if (part && part.offsetParent !== null) resolve([marked, since()])
-          else requestAnimationFrame(look)
-        }}
-        look() }})""",
+    page.evaluate(
+        f"""([name, on]) => {{ {FIND}
+        window.swayClick = new Promise((resolve) => {{
+          // Walking through all shadows takes a while: once, but for a page that is still to be made.
+          let part = all(on)[0], start = null, painted = null, shown = null
+          const seen = new PerformanceObserver((list) => {{
+            const click = list.getEntries().find((e) => e.name === 'click')
+            if (click) {{ painted = click.duration / 1000; seen.disconnect() }}
+          }})
+          seen.observe({{ type: 'event', durationThreshold: 16 }})
+          const link = [...all('nav[aria-label="Pages of the run"]')[0].querySelectorAll('a')]
+            .find((a) => a.textContent === name)
+          link.addEventListener('click', (e) => {{ start = e.timeStamp }}, {{ once: true, capture: true }})
+          const look = () => {{
+            const since = start === null ? 0 : (performance.now() - start) / 1000
+            if (start !== null) part ??= all(on)[0]
+            if (start !== null && part && part.offsetParent !== null) shown ??= since
+            // A click whose frame came within the threshold has no entry.
+            if (shown !== null && (painted !== null || since > shown + 0.5)) resolve([painted ?? 0.016, shown])
+            else requestAnimationFrame(look)
+          }}
+          look()
+        }}) }}""",
         [name, SHOWN[name]],
     )
-    return float(marked), float(shown)
+    page.locator("nav[aria-label='Pages of the run'] a", has_text=re.compile(f"^{name}$")).click()
+    painted, shown = page.evaluate("window.swayClick")
+    return float(painted), float(shown)
 
 
 def large(table: Table, *, prompts: int = 10_000, calls: int = 100_000) -> None:

@@ -12,6 +12,9 @@ export function render({ model }) {
       a.addEventListener("click", (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return
         event.preventDefault()
+        // The click shows at once; what it leads to comes when the server has it.
+        for (const other of nav.children) other.removeAttribute("aria-current")
+        a.setAttribute("aria-current", "page")
         model.send_msg({ page })
       })
       return a
