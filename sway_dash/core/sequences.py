@@ -42,10 +42,9 @@ class ConfidenceSequence:
     for values scaled to [0, 1], with ``σ̂²`` the variance so far (and one item's worth of 1/4).
 
     Assumes that every item, given those before it, has the same mean ``μ``: independent draws, or prompts in random
-    order. Nothing else: no normality, no minimal n. (Drawn without replacement from a fixed list the interval is of the
-    mean of what a list like it would give; for the list's own mean it is conservative.) The width is that of a fixed-n
-    interval times about 1.5 at 200 items that use their range; for values crowded at one end it is larger, since what
-    is only known to be bounded might still hold a rare large item.
+    order out of a list that is a sample of prompts like them, whose mean is meant. Nothing else: no normality, no
+    minimal n. The width is about 1.5 times that of a fixed-n interval at 200 items that use their range; for values
+    crowded at one end it is more, since what is only known to be bounded might still hold a rare large item.
 
     The interval never widens: it is the intersection of all before it. Values are taken in order with :meth:`extend`.
     """

@@ -15,7 +15,6 @@ from sway_dash.core.paired import (
     NUMERIC_FLOOR,
     adjusted,
     effect_size,
-    holm,
     mean_interval,
     null_spread,
     paired,
@@ -194,20 +193,6 @@ def test_a_true_null_is_rejected_as_often_as_it_says():
 
 
 # --- many comparisons -----------------------------------------------------------------------------------------------
-
-
-def test_holm_is_the_step_down_procedure():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-
-def test_an_unknown_p_is_no_test():
-    assert holm([0.02, None, 0.5]) == [0.04, None, 0.5]
-    assert holm([None]) == [None]
-
-
-def test_an_adjusted_p_never_exceeds_1_and_never_falls():
-    found = holm([0.9, 0.6, 0.5])
-    assert found == [1.0, 1.0, 1.0]
 
 
 def test_results_know_how_many_were_tested():

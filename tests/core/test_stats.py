@@ -306,3 +306,54 @@ def test_the_note_without_calibration_names_the_kind():
 
 def test_percentiles_of_one_to_a_hundred_and_one():
     assert stats.percentiles(list(range(101))) == {"median": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+
+
+# --- clusters -------------------------------------------------------------------------------------------------------
+
+
+def test_one_item_a_cluster_is_the_plain_bootstrap():
+    x = np.random.default_rng(0).exponential(size=20)
+    assert stats.cluster_ci(x, list(range(20)), seed=3) == pytest.approx(stats.bootstrap_ci(x, seed=3))
+
+
+def test_copies_of_an_item_are_not_more_evidence():
+    x = np.random.default_rng(0).exponential(size=12)
+    copied = stats.cluster_ci(np.repeat(x, 5), np.repeat(np.arange(12), 5).tolist(), seed=3)
+    assert copied == pytest.approx(stats.bootstrap_ci(x, seed=3))
+
+
+def test_a_clustered_interval_covers_where_a_plain_one_does_not():
+    rng = np.random.default_rng(11)
+    hits = plain = 0
+    for seed in range(300):
+        sizes = rng.integers(2, 12, 10)
+        of = np.repeat(np.arange(10), sizes)
+        x = rng.normal(size=10)[of] + 0.5 * rng.normal(size=of.size)
+        lo, hi = stats.cluster_ci(x, of.tolist(), seed=seed)
+        hits += lo <= 0.0 <= hi
+        lo, hi = stats.bootstrap_ci(x, seed=seed, n_bootstrap=300)
+        plain += lo <= 0.0 <= hi
+    assert hits / 300 >= 0.88
+    assert plain / 300 <= 0.75
+
+
+def test_few_clusters_give_no_interval():
+    assert stats.cluster_ci([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], list("aabbcc")) is None
+    assert stats.cluster_ci([0.1, 0.2, math.nan, 0.4], list("abcd")) is None
+    assert stats.cluster_ci([0.1, 0.2, 0.3, 0.4], list("abcd"), confidence=1.0) is None
+
+
+def test_equal_values_in_clusters_give_that_value():
+    assert stats.cluster_ci([0.3] * 8, list("aabbccdd")) == (0.3, 0.3)
+
+
+def test_clusters_without_spread_between_them_give_a_point():
+    # 0.1 and 0.3 in every cluster: the means differ by rounding alone.
+    assert stats.cluster_ci([0.1, 0.3] * 5, [i // 2 for i in range(10)]) == (0.2, 0.2)
+
+
+def test_a_clustered_interval_is_clamped_and_needs_a_cluster_a_value():
+    lo, hi = stats.cluster_ci([0.0, 0.01, 0.02, 0.6], list("abcd"), bounds=(0.0, 0.5))
+    assert (lo, hi) == (0.0, 0.5)
+    with pytest.raises(ValueError, match="needs its cluster: 3 values, 2 clusters"):
+        stats.cluster_ci([0.1, 0.2, 0.3], ["a", "b"])
