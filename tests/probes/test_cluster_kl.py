@@ -206,7 +206,8 @@ def test_the_spec_for_a_null_without_an_own_entry_can_be_run() -> None:
 # -- on the demo model ---------------------------------------------------------------------------
 
 
-def on_demo(kind: str, **keys: Any) -> Any:
+def on_demo(kind: str, *others: dict[str, Any], **keys: Any) -> list[Any]:
+    """The result with these settings, and with ``others`` over the same measurements."""
     import yaml
 
     from sway_dash.backends.hf import HuggingFaceDifferentialBackend
@@ -215,25 +216,31 @@ def on_demo(kind: str, **keys: Any) -> Any:
     suite = yaml.safe_load((demo_dir() / "sway.yaml").read_text(encoding="utf-8"))["suite"]
     prompts = next(e for e in suite if e["name"] == "next_token")["prompts"]
     probe, spec = entry(prompts=prompts, min_prompts=20, **keys)
+    seen: list[Any] = []
     model = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
     backend = HuggingFaceDifferentialBackend(base_spec=model, adapter_path=made(kind))
     try:
-        return probe.run(spec, RunContext(backend=backend))
+        found = [probe.run(spec, RunContext(backend=backend, emit=seen.append))]
     finally:
         backend.close()
+    for other in others:
+        probe, spec = entry(prompts=prompts, min_prompts=20, **other)
+        found.append(probe.judge(spec, RunContext(), seen))
+    return found
 
 
 def test_the_shipped_adapter_keeps_to_its_topic() -> None:
-    result = on_demo("targeted", topics="tags")
-    assert result.verdict is Verdict.PASS, result.message
-    assert result.evidence["moved_most"] == "on-topic"
-    assert on_demo("targeted", num_clusters=2).evidence["p_permutation"] < 0.01
+    by_tag, by_wording = on_demo("targeted", {"num_clusters": 2}, topics="tags")
+    assert by_tag.verdict is Verdict.PASS, by_tag.message
+    assert by_tag.evidence["moved_most"] == "on-topic"
+    assert by_wording.evidence["p_permutation"] < 0.01
 
 
 def test_a_random_change_of_the_same_size_does_not() -> None:
-    result = on_demo("blunt", topics="tags")
+    (result,) = on_demo("blunt", topics="tags")
     assert result.verdict is Verdict.FAIL, result.message
 
 
 def test_an_adapter_that_does_nothing_is_no_pass() -> None:
-    assert on_demo("zero", topics="tags").verdict is Verdict.WARN
+    (result,) = on_demo("zero", topics="tags")
+    assert result.verdict is Verdict.WARN
