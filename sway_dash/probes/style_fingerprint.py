@@ -142,9 +142,15 @@ class _Move:
     ) -> None:
         base, tuned = [clean(t) for t in base], [clean(t) for t in tuned]
         shorter = min(sum(map(count_words, base)), sum(map(count_words, tuned)))
-        # Enough windows for an interval come before long ones, but every text must fill one.
-        n = max(1, min(window_words, count_words(document), shorter, max(MIN_WINDOW, shorter // MIN_ITEMS)))
-        joined = list(_joined(base, tuned, prompts, n))
+        # Every text must fill a window.
+        longest = max(1, min(window_words, count_words(document), shorter))
+        joined = _joined(base, tuned, prompts, longest)
+        n = longest
+        # Enough groups for an interval come before long windows.
+        for fewer in range(longest, MIN_WINDOW - 1, -5):
+            if len(found := _joined(base, tuned, prompts, fewer)) >= MIN_ITEMS:
+                joined, n = found, fewer
+                break
         everything = "\n\n".join(b for _, b, _ in joined)
         self.space: Space = space_of(document, everything, n)
         self.document = self.space.of(document)
