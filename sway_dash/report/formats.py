@@ -9,6 +9,7 @@ from typing import Any
 
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.core.stats import format_z_profile
+from sway_dash.suite import multiplicity
 
 EM_DASH = "—"
 NULL_PROBE = "null_adapter"
@@ -38,6 +39,20 @@ def format_z(value: float | None) -> str:
 def format_ci(ci: tuple[float, float] | None) -> str:
     """Both bounds with three decimals: ``[0.100, 0.250]``; an em dash when one is not known."""
     return f"[{ci[0]:.3f}, {ci[1]:.3f}]" if ci is not None and all(map(_known, ci)) else EM_DASH
+
+
+def format_p(value: float | None) -> str:
+    """Two significant digits, ``<0.0001`` below that; an em dash for what is not known."""
+    if value is None or not math.isfinite(value):
+        return EM_DASH
+    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def effect_rows(suite: SuiteResult) -> Iterator[tuple[str, ...]]:
+    """Name, effect with its unit, 95 % interval, p, p by Holm and q of every test, where there are at least two."""
+    for t in multiplicity.adjusted(suite):
+        effect = f"{format_raw(t.effect)} {t.unit}".strip()
+        yield t.name, effect, format_ci(t.ci), format_p(t.p), format_p(t.p_holm), format_p(t.q_value)
 
 
 def format_duration_s(value: float | None) -> str:

@@ -19,6 +19,7 @@ from sway_dash.core.result import (
     Verdict,
     jsonable,
 )
+from sway_dash.suite import multiplicity
 from sway_dash.suite.fold import probe_to_dict
 
 SCHEMA_VERSION = 1
@@ -28,8 +29,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def to_json(suite: SuiteResult, score: SwayScore) -> str:
     """Return the result as JSON text: indent 2, keys sorted, ASCII only, no NaN (unknown numbers are null).
 
-    ``run_id``, ``status``, ``warnings`` and ``environment`` are added when one of them says something; without them
-    the text is the public schema and nothing else.
+    ``run_id``, ``status``, ``warnings`` and ``environment`` are added when one of them says something, and
+    ``multiplicity`` (adjusted p-values by probe) when several probes have a p-value; without them the text is the
+    public schema and nothing else.
     """
     return json.dumps(jsonable(to_dict(suite, score)), indent=2, sort_keys=True, allow_nan=False)
 
@@ -63,6 +65,8 @@ def to_dict(suite: SuiteResult, score: SwayScore) -> dict[str, Any]:
         document["status"] = suite.status
         document["warnings"] = suite.warnings
         document["environment"] = suite.environment
+    if tests := multiplicity.as_dict(suite):
+        document["multiplicity"] = tests
     return document
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore
 from sway_dash.report import formats as f
 from sway_dash.suite.headline import headline
+from sway_dash.suite.multiplicity import RULE
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _PIPE = re.compile(r"(\\*)\|")
@@ -71,6 +72,7 @@ def _lines(suite: SuiteResult, score: SwayScore) -> Iterator[str]:
     header = ("name", "kind", "verdict", "score", "raw", "ci95", "z", "duration", "note")
     rule = ("---", "---", "---", "---:", "---:", "---:", "---:", "---:", "---")
     yield from md_table(header, rule, map(_probe_row, suite.probes))
+    yield from _tests(suite)
     if score.findings:
         yield from ("", "## Top findings", "", *(f"- {md_text(x)}" for x in score.findings))
     yield from _roll_ups(suite)
@@ -109,6 +111,15 @@ def _probe_row(probe: ProbeResult) -> tuple[str, ...]:
         f.format_duration_s(probe.duration_s),
         md_text(f.note(probe)),
     )
+
+
+def _tests(suite: SuiteResult) -> Iterator[str]:
+    rows = list(f.effect_rows(suite))
+    if not rows:
+        return
+    yield from ("", "## Tests", "", f"{len(rows)} probes were tested together. {RULE}", "")
+    header, rule = ("name", "effect", "ci95", "p", "p (Holm)", "q"), ("---", *["---:"] * 5)
+    yield from md_table(header, rule, (map(md_text, row) for row in rows))
 
 
 def _roll_ups(suite: SuiteResult) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.report import formats as f
 from sway_dash.suite.headline import headline
+from sway_dash.suite.multiplicity import RULE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +58,10 @@ def to_terminal(suite: SuiteResult, score: SwayScore, *, console: Console | None
         # A note column would be a few letters wide: the notes follow the table instead.
         for name, note in _notes(suite):
             out.print(Text.assemble((f"{name}: ", "bold"), note))
+    if tests := list(f.effect_rows(suite)):
+        out.print()
+        out.print(_tests(tests))
+        say(f"{len(tests)} probes were tested together. {RULE}", "dim")
     if score.findings:
         out.print()
         say("top findings:", "bold")
@@ -118,6 +123,19 @@ def _probes(suite: SuiteResult, *, notes: bool) -> Table:
         table.add_column("note", overflow="fold", ratio=1)
     for probe in suite.probes:
         table.add_row(*_cells(probe)[: len(table.columns)])
+    return table
+
+
+def _tests(rows: list[tuple[str, ...]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("test of", overflow="fold", min_width=6)
+    for name in ("effect", "ci95", "p", "p (Holm)", "q"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(f.one_line(cell)) for cell in row))
     return table
 
 

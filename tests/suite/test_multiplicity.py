@@ -1,0 +1,91 @@
+"""Adjusted p-values of a suite, and where reports show them."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from sway_dash.core.result import SwayScore, Verdict
+from sway_dash.suite import report
+from sway_dash.suite.multiplicity import adjusted
+from tests.suite.test_report import probe, suite
+
+SCORE = SwayScore(0.6, {"adherence": 0.6}, band="healthy")
+
+
+def with_p(name, p, **fields):
+    null = {"n": 10, "p_prediction": p}
+    return probe(name, raw=0.12, ci_95=(0.1, 0.14), evidence={"null": null, "unit": "nats"}, **fields)
+
+
+THREE = suite(with_p("a", 0.01), with_p("b", 0.04), with_p("c", 0.03, verdict=Verdict.FAIL), probe("without"))
+
+
+def test_ps_are_adjusted_over_the_suite():
+    found = {t.name: t for t in adjusted(THREE)}
+    assert [found[n].p_holm for n in "abc"] == pytest.approx([0.03, 0.06, 0.06])
+    assert [found[n].q_value for n in "abc"] == pytest.approx([0.03, 0.04, 0.04])
+    assert (found["a"].effect, found["a"].ci, found["a"].unit) == (0.12, (0.1, 0.14), "nats")
+
+
+def test_the_test_of_the_probe_itself_counts_before_the_null():
+    own = probe("own", raw=1.0, evidence={"p_permutation": 0.5, "null": {"p_prediction": 0.001}})
+    assert [t.p for t in adjusted(suite(own, with_p("b", 0.2)))] == [0.5, 0.2]
+
+
+@pytest.mark.parametrize(
+    "probes",
+    [
+        (),
+        (with_p("a", 0.01),),
+        (with_p("a", 0.01), with_p("b", None)),
+        (with_p("a", 0.01), with_p("b", 0.02, verdict=Verdict.SKIP)),
+        (with_p("a", 0.01), with_p("b", 1.5)),
+        (with_p("a", 0.01), with_p("b", True)),
+        (with_p("a", 0.01), probe("b", evidence={"null": "none", "p": "0.01"})),
+    ],
+)
+def test_below_two_tests_nothing_is_adjusted_and_nothing_said(probes):
+    result = suite(*probes)
+    assert adjusted(result) == ()
+    assert "multiplicity" not in json.loads(report.to_json(result, SCORE))
+    assert "Holm" not in report.to_markdown(result, SCORE)
+
+
+def test_json_holds_effect_and_ps_of_every_test_and_is_read_back():
+    document = json.loads(report.to_json(THREE, SCORE))
+    assert document["multiplicity"]["a"] == {
+        "p": 0.01,
+        "p_holm": pytest.approx(0.03),
+        "q_value": pytest.approx(0.03),
+        "effect": 0.12,
+        "effect_ci_95": [0.1, 0.14],
+        "unit": "nats",
+    }
+    assert report.from_json(document)[0] == THREE
+
+
+def test_markdown_shows_effect_interval_and_ps_side_by_side():
+    text = report.to_markdown(THREE, SCORE)
+    assert "| a | 0.120 nats | [0.100, 0.140] | 0.01 | 0.03 | 0.03 |" in text
+    assert "3 probes were tested together" in text
+
+
+def test_untrusted_names_stay_in_their_cell():
+    text = report.to_markdown(suite(with_p("a|b", 0.01), with_p("c\n# d", 0.2)), SCORE)
+    assert r"| a\|b | 0.120 nats" in text
+    assert "\n# d" not in text
+
+
+def test_the_terminal_shows_them_too():
+    out = io.StringIO()
+    report.to_terminal(THREE, SCORE, console=Console(file=out, width=120))
+    text = out.getvalue()
+    assert "p (Holm)" in text
+    assert "3 probes were tested together" in text
+
+
+def test_a_tiny_p_is_not_shown_as_zero():
+    text = report.to_markdown(suite(with_p("a", 1e-9), with_p("b", 0.5)), SCORE)
+    assert "<0.0001" in text or r"\<0.0001" in text
