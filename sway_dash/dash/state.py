@@ -265,5 +265,4 @@ def _so_far(data: RunData) -> dict[str, Any]:
     of = f" of {series.planned}" if series.planned else ""
     ci = f", 95 % CI {interval(last.ci)}" if last.ci else "; an interval needs 4 prompts"
     text = f"{last.n}{of} prompts measured: mean {metric.upper()} {number(last.mean)} nats{ci}."
-    reasons = ["The interval is pointwise: it holds for a number of prompts chosen beforehand, not for stopping early."]
-    return {"word": "measuring", "sentence": text, "reasons": reasons if last.ci else [], "settle": ""}
+    return {"word": "measuring", "sentence": text, "reasons": [last.note] if last.note else [], "settle": ""}

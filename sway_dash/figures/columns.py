@@ -177,7 +177,7 @@ def strip(series: ProbeSeries, metric: Metric) -> tuple[Columns, Columns]:
     if not points:
         return nulls, {"x": [], "y": [], "lo": [], "hi": [], "text": []}
     last = points[-1]
-    lo, hi = last.ci if last.ci else (last.mean, last.mean)
+    lo, hi = last.interval or (last.mean, last.mean)
     return nulls, {"x": [last.mean], "y": [1.0], "lo": [lo], "hi": [hi], "text": [number(last.mean, "nats")]}
 
 

@@ -7,22 +7,18 @@ at the run) and cursors start again.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.events import TERMINAL as ENDS
 from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunFailed, RunStarted
-from sway_dash.core.paired import mean_interval
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.scoring import NoiseFloor, noise_floor
-from sway_dash.core.stats import interval, mean
 from sway_dash.figures.calls import Calls
 from sway_dash.figures.derive_ablation import AblationSeries, from_evidence
+from sway_dash.figures.derive_mean import EVERY_BAND, MeanPoint, RunningMean
 from sway_dash.figures.derive_null import Metric, NullRange, NullSet, value_of
 from sway_dash.figures.log_lines import LogLine, log_line
 from sway_dash.probes.adapter_ablation import AdapterAblationSpec
@@ -31,6 +27,7 @@ from sway_dash.probes.null_adapter import primary_rank, rank_key
 from sway_dash.suite.fold import Fold, probe_from_dict
 
 __all__ = [
+    "EVERY_BAND",
     "AblationSeries",
     "LogLine",
     "MeanPoint",
@@ -47,48 +44,6 @@ __all__ = [
 
 Status = Literal["above", "inside", "no null"]
 
-EVERY_BAND = 64
-"""Up to this many prompts every point of the running mean has a band, then the newest and one every five percent."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeanPoint:
-    """Mean over the first ``n`` prompts that were measured, with the interval over them if there is one.
-
-    A text that is listed twice counts once: ``distinct`` is how many the mean is over.
-    """
-
-    n: int
-    value: float
-    mean: float
-    ci: tuple[float, float] | None
-    distinct: int
-    method: str = ""
-
-
-@dataclass
-class _Running:
-    """Running mean of one metric: its points, and the values so far in suite order, one a text."""
-
-    points: list[MeanPoint] = field(default_factory=list)
-    ordered: list[tuple[int, float]] = field(default_factory=list)
-    place: dict[str, tuple[int, float]] = field(default_factory=dict)
-    total: float = 0.0
-    next_band: int = 0
-
-    def add(self, prompt: str, item: int, value: float) -> None:
-        """Take one prompt. Repeats stand where ``probes.measure.distinct`` puts them: at their last place."""
-        known = self.place.get(prompt)
-        if known is None:
-            self.total += value
-        elif known[0] > item:
-            return
-        else:
-            self.ordered.remove(known)
-            value = known[1]
-        self.place[prompt] = (item, value)
-        insort(self.ordered, (item, value))
-
 
 @dataclass
 class ProbeSeries:
@@ -100,7 +55,7 @@ class ProbeSeries:
     rows: list[Measurement] = field(default_factory=list)
     null_sets: dict[str, NullSet] = field(default_factory=dict)
     """``null_adapter`` entry → what its random adapters did to the prompts of this probe."""
-    _running: dict[Metric, _Running] = field(default_factory=dict)
+    _running: dict[Metric, RunningMean] = field(default_factory=dict)
 
     @property
     def null(self) -> NullSet | None:
@@ -138,25 +93,9 @@ class ProbeSeries:
         return null.draws(metric, self.planned) if null else []
 
     def running(self, metric: Metric) -> list[MeanPoint]:
-        """Mean after every prompt; extends what is there, so each prompt is looked at once per metric.
-
-        The last interval is the one of the final result: the same values in the same order give the same bootstrap.
-        Before it, many prompts get :func:`~sway_dash.core.paired.mean_interval`, which takes no time.
-        """
-        state = self._running.setdefault(metric, _Running())
-        for n in range(len(state.points) + 1, len(self.rows) + 1):
-            row = self.rows[n - 1]
-            value = value_of(row, metric)
-            state.add(row.prompt, row.item, value)
-            once = len(state.ordered)
-            average, ci, method = state.total / once, None, ""
-            if n <= EVERY_BAND or n == len(self.rows) or n >= state.next_band:
-                values = np.array([v for _, v in state.ordered])
-                find = interval if n == self.planned else mean_interval
-                average = mean(values)
-                ci, method = find(values, seed=self.seed, bounds=bounds_of(metric))
-                state.next_band = n + max(1, n // 20)
-            state.points.append(MeanPoint(n, value, average, ci, once, method))
+        """Mean after every prompt; extends what is there, so each prompt is looked at once per metric."""
+        state = self._running.setdefault(metric, RunningMean(metric, self.seed))
+        state.extend(self.rows[len(state.points) :], self.planned)
         return state.points
 
     def by_tag(self, metric: Metric) -> dict[str, list[float]]:

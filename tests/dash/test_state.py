@@ -14,6 +14,7 @@ import pytest
 from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement, ProbeFinished, RunFinished
 from sway_dash.core.scoring import BASE, FINETUNED, View
+from sway_dash.core.sequences import confidence_sequence
 from sway_dash.core.stats import interval, mean
 from sway_dash.dash import live
 from sway_dash.dash.state import RunState, Selection
@@ -60,10 +61,36 @@ def test_running_mean_and_band_are_those_of_the_prompts_so_far(state: RunState) 
     for n, point in enumerate(points, 1):
         so_far = [m.js for m in sorted(series.rows[:n], key=lambda m: m.item)]
         assert point.mean == pytest.approx(mean(so_far), abs=1e-15)
-        assert point.ci == interval(so_far, seed=0, bounds=(0.0, LN2))[0]
     assert [p.ci is None for p in points[:4]] == [True, True, True, False]
+    # Anytime-valid, over the prompts in the order they came.
+    lower, upper = confidence_sequence([m.js for m in series.rows], bounds=(0.0, LN2))
+    for point in points[3:]:
+        assert point.ci == pytest.approx((lower[point.n - 1], upper[point.n - 1]), abs=1e-3)
+        assert "every look" in point.note
     result = next(p for p in state.data.result().probes if p.name == "moved")
-    assert (points[-1].mean, points[-1].ci) == (result.raw, result.ci_95)
+    assert (points[-1].mean, points[-1].interval) == (result.raw, result.ci_95)
+    assert [p.final for p in points[:-1]] == [None] * 7
+
+
+def test_a_divergence_without_a_bound_has_a_pointwise_band_that_says_so(state: RunState) -> None:
+    series = state.data.series["moved"]
+    points = series.running("kl")
+    so_far = [m.kl for m in sorted(series.rows[:6], key=lambda m: m.item)]
+    assert points[5].ci == interval(so_far, seed=0, bounds=(0.0, float("inf")))[0]
+    assert "pointwise" in points[5].note
+
+
+def test_a_text_that_is_listed_twice_moves_the_band_once() -> None:
+    def row(item: int, text: str, js: float) -> Measurement:
+        return Measurement(probe="p", item=item, prompt=text, js=js, kl=0, kl_reverse=0, same_top=1)
+
+    rows = [row(i, str(i), 0.02 * i) for i in range(12)]
+    once, twice = (
+        ProbeSeries("p", planned=12, rows=rows),
+        ProbeSeries("p", planned=13, rows=[*rows, row(12, "3", 0.06)]),
+    )
+    assert twice.running("js")[-1].ci == once.running("js")[-1].ci
+    assert twice.running("js")[-1].distinct == 12
 
 
 def test_the_strip_shows_the_null_of_the_verdict(state: RunState) -> None:

@@ -13,6 +13,7 @@ from sway_dash.dash.pages.verdict import gate_of
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import ProbeSeries, bounds_of
+from sway_dash.figures.derive_mean import SETTLED
 from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.theme import esc, interval, number
 
@@ -29,7 +30,7 @@ class MeanView(pn.viewable.Viewer):
         self._caption = html()
         marks = legend(
             ("line", "tuned", "mean so far"),
-            ("bar", "tuned", "95 % interval, pointwise"),
+            ("bar", "tuned", "95 % band"),
             ("bar", "null", "random adapters"),
             ("hatch", "muted", "rounding"),
             ("dash", "threshold", "gate"),
@@ -64,7 +65,7 @@ class MeanView(pn.viewable.Viewer):
         noise = self.run.data.noise
         plots.set_noise(self.plot, "y", getattr(noise, metric) if noise else None)
         # The first bands are wide; the axis is not made for them but for the values.
-        wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= 2 * MIN_ITEMS]
+        wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= SETTLED]
         largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=anew)
         if anew:
@@ -76,15 +77,15 @@ class MeanView(pn.viewable.Viewer):
             text = "No prompt measured yet."
         else:
             last = points[-1]
-            ci = f"95 % CI {interval(last.ci)}" if last.ci else f"no interval below {MIN_ITEMS} prompts"
+            ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
-        why = (
-            f" {points[-1].method}, at each number of prompts by itself; about prompts like these. Prompts of like"
-            " length are measured together, so the first ones need not be typical."
-            if points and points[-1].ci
-            else ""
-        )
+        why = ""
+        if points and points[-1].note:
+            final = (
+                " The interval is that of the result, for the number of prompts planned." if points[-1].final else ""
+            )
+            why = f"{final} {points[-1].note} Prompts of like length are measured together."
         set_html(self._caption, f'<p class="sway-caption">{esc(text + why)}</p>')
 
 

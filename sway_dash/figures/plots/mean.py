@@ -8,7 +8,7 @@ from sway_dash.figures.plots.base import Plot, add_noise, frame, painted, source
 
 
 def running_mean() -> Plot:
-    """Mean over the prompts measured so far, with its pointwise interval."""
+    """Mean over the prompts measured so far, with its band."""
     fig = frame("Running mean of the divergence", height=250, x="prompts measured", y="mean, nats", grid="y")
     plot = Plot(fig, {"line": source_of("n", "mean", "value"), "band": source_of("n", "lo", "hi")})
     line, band = plot.sources["line"], plot.sources["band"]

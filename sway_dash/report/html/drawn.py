@@ -16,6 +16,7 @@ from sway_dash.figures import columns, plots
 from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import AblationSeries, Metric, ProbeSeries, RunData, bounds_of, value_of
 from sway_dash.figures.derive_ablation import shape
+from sway_dash.figures.derive_mean import SETTLED
 from sway_dash.figures.derive_null import SOME, norms, own_null
 from sway_dash.figures.markup import table
 from sway_dash.figures.plots import Plot, set_noise
@@ -107,7 +108,7 @@ def _strip_words(data: RunData, series: ProbeSeries, metric: Metric) -> str:
     points = series.running(metric)
     if not points:
         return f"{noise}."
-    band = f" (95 % CI {interval(points[-1].ci)})" if points[-1].ci else ""
+    band = f" (95 % CI {interval(points[-1].interval)})" if points[-1].interval else ""
     return f"{noise}. Tuned: {number(points[-1].mean)} nats{band}."
 
 
@@ -119,7 +120,7 @@ def _mean(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> Non
     plot.parts["null"].update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
     plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
     set_noise(plot, "y", getattr(data.noise, metric) if data.noise else None)
-    wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= 2 * MIN_ITEMS]
+    wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= SETTLED]
     largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
     plot.reach("y", largest, bound=bounds_of(metric)[1], anew=True)
     plot.figure.x_range.update(start=0.5, end=max(series.planned, len(points), 2) + 0.5)
@@ -131,11 +132,9 @@ def _mean_words(series: ProbeSeries, metric: Metric) -> str:
     if not points:
         return "No prompt was measured."
     last = points[-1]
-    ci = f"95 % CI {interval(last.ci)}" if last.ci else f"no interval below {MIN_ITEMS} prompts"
-    return (
-        f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}. Each interval is pointwise, for"
-        " prompts like these; prompts of like length were measured together."
-    )
+    ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
+    note = f" {last.note} Prompts of like length were measured together." if last.note else ""
+    return f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}.{note}"
 
 
 def _span(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> None:

@@ -28,7 +28,7 @@ def prompts(data: RunData, out: Drawn) -> str:
     controls += choices("order", "Order", ORDERS)
     trend = legend(
         ("line", "tuned", "mean so far"),
-        ("bar", "tuned", "95 % interval, pointwise"),
+        ("bar", "tuned", "95 % band"),
         ("bar", "null", "random adapters"),
         ("dash", "threshold", "gate"),
     )

@@ -1,0 +1,130 @@
+"""The mean of a probe's prompts as they come in, with a band that may be looked at the whole time. Plain Python."""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sway_dash.core.events import Measurement
+from sway_dash.core.paired import mean_interval
+from sway_dash.core.sequences import ConfidenceSequence
+from sway_dash.core.stats import MIN_ITEMS, interval, mean
+from sway_dash.figures.derive_null import Metric, value_of
+from sway_dash.probes.measure import divergence_bounds
+
+EVERY_BAND = 64
+"""Up to this many prompts every point of the running mean has a band, then the newest and one every five percent."""
+
+SETTLED = 32
+"""Bands over fewer prompts may run out of the picture: an axis that held them would squeeze everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanPoint:
+    """Mean over the first ``n`` prompts that were measured, with its band if there is one.
+
+    The band holds at every look, or, where ``pointwise``, at this ``n`` alone: a divergence without an upper bound has
+    no other. ``final`` is the interval of the result, at the number of prompts that was planned from the start. A text
+    that is listed twice counts once: ``distinct`` is how many the mean is over.
+    """
+
+    n: int
+    value: float
+    mean: float
+    ci: tuple[float, float] | None
+    distinct: int
+    final: tuple[float, float] | None = None
+    pointwise: bool = False
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """What can be said of the mean now: the interval of the result once it is there, the band until then."""
+        return self.final or self.ci
+
+    @property
+    def note(self) -> str:
+        """What the band asserts and what it assumes, in sentences; empty without a band."""
+        if self.ci is None:
+            return ""
+        if self.pointwise:
+            return (
+                "The band is pointwise: without an upper bound of the divergence none holds at every look, so each"
+                " interval is right for a number of prompts chosen beforehand, not for stopping early."
+            )
+        return (
+            "The band is anytime-valid: with 95 % it holds the mean at every look at once, so watching it and stopping"
+            " early do no harm, as long as prompts come in random order."
+        )
+
+
+class RunningMean:
+    """Running mean of one metric over a probe's prompts in the order they were measured."""
+
+    def __init__(self, metric: Metric, seed: int) -> None:
+        self.metric, self.seed = metric, seed
+        self.points: list[MeanPoint] = []
+        self.bounds = divergence_bounds(metric)
+        bounded = math.isfinite(self.bounds[1] - self.bounds[0])
+        self.pointwise = not bounded
+        self._sequence = ConfidenceSequence(self.bounds) if bounded else None
+        # Values in suite order, one a text: what the result is computed from.
+        self._ordered: list[tuple[int, float]] = []
+        self._place: dict[str, tuple[int, float]] = {}
+        self._total = 0.0
+        self._next_band = 0
+        self._band: tuple[float, float] | None = None
+
+    def extend(self, rows: Sequence[Measurement], planned: int) -> None:
+        """Take the next prompts of a probe that is to measure ``planned``."""
+        bands = self._bands(rows)
+        last = len(self.points) + len(rows)
+        for row in rows:
+            n, value = len(self.points) + 1, value_of(row, self.metric)
+            if row.prompt not in self._place:
+                self._band = next(bands, None)
+            self._add(row.prompt, row.item, value)
+            once = len(self._ordered)
+            average, ci, final = self._total / once, None, None
+            if n <= EVERY_BAND or n == last or n >= self._next_band:
+                values = np.array([v for _, v in self._ordered])
+                average = mean(values)
+                if once >= MIN_ITEMS:
+                    ci = mean_interval(values, seed=self.seed, bounds=self.bounds)[0] if self.pointwise else self._band
+                if n == planned:
+                    # The same values in the same order give the bootstrap of the result.
+                    final = interval(values, seed=self.seed, bounds=self.bounds)[0]
+                self._next_band = n + max(1, n // 20)
+            self.points.append(MeanPoint(n, value, average, ci, once, final, self.pointwise))
+
+    def _bands(self, rows: Sequence[Measurement]) -> Iterator[tuple[float, float]]:
+        """The band after every text that was not there before, in the order they come."""
+        new: dict[str, float] = {}
+        for row in rows:
+            if row.prompt not in self._place:
+                new.setdefault(row.prompt, value_of(row, self.metric))
+        if self._sequence is None or not new:
+            return iter(())
+        try:
+            lower, upper = self._sequence.extend(list(new.values()))
+        except ValueError:
+            # A result from elsewhere may lack values, or hold what no divergence can be: from here on no band.
+            self._sequence = None
+            return iter(())
+        return zip(lower.tolist(), upper.tolist(), strict=True)
+
+    def _add(self, prompt: str, item: int, value: float) -> None:
+        """Take one prompt. Repeats stand where ``probes.measure.distinct`` puts them: at their last place."""
+        known = self._place.get(prompt)
+        if known is None:
+            self._total += value
+        elif known[0] > item:
+            return
+        else:
+            self._ordered.remove(known)
+            value = known[1]
+        self._place[prompt] = (item, value)
+        insort(self._ordered, (item, value))
