@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from sway_dash.core.divergence import LN2, Divergence
 from sway_dash.core.events import Measurement
@@ -22,6 +22,7 @@ from sway_dash.core.stats import (
 from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
 from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.stopping import Decision, decide, measure_until_decided
 
 SIGNIFICANCE = 0.05
 """Largest p-value of the adapter as the next null draw that still counts as more than noise."""
@@ -38,6 +39,14 @@ class DeltaKLSpec(ProbeSpec):
     top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
     assert_mean_gte: Annotated[FiniteFloat, Field(ge=0.0)] = Field(default=0.02, description="smallest mean, nats")
     assert_z_gte: FiniteFloat = Field(default=3.0, description="smallest z against the null, when there is one")
+    stop_when_decided: bool = Field(default=False, description="stop once the mean is surely above or below its gate")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.stop_when_decided and self.divergence != "js":
+            msg = "stop_when_decided needs divergence: js, since no interval of an unbounded mean holds at every look"
+            raise ValueError(msg)
+        return self
 
 
 class DeltaKLProbe(Probe):
@@ -54,7 +63,16 @@ class DeltaKLProbe(Probe):
             return safe_finalize(
                 name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message="no prompts: add at least one"
             )
-        return self.judge(spec, ctx, self._measure(spec, ctx))
+        if not spec.stop_when_decided:
+            return self.judge(spec, ctx, self._measure(spec, ctx))
+        found = measure_until_decided(
+            spec.name,
+            spec.prompts,
+            spec.assert_mean_gte,
+            ctx.seed,
+            lambda items: self._measure(spec, ctx, items=items),
+        )
+        return self.judge(spec, ctx, found)
 
     def planned(self, spec: DeltaKLSpec, ctx: RunContext) -> int:
         """One measurement per prompt."""
@@ -92,11 +110,17 @@ class DeltaKLProbe(Probe):
         ci, ci_note = interval(once, seed=ctx.seed, bounds=divergence_bounds(spec.divergence))
         if spec.divergence == "kl" and not all(m.exact for m in measurements):
             ci, ci_note = None, "no interval: from the top tokens alone a KL divergence is not known within any bound"
+        decision = None
+        if spec.stop_when_decided:
+            decision = decide(spec.prompts, measurements, spec.assert_mean_gte, ctx.seed)
+            # The number of prompts was not chosen beforehand: only an interval that holds at every look does.
+            ci, ci_note = decision.ci, f"95% confidence sequence over {len(once)} items, valid at every look"
         null = calibration(ctx, spec, raw)
-        large = raw >= spec.assert_mean_gte
+        stopped = decision is not None and decision.side is not None
+        large = decision.side == "above" if decision and stopped else raw >= spec.assert_mean_gte
         real = null is None or (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE))
         verdict = Verdict.PASS if large and real else Verdict.FAIL
-        unmeasured = len(spec.prompts) - len(measurements)
+        unmeasured = decision.failed if decision and stopped else len(spec.prompts) - len(measurements)
         if unmeasured and verdict is Verdict.PASS:
             verdict = Verdict.WARN
         identical = sum(1 for m in texts if m.exact and m.js == 0.0)
@@ -108,7 +132,9 @@ class DeltaKLProbe(Probe):
             raw=raw,
             z_score=null.z if null else None,
             ci_95=ci,
-            message=self._message(spec, raw, ci, null, large, identical, len(measurements), len(once), unmeasured),
+            message=self._message(
+                spec, raw, ci, null, large, identical, len(measurements), len(once), unmeasured, decision
+            ),
             evidence={
                 "divergence_kind": spec.divergence,
                 "gate": spec.assert_mean_gte,
@@ -136,6 +162,7 @@ class DeltaKLProbe(Probe):
                 "null": null.evidence if null else None,
                 "raw_ci_95": list(ci) if ci else None,
                 "ci_note": ci_note,
+                **({"stopping": decision.evidence} if decision else {}),
             },
         )
 
@@ -170,6 +197,7 @@ class DeltaKLProbe(Probe):
         n: int,
         n_distinct: int,
         unmeasured: int,
+        decision: Decision | None,
     ) -> str:
         name = "JS" if spec.divergence == "js" else "KL(tuned‖base)"
         band = f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else ""
@@ -180,6 +208,8 @@ class DeltaKLProbe(Probe):
             parts.append(f"base and tuned are identical on {identical} of {n_distinct}")
         if not large:
             parts.append(f"below the gate of {spec.assert_mean_gte:g}")
+        if decision:
+            parts.append(f"{decision.measured} of {decision.planned} prompts measured, {decision.reason}")
         if unmeasured:
             parts.append(f"{unmeasured} prompts not measured")
         if null:

@@ -41,12 +41,13 @@ def measure_prompts(
     continuation_tokens: int = 32,
     top_k: int | None = None,
     role: Role = "probe",
+    items: Sequence[int] | None = None,
 ) -> list[Measurement]:
     """Compare every view with the reference on every prompt and emit each measurement as it is finished.
 
-    Equal prompts are measured once. What ``ctx.recall`` knows is not measured again. Prompts that cannot be measured
-    are emitted as :class:`ItemFailed`; when more than a tenth of them fail, or all, ``ProbeError`` carries the first
-    reason.
+    ``items`` are the indices of the prompts to measure, all by default. Equal prompts are measured once. What
+    ``ctx.recall`` knows is not measured again. Prompts that cannot be measured are emitted as :class:`ItemFailed`; when
+    more than a tenth of them fail, or all, ``ProbeError`` carries the first reason.
 
     Returns measurements in the order view, prompt.
     """
@@ -62,7 +63,8 @@ def measure_prompts(
         ctx.emit(measurement)
 
     for view in wanted:
-        for index, prompt in enumerate(prompts):
+        for index in range(len(prompts)) if items is None else items:
+            prompt = prompts[index]
             key = measurement_key(ctx, reference, view, prompt.text, positions, continuation_tokens, k)
             known = ctx.recall(key)
             # A null draw or a λ was recorded without what a probe's own measurement shows.
