@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +14,7 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from sway_dash.core.errors import did_you_mean
 from sway_dash.core.margins import Margin
-from sway_dash.core.packs import available_corpora, chunks, load_corpus, part_titles
+from sway_dash.core.packs import PART_BREAK, available_corpora, chunks, load_corpus, part_titles
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import RollingLogprob
@@ -25,6 +27,8 @@ from sway_dash.probes.null_adapter import Calibration, calibration
 STRETCH = 32
 """Tokens that stand together for one item where there are too few texts to compare."""
 
+OWN = "own texts"
+
 LN2 = math.log(2.0)
 
 
@@ -32,8 +36,9 @@ class ExternalPerplexitySpec(ProbeSpec):
     """Settings of ``external_perplexity``."""
 
     kind: Literal["external_perplexity"] = "external_perplexity"
-    corpus: str = Field(default="public_domain_en", description="text that nobody trained on; see the shipped corpora")
-    corpora: tuple[str, ...] = Field(default=(), description="further corpora; each must pass on its own")
+    corpus: str = Field(default="public_domain_en", description="a shipped corpus; empty: only what is named below")
+    corpora: tuple[str, ...] = Field(default=(), description="further shipped corpora; each must pass on its own")
+    texts: tuple[str, ...] = Field(default=(), description="own texts, one corpus together; each a text of its own")
     chunk_chars: int = Field(default=2048, ge=128, le=16384, description="largest length of a piece, in characters")
     max_chunks: int = Field(default=16, ge=1, le=128, description="pieces of each corpus at most")
     assert_mean_delta_gte: FiniteFloat = Field(
@@ -45,14 +50,14 @@ class ExternalPerplexitySpec(ProbeSpec):
     @classmethod
     def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for name in (value,) if isinstance(value, str) else value:
-            if name not in available_corpora():
+            if name and name not in available_corpora():
                 raise ValueError(_unknown(name))
         return value
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every corpus once."""
-        return tuple(dict.fromkeys((self.corpus, *self.corpora)))
+        """Every corpus once; own texts come last, under :data:`OWN`."""
+        return tuple(dict.fromkeys(n for n in (self.corpus, *self.corpora, OWN if self.texts else "") if n))
 
 
 def _unknown(name: str) -> str:
@@ -111,7 +116,8 @@ class ExternalPerplexityProbe(Probe):
         except (OSError, KeyError) as error:
             return _error(spec, str(error.args[0]) if isinstance(error, KeyError) else str(error))
         if not pieces:
-            return _error(spec, f"no piece of {', '.join(spec.names)} is long enough to be scored")
+            named = ", ".join(spec.names) or "nothing: name a corpus or give texts"
+            return _error(spec, f"no piece is long enough to be scored; asked for: {named}")
         answers = ask_both(ctx, [p.text for p in pieces], score_texts).required(spec.name)
         told = [_Scored(pieces[i], b, t) for i, b, t in zip(answers.kept, answers.base, answers.tuned, strict=True)]
         finite = [s for s in told if math.isfinite(s.delta)]
@@ -128,9 +134,12 @@ def _error(spec: ExternalPerplexitySpec, message: str) -> ProbeResult:
 def _pieces(spec: ExternalPerplexitySpec) -> list[_Piece]:
     found = []
     for name in spec.names:
-        if name not in available_corpora():
+        if name != OWN and name not in available_corpora():
             raise KeyError(_unknown(name))
-        cut = chunks(load_corpus(name), chunk_chars=spec.chunk_chars, max_chunks=spec.max_chunks)
+        # An own text may hold empty lines of any number; only what divides the texts may divide parts.
+        own = (re.sub(r"\n{3,}", "\n\n", t) for t in spec.texts)
+        text = PART_BREAK.join(own) if name == OWN else load_corpus(name)
+        cut = chunks(text, chunk_chars=spec.chunk_chars, max_chunks=spec.max_chunks)
         found += [_Piece(name, c.part, c.text) for c in cut]
     return found
 
@@ -149,6 +158,24 @@ class _Row:
     @property
     def texts(self) -> int:
         return len({s.text_of for s in self.found})
+
+    @property
+    def blind(self) -> bool:
+        """Whether the base predicts this text no better than the frequencies of its own bytes would.
+
+        Such a base does not know the language of the text: a change of its guesses, for better or worse, says nothing
+        of what the adapter did to what it knows.
+        """
+        return _bits(self.found)[0] >= _byte_entropy(self.found)
+
+    @property
+    def doubt(self) -> str:
+        """Why this corpus proves nothing; empty if it does."""
+        if self.harm.passed is None:
+            return f"{self.label}: {self.harm.note}"
+        before, plain = _bits(self.found)[0], _byte_entropy(self.found)
+        known = f"with {before:.3g} bits a byte no better than the frequencies of its bytes ({plain:.3g})"
+        return f"{self.label} proves nothing: the base predicts it {known}" * self.blind
 
     def fault(self, gate: float) -> str:
         """Why this corpus does not pass; empty if it does or nothing can be said."""
@@ -172,6 +199,8 @@ class _Row:
             "note": self.note,
             "base_bits_per_byte": before,
             "ft_bits_per_byte": after,
+            "byte_entropy": _byte_entropy(self.found),
+            "proves_nothing": self.blind,
         }
 
 
@@ -197,6 +226,13 @@ def _bits(found: Sequence[_Scored]) -> tuple[float, float]:
     return -base / LN2 / size, -tuned / LN2 / size
 
 
+def _byte_entropy(found: Sequence[_Scored]) -> float:
+    """Entropy of single bytes of the texts, bits: what knowing nothing but their frequencies would cost."""
+    counts = Counter(b for s in found for b in s.piece.text.encode("utf-8"))
+    total = counts.total()
+    return -sum(n / total * math.log2(n / total) for n in counts.values())
+
+
 def _per_token(sides: Sequence[RollingLogprob]) -> float:
     return sum(s.total_logprob for s in sides) / max(1, sum(len(s.logprobs) for s in sides))
 
@@ -212,22 +248,23 @@ def _judge(
     faults = [text for row in rows if (text := row.fault(gate))]
     if broken:
         faults.append(f"{broken} of {broken + len(found)} pieces have no finite log-probability under one view")
-    missing = [name for name in spec.names if name not in {s.piece.corpus for s in found}]
-    unsure = bool(missing) or any(row.harm.passed is None for row in rows)
+    scored = {s.piece.corpus for s in found}
+    doubts = [f"{name} could not be scored" for name in spec.names if name not in scored]
+    doubts += [text for row in rows if (text := row.doubt)]
     null = calibration(ctx, spec, whole.mean)
     score = min(harm_score(row.harm.upper, -gate) for row in rows)
     base, tuned = _bits(found)
     return safe_finalize(
         name=spec.name,
         kind=spec.kind,
-        verdict=Verdict.FAIL if faults else Verdict.WARN if unsure else Verdict.PASS,
-        score=min(score, 0.59) if faults else score,
+        verdict=Verdict.FAIL if faults else Verdict.WARN if doubts else Verdict.PASS,
+        score=min(score, 0.59) if faults or doubts else score,
         raw=whole.mean,
         z_score=null.z if null else None,
         base_value=_per_token([s.base for s in found]),
         ft_value=_per_token([s.tuned for s in found]),
         ci_95=whole.ci,
-        message=_message(spec, whole, rows, faults, (base, tuned), null),
+        message=_message(spec, whole, [*faults, *doubts], (base, tuned), null),
         evidence={
             "corpus": spec.corpus,
             "corpora": list(spec.names),
@@ -260,6 +297,8 @@ def _judge(
 
 
 def _title(piece: _Piece) -> str:
+    if piece.corpus == OWN:
+        return f"own text {piece.part + 1}"
     titles = part_titles(piece.corpus)
     return titles[piece.part] if piece.part < len(titles) else piece.corpus
 
@@ -267,8 +306,7 @@ def _title(piece: _Piece) -> str:
 def _message(
     spec: ExternalPerplexitySpec,
     whole: _Row,
-    rows: Sequence[_Row],
-    faults: Sequence[str],
+    words: Sequence[str],
     bits: tuple[float, float],
     null: Calibration | None,
 ) -> str:
@@ -277,8 +315,7 @@ def _message(
     if whole.harm.upper is not None:
         parts.append(f"{0.0 - whole.harm.upper:.3g} at worst against {spec.assert_mean_delta_gte:g} allowed")
     parts.append(f"{bits[0]:.3g} → {bits[1]:.3g} bits a byte")
-    parts += faults
-    parts += [f"{row.label}: {row.harm.note}" for row in rows if row.harm.passed is None]
+    parts += words
     if null is None:
         return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
     parts.append(f"for context: {null.sentence}")
@@ -296,7 +333,7 @@ def _panels(gate: float, rows: Sequence[_Row], found: Sequence[_Scored]) -> list
             lo=row.ci[0] if row.ci else None,
             hi=row.ci[1] if row.ci else None,
             n=len(row.found),
-            flag="" if row.harm.passed is None else "good" if row.harm.passed else "bad",
+            flag="" if row.harm.passed is None or row.blind else "good" if row.harm.passed else "bad",
         )
         for row in rows
     )

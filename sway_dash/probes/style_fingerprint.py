@@ -31,7 +31,7 @@ __all__ = ["FINGERPRINT_SCHEMA_VERSION", "StyleFingerprintProbe", "StyleFingerpr
 SIGNIFICANCE = 0.05
 """Largest p-value of the adapter as the next null draw that still counts as more than noise."""
 
-MIN_WINDOW = 20
+MIN_WINDOW = 10
 """Words; windows are not cut shorter only to have more of them."""
 
 WEAK_GAP = 1.5
@@ -147,7 +147,7 @@ class _Move:
         joined = _joined(base, tuned, prompts, longest)
         n = longest
         # Enough groups for an interval come before long windows.
-        for fewer in range(longest, MIN_WINDOW - 1, -5):
+        for fewer in range(longest, MIN_WINDOW - 1, -1):
             if len(found := _joined(base, tuned, prompts, fewer)) >= MIN_ITEMS:
                 joined, n = found, fewer
                 break
@@ -302,7 +302,8 @@ def _message(
     parts = [f"style moved {move.raw:.3g}{band} of the way to the document's"]
     cosine = move.evidence["cosine"]
     parts.append("the texts are the same" if cosine is None else f"cosine {cosine:.2f}")
-    parts.append(f"{len(move.groups)} groups of continuations in windows of {move.space.n} words")
+    groups = f"{len(move.groups)} group{'s' * (len(move.groups) != 1)} of continuations"
+    parts.append(f"{groups} in windows of {move.space.n} words")
     parts += words
     if null is None:
         return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
