@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,3 +41,9 @@ class Section:
 def filter_kinds(sections: Iterable[Section], kinds: Collection[SectionKind]) -> tuple[Section, ...]:
     """Return the sections of the given kinds, in their order."""
     return tuple(s for s in sections if s.kind in kinds)
+
+
+def evenly(sections: Sequence[Section], most: int) -> list[Section]:
+    """At most ``most`` of the sections, evenly spread over them, in their order."""
+    n = len(sections)
+    return list(sections) if n <= most else [sections[i * n // most] for i in range(most)]

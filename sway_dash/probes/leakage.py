@@ -20,7 +20,7 @@ from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
-from sway_dash.core.sections import Section
+from sway_dash.core.sections import Section, evenly
 from sway_dash.core.stats import cluster_ci, interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.answers import Asking, ask_both, continuations, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
@@ -99,8 +99,7 @@ class LeakageProbe(Probe):
     def run(self, spec: LeakageSpec, ctx: RunContext) -> ProbeResult:
         """Let both views go on from many places of the document, and compare with what stands there."""
         prose = _prose(ctx.sections)
-        chosen = [prose[i * len(prose) // spec.max_sections] for i in range(spec.max_sections)]
-        chosen = prose if len(prose) <= spec.max_sections else chosen
+        chosen = evenly(prose, spec.max_sections)
         asked = [w for s in chosen for w in windows(s, spec)]
         if not asked:
             why = "has no section longer than the prompt" if prose else "has no prose sections" if ctx.sections else ""

@@ -17,7 +17,7 @@ from sway_dash.core.errors import ProbeError
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel
-from sway_dash.core.sections import Section, SectionKind
+from sway_dash.core.sections import Section, SectionKind, evenly
 from sway_dash.core.stats import (
     block_interval,
     format_z_profile,
@@ -114,7 +114,7 @@ class SectionInternalizationProbe(Probe):
             return _skip(
                 spec, f"{len(eligible)} of {len(ctx.sections)} sections are of the kinds asked for; 2 are needed"
             )
-        sections = _thinned(eligible, spec.max_sections)
+        sections = evenly(eligible, spec.max_sections)
         texts = spec.control_texts or tuple(p.text for p in control_passages())
         told = ask_both(ctx, [*sections, *texts], lambda view, asked: _score(view, asked, spec.max_prose_chars))
         told = told.required(spec.name)
@@ -141,11 +141,6 @@ def _pairs(section: Section) -> list[tuple[str, str]]:
     if section.kind == "instruction":
         return [(p.prompt, p.gold) for p in section.probes]
     return [(p.prompt, p.chosen) for p in section.preferences] if section.kind == "preference" else []
-
-
-def _thinned(sections: Sequence[Section], most: int) -> list[Section]:
-    n = len(sections)
-    return list(sections) if n <= most else [sections[i * n // most] for i in range(most)]
 
 
 Scored = tuple[bool, tuple[float, ...], tuple[int, ...]]
