@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sway_dash.core.events import PlannedProbe, ProbeFinished
 from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
 from sway_dash.core.result import ProbeResult
 from sway_dash.dash.app import App
@@ -16,6 +17,9 @@ from sway_dash.dash.pages.evidence_panels import CurvePanel, ListedPanel
 from sway_dash.dash.pages.probes import ProbesView
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.panel_columns import AT_ONCE, ORDERS
+from sway_dash.figures.theme import DARK
+from sway_dash.suite.fold import probe_to_dict
+from tests.dash.conftest import suite_text
 from tests.evidence_runs import CLUSTERS, DECAY, HOSTILE, LONG, SECRET, evidence_run, result, results
 
 
@@ -64,7 +68,7 @@ def test_every_sort_of_result_is_shown_with_what_it_says(page: EvidencePage) -> 
 def test_the_judgement_is_told_in_numbers(page: EvidencePage) -> None:
     page.choice.entry = "sections"
     said = str(page._numbers.object)
-    for words in ("0.42 nats", "0.31 to 0.52", "z 6.1, n = 20, p = 0.004 as the next draw", "2 s"):
+    for words in ("0.42 nats", "0.31 to 0.52", "z 6.1, n = 20, p = 0.004 as the next draw", "2.0 s"):
         assert words in said
 
 
@@ -186,16 +190,14 @@ def test_as_many_rows_as_a_panel_may_have(tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_a_measured_prompt_leads_to_it(record, tmp_path: Path) -> None:
-    from sway_dash.core.events import ProbeFinished
-    from sway_dash.suite.fold import probe_to_dict
-    from tests.dash.conftest import suite_text
-
     prompt = "Prompt 3 about light"
     shown = Items(title="Prompts", rows=(Row(label=prompt, tuned=0.1), Row(label="another", tuned=0.2)))
     extra = result("extra", "house_style", evidence={"panels": panels(shown)})
 
     def with_extra(events: list) -> list:
-        return [*events[:-1], ProbeFinished(result=probe_to_dict(extra)), events[-1]]
+        planned = (*events[0].probes, PlannedProbe(name="extra", kind="house_style", category=""))
+        started = events[0].model_copy(update={"probes": planned})
+        return [started, *events[1:-1], ProbeFinished(result=probe_to_dict(extra)), events[-1]]
 
     page = opened(record(suite_text(ablation=False, nulls=0), keep=with_extra), "extra")
     view = views(page)[0]
@@ -229,8 +231,6 @@ def test_the_same_result_again_changes_nothing_on_the_screen(page: EvidencePage)
 
 
 def test_kinds_with_a_page_of_their_own_lead_there(record) -> None:
-    from tests.dash.conftest import suite_text
-
     page = opened(record(suite_text()), "moved")
     assert page._own.visible
     assert page._own.label == "Open in Prompts"
@@ -266,11 +266,10 @@ def test_the_probes_of_the_overview_lead_to_their_evidence(tmp_path: Path, monke
 
 
 def test_figures_follow_the_theme_also_when_they_are_made_later(page: EvidencePage) -> None:
-    from sway_dash.figures.theme import DARK
-
     page.dark = True
-    page.choice.entry = "topics"
-    assert DARK.tuned in {r.glyph.line_color for plot in page.plots for r in plot.figure.renderers}
+    page.choice.entry = "tools"
+    (own,) = [view.plot for view in views(page) if isinstance(view, CurvePanel)]
+    assert DARK.tuned in {getattr(r.glyph, "line_color", "") for r in own.figure.renderers}
 
 
 def test_a_result_without_any_evidence_is_no_error(tmp_path: Path) -> None:

@@ -113,8 +113,8 @@ def test_every_glyph_follows_the_theme(make) -> None:
     colours = {}
     for dark in (False, True):
         plot.recolor(dark)
-        found = [r.glyph.properties_with_values() for r in plot.figure.renderers]
-        colours[dark] = {v for p in found for k, v in p.items() if k.endswith("_color") and isinstance(v, str)}
+        names = ("line_color", "fill_color")
+        colours[dark] = {getattr(r.glyph, name, "") for r in plot.figure.renderers for name in names}
     assert LIGHT.tuned in colours[False]
     assert DARK.tuned in colours[True]
     assert LIGHT.tuned not in colours[True]

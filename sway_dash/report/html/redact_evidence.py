@@ -130,7 +130,7 @@ def redacted_evidence(
     if veil.level == "full":
         return dict(numbers_only(evidence))
     rest = {k: v for k, v in evidence.items() if k != "panels"}
-    out = dict(numbers_only(rest)) if veil.level == "numbers" else dict(_value(rest, "", veil))
+    out = dict(numbers_only(_keyed(rest, veil))) if veil.level == "numbers" else dict(_value(rest, "", veil))
     if "panels" in evidence:
         out["panels"] = [_panel(panel, kind, veil) for panel in _panels(evidence)]
     return out
@@ -178,6 +178,16 @@ def _value(value: Any, key: str, veil: Veils) -> Any:
     if isinstance(value, list | tuple):
         return [_value(inner, key, veil) for inner in value]
     return _text(value, key, veil) if isinstance(value, str) else value
+
+
+def _keyed(value: Any, veil: Veils) -> Any:
+    """The value with keys that may leave."""
+    if isinstance(value, Mapping):
+        out: dict[str, Any] = {}
+        for name, inner in value.items():
+            out[_key(str(name), len(out), veil)] = _keyed(inner, veil)
+        return out
+    return [_keyed(inner, veil) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _key(key: str, place: int, veil: Veils) -> str:
