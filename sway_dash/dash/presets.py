@@ -37,13 +37,14 @@ def _full() -> dict[str, Settings]:
     others: dict[str, Settings] = {
         kind: {} for kind in sorted(registry()) if kind not in _standard() and needs_nothing(kind)
     }
-    return {**_standard(), "null_adapter": {"runs": 50}, **others}
+    # Whether something broke is asked of texts that come with the program.
+    return {**_standard(), "null_adapter": {"runs": 50}, **others, "calibration_drift": {}, "external_perplexity": {}}
 
 
 PRESETS = (
     Preset("Quick check", "the main measurement against 5 random adapters, for a first look", _quick),
     Preset("Standard", "20 random adapters, the main measurement, and the adapter at six strengths", _standard),
-    Preset("Full", "50 random adapters and every kind of probe that needs no more than prompts", _full),
+    Preset("Full", "50 random adapters, every kind of probe that needs no more than prompts, and whether something broke", _full),
 )
 
 
