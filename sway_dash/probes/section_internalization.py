@@ -116,7 +116,8 @@ class SectionInternalizationProbe(Probe):
             )
         sections = evenly(eligible, spec.max_sections)
         texts = spec.control_texts or tuple(p.text for p in control_passages())
-        told = ask_both(ctx, [*sections, *texts], lambda view, asked: _score(view, asked, spec.max_prose_chars))
+        asked: list[Section | str] = [*sections, *texts]
+        told = ask_both(ctx, asked, lambda view, some: _score(view, some, spec.max_prose_chars))
         told = told.required(spec.name)
         found = {i: _change(b, t) for i, b, t in zip(told.kept, told.base, told.tuned, strict=True)}
         own = [(s, found[i]) for i, s in enumerate(sections) if i in found]

@@ -258,7 +258,8 @@ def _listed(path: Path, text: str) -> list[tuple[str, Section]]:
 
 
 def _model(loc: tuple[str | int, ...]) -> type[BaseModel]:
-    return {"probes": _Probe, "preferences": _Preference}.get(str(loc[0]) if len(loc) > 1 else "", _Given)
+    inner: dict[str, type[BaseModel]] = {"probes": _Probe, "preferences": _Preference}
+    return inner.get(str(loc[0]), _Given) if len(loc) > 1 else _Given
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[str, Any]]:

@@ -294,7 +294,7 @@ def test_the_shipped_adapter_recites_some_of_its_document_and_the_base_none() ->
     document = [
         s for s in read_document(demo_dir() / "document.md").sections if s.id in ("where-you-are", "lantern-night")
     ]
-    result = on_demo("targeted", document, perturbations=[], prefix_chars=96, continuation_chars=160, max_new_tokens=48)
+    result = on_demo("targeted", document, perturbations=[], prefix_chars=96, continuation_chars=160, max_new_tokens=64)
     assert result.verdict is Verdict.FAIL, result.message
     assert result.evidence["worst_leaked"] > 0.8
     assert result.base_value < 0.2
