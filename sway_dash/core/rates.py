@@ -54,10 +54,10 @@ def newcombe_paired(
     if n == 0 or not 0.0 < confidence < 1.0:
         return None
     first, second = both + first_only, both + second_only
-    ends = wilson(first, n, confidence=confidence), wilson(second, n, confidence=confidence)
-    assert ends[0] is not None
-    assert ends[1] is not None
-    (l1, u1), (l2, u2) = ends
+    one, two = wilson(first, n, confidence=confidence), wilson(second, n, confidence=confidence)
+    if one is None or two is None:
+        return None
+    (l1, u1), (l2, u2) = one, two
     p1, p2 = first / n, second / n
     cross = float(both * neither - first_only * second_only)
     if cross > 0:

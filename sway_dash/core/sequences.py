@@ -64,6 +64,9 @@ class ConfidenceSequence:
         self._bets: list[Array] = []
         self._n, self._sum, self._squares = 0, 0.0, 0.0
         self._ends = (0.0, 1.0)
+        # Log capital of both gamblers at every candidate.
+        self._up: Array = np.zeros(GRID)
+        self._down: Array = np.zeros(GRID)
         self._regrid()
 
     @property

@@ -59,7 +59,7 @@ def p_value(probe: ProbeResult) -> float | None:
     null = probe.evidence.get("null")
     given = [probe.evidence.get(key) for key in OWN]
     given.append(null.get("p_prediction") if isinstance(null, Mapping) else None)
-    return next((float(p) for p in given if _is_p(p)), None)
+    return next((p for value in given if (p := _as_p(value)) is not None), None)
 
 
 def as_dict(suite: SuiteResult) -> dict[str, Any]:
@@ -77,6 +77,7 @@ def as_dict(suite: SuiteResult) -> dict[str, Any]:
     }
 
 
-def _is_p(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0.0 <= value <= 1.0
+def _as_p(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value) if 0.0 <= value <= 1.0 else None
