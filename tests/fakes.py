@@ -29,6 +29,9 @@ from sway_dash.core.scoring import BASE, FINETUNED, Comparison, TopToken, View
 WORDS = (" keeper", " light", " sea", " hill", " the", "\n", " <b>bold</b>", " Anna", " blue", " nine", " tea", " end")
 END = len(WORDS) - 1
 
+NULL_STRENGTH = {"gaussian": 0.2, "norm_matched": 0.5, "spectrum": 0.6}
+"""How far random adapters of each style move a prompt's logits."""
+
 Probs = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
@@ -45,7 +48,8 @@ def probs(prompt: str, view: View, strong: float = 1.0) -> Probs:
     if view.kind in ("ft", "scaled"):
         logits = logits + strong * (1.0 if view.kind == "ft" else view.lam) * strength * noise("tuned", prompt)
     elif view.kind == "null":
-        logits = logits + 0.2 * noise("null", view.seed, prompt)
+        style = () if view.style == "gaussian" else (view.style,)
+        logits = logits + NULL_STRENGTH[view.style] * noise("null", view.seed, prompt, *style)
     p = np.exp(logits - logits.max())
     return np.asarray(p / p.sum())
 

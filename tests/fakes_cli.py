@@ -27,9 +27,13 @@ def amplitude(prompt: str) -> float:
     return 0.1 + 0.1 * _unit(prompt)
 
 
-def null_js(prompt: str, seed: int, rank_scale: float = 1.0) -> float:
-    """JS of a null adapter: between 0.001 and 0.002 nats at rank 1."""
-    return (0.001 + 0.001 * _unit(f"{prompt}/{seed}")) * rank_scale
+NULL_TIMES = {"gaussian": 1.0, "norm_matched": 20.0, "spectrum": 50.0}
+"""How much farther than a Gaussian one a null adapter of each style moves a prompt."""
+
+
+def null_js(prompt: str, seed: int, rank_scale: float = 1.0, style: str = "gaussian") -> float:
+    """JS of a null adapter: between 0.001 and 0.002 nats at rank 1, times that of its style."""
+    return (0.001 + 0.001 * _unit(f"{prompt}/{seed}")) * rank_scale * NULL_TIMES[style]
 
 
 def _unit(text: str) -> float:
@@ -78,7 +82,9 @@ class Exact(DummyDifferentialBackend):
         if prompt == UNMEASURABLE:
             return ProbeError("divergence", "non-finite logits")
         strength = {"base": 0.0, "ft": 1.0, "scaled": view.lam, "null": 0.0}[view.kind]
-        js = null_js(prompt, view.seed, view.rank_scale) if view.kind == "null" else amplitude(prompt) * strength**2
+        js = amplitude(prompt) * strength**2
+        if view.kind == "null":
+            js = null_js(prompt, view.seed, view.rank_scale, view.style)
         return Comparison(
             js=js,
             kl=2.0 * js,

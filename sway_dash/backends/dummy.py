@@ -15,7 +15,16 @@ from sway_dash.backends.instrumentation import BackendInstrumentation
 from sway_dash.core.detail import Choice, Part, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.divergence import compare_dists
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.scoring import BASE, FINETUNED, FloatArray, RollingLogprob, TokenDist, View
+from sway_dash.core.scoring import (
+    BASE,
+    FINETUNED,
+    NULL_STYLES,
+    FloatArray,
+    NullStyle,
+    RollingLogprob,
+    TokenDist,
+    View,
+)
 
 _WORD = re.compile(r"\s*\S+|\s+$")
 _DEFAULT_K = 8
@@ -120,7 +129,7 @@ class DummyView:
             base = self._base.token_dists.get(prompt) or _default_dist("base")
             ft = self._ft.token_dists.get(prompt) or _default_dist("ft")
             if self._view.kind == "null":
-                return self._noisy(base, prompt)
+                return self._noisy(base, ft, prompt)
             if self._weight in (0.0, 1.0):
                 return ft if self._weight else base
             return replace(base, logprobs=self._blend_arrays(base, ft))
@@ -140,13 +149,23 @@ class DummyView:
         mixed[:k] = (1.0 - self._weight) * base.logprobs[:k] + self._weight * ft.logprobs[:k]
         return mixed.astype(np.float32)
 
-    def _noisy(self, base: TokenDist, prompt: str) -> TokenDist:
+    def _noisy(self, base: TokenDist, ft: TokenDist, prompt: str) -> TokenDist:
         # The hash must not depend on PYTHONHASHSEED: two processes have to agree.
         digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         rng = np.random.default_rng([self._view.seed, int.from_bytes(digest, "big")])
-        scale = self._view.init_scale * math.sqrt(self._view.rank_scale)
-        noisy = base.logprobs.astype(np.float64) + rng.normal(0.0, scale, len(base.logprobs))
-        noisy += np.log(np.exp(base.logprobs.astype(np.float64)).sum()) - np.log(np.exp(noisy).sum())
+        old = base.logprobs.astype(np.float64)
+        noise = rng.normal(0.0, self._view.init_scale * math.sqrt(self._view.rank_scale), len(old))
+        if self._view.style != "gaussian":
+            k = min(len(old), len(ft.logprobs))
+            change = np.zeros(len(old))
+            change[:k] = ft.logprobs[:k].astype(np.float64) - old[:k]
+            if self._view.style == "norm_matched":
+                noise *= float(np.linalg.norm(change)) / float(np.linalg.norm(noise))
+            else:
+                noise = rng.permutation(change) * rng.choice([-1.0, 1.0], len(old))
+            noise *= math.sqrt(self._view.rank_scale)
+        noisy = old + noise
+        noisy += np.log(np.exp(old).sum()) - np.log(np.exp(noisy).sum())
         return replace(base, logprobs=noisy.astype(np.float32))
 
 
@@ -154,6 +173,7 @@ class DummyDifferentialBackend:
     """Implements every protocol of ``core.scoring`` on canned answers."""
 
     safe_for_concurrent_views = False
+    null_styles = NULL_STYLES
 
     def __init__(self, *, base: DummyResponses | None = None, ft: DummyResponses | None = None) -> None:
         self._base_r = base or DummyResponses()
@@ -194,9 +214,15 @@ class DummyDifferentialBackend:
             yield view
 
     @contextmanager
-    def as_null_adapter(self, seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0) -> Iterator[DummyView]:
-        """The base side with noise of std ``init_scale · √rank_scale`` on the next-token log-probabilities."""
-        with self.activate(View.null(seed, init_scale=init_scale, rank_scale=rank_scale)) as view:
+    def as_null_adapter(
+        self, seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0, style: NullStyle = "gaussian"
+    ) -> Iterator[DummyView]:
+        """The base side with noise on the next-token log-probabilities.
+
+        Its std is ``init_scale · √rank_scale``. ``norm_matched`` gives it the length of the difference between the
+        sides; ``spectrum`` keeps the single differences, at other tokens and with random signs.
+        """
+        with self.activate(View.null(seed, init_scale=init_scale, rank_scale=rank_scale, style=style)) as view:
             yield view
 
     def details(

@@ -19,7 +19,7 @@ from sway_dash.backends.torch_noise import TorchNoise
 from sway_dash.backends.torch_view import TorchView
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.model import ModelSpec
-from sway_dash.core.scoring import BASE, FINETUNED, View
+from sway_dash.core.scoring import BASE, FINETUNED, NULL_STYLES, NullStyle, View
 from sway_dash.core.steps import step
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class HuggingFaceDifferentialBackend(TorchInspectable, TorchNoise):
     """
 
     safe_for_concurrent_views = False
+    null_styles = NULL_STYLES
 
     def __init__(self, *, base_spec: ModelSpec, adapter_path: Path | None = None) -> None:
         require_packages()
@@ -141,10 +142,16 @@ class HuggingFaceDifferentialBackend(TorchInspectable, TorchNoise):
             yield view
 
     @contextmanager
-    def as_null_adapter(self, seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0) -> Iterator[TorchView]:
-        """Noise of the adapter's shape in its place; see :meth:`LoraViews._fill` for the draw."""
-        with self._view(View.null(seed, init_scale=init_scale, rank_scale=rank_scale)) as view:
+    def as_null_adapter(
+        self, seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0, style: NullStyle = "gaussian"
+    ) -> Iterator[TorchView]:
+        """Noise of the adapter's shape in its place; see :mod:`sway_dash.backends.null_factors` for the draw."""
+        with self._view(View.null(seed, init_scale=init_scale, rank_scale=rank_scale, style=style)) as view:
             yield view
+
+    def null_leaves_out(self, style: NullStyle) -> tuple[str, ...]:
+        """What was trained beside A and B and has no counterpart in such a null."""
+        return () if self._lora is None else self._lora.null_leaves_out(style)
 
     def update_norm(self, view: View) -> float | None:
         """Frobenius norm of the change of all weights in ``view``; ``None`` where it is not defined."""
@@ -154,6 +161,16 @@ class HuggingFaceDifferentialBackend(TorchInspectable, TorchNoise):
             msg = f"view already active: {self._active.id}; leave it before asking for a norm"
             raise RuntimeError(msg)
         return self._lora.update_norm(view)
+
+    def adapter_layers(self) -> tuple[int, ...]:
+        """Layers the adapter changes; ``ProbeError`` without an adapter and for one that has no switch by layer."""
+        if self._lora is None:
+            raise ProbeError("layer view", "this model was loaded without an adapter")
+        return self._lora.adapter_layers()
+
+    def layer_update_norms(self) -> dict[int, float | None]:
+        """Frobenius norm of the change of each layer's weights."""
+        return {} if self._lora is None else self._lora.layer_update_norms()
 
     # --- fit to be measured? ------------------------------------------------------------------------------------------
 

@@ -7,18 +7,20 @@ strength multiplies ``LoraLayer.scaling``, a number per layer, and puts the old 
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import math
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sway_dash.backends.adapter_files import AdapterFiles, explain_mismatch
+from sway_dash.backends.lora_layers import adapted_layers, layer_norms, layers_switched, require_layers
+from sway_dash.backends.null_factors import Change, factors, fill, products, size, trained_changes, turned
 from sway_dash.core.errors import ModelLoadError, ProbeError
-from sway_dash.core.scoring import View
+from sway_dash.core.scoring import NullStyle, View
 
 if TYPE_CHECKING:
     import torch
@@ -113,6 +115,12 @@ class LoraViews:
         """``ProbeError`` for a view this adapter cannot have."""
         if view.kind == "scaled" and (why := self._fixed_strength):
             raise ProbeError("scaled view", f"the adapter cannot be applied at strength {view.lam}: {why}")
+        if view.kind == "layers":
+            require_layers(view, self._named_switches, self.files.bias)
+        if view.kind == "null" and view.style != "gaussian":
+            changes = [change for found in self._trained_changes.values() for change in found]
+            if view.style == "spectrum" and any(change.spectrum is None for change in changes):
+                raise ProbeError("null view", "what a DoRA changes has no low rank to keep: use norm_matched")
 
     @property
     def _fixed_strength(self) -> str:
@@ -132,11 +140,14 @@ class LoraViews:
         elif view.kind == "scaled":
             with self._scaled(view.lam):
                 yield
+        elif view.kind == "layers":
+            with layers_switched(self._named_switches, view):
+                yield
         elif view.kind == "null":
-            with self.kept(), self._only(self._slot(view)), self._without_biases():
+            with self.kept(), self._only(self._slot(view)), self._biases_for(view):
                 yield
         else:
-            with self._only(None), self._without_biases():
+            with self._only(None), self._biases_for(view):
                 yield
 
     @contextmanager
@@ -149,7 +160,7 @@ class LoraViews:
         before = [(m, m._disable_adapters, m._active_adapter) for m in self._switches]
         try:
             for module in self._switches:
-                if adapter is not None and _factors(module, adapter):
+                if adapter is not None and factors(module, adapter):
                     module._active_adapter = [adapter]
                 else:
                     module._disable_adapters = True
@@ -157,6 +168,21 @@ class LoraViews:
         finally:
             for module, off, active in before:
                 module._disable_adapters, module._active_adapter = off, active
+
+    @cached_property
+    def _named_switches(self) -> dict[str, Any]:
+        known = {id(m) for m in self._switches}
+        return {name: m for name, m in self.peft_model.named_modules() if id(m) in known}
+
+    def adapter_layers(self) -> tuple[int, ...]:
+        """Layers with a change, for views that leave some out; ``ProbeError`` where there can be no such view."""
+        found = adapted_layers(self._named_switches)
+        require_layers(View.only_layers(found), self._named_switches, self.files.bias)
+        return found
+
+    def layer_update_norms(self) -> dict[int, float | None]:
+        """Frobenius norm of the trained change by layer; None where it is no product of two matrices."""
+        return layer_norms(self._layers, self.trained)
 
     def _freeze(self) -> None:
         # PEFT marks what it adds as trainable.
@@ -175,23 +201,29 @@ class LoraViews:
                 layer.scaling[self.trained] = before[name]
 
     @contextmanager
-    def _without_biases(self) -> Iterator[None]:
-        """PEFT leaves trained biases in place when it switches an adapter off."""
-        if not self._biases_of["base"]:
+    def _biases_for(self, view: View) -> Iterator[None]:
+        """PEFT leaves trained biases in place when it switches an adapter off.
+
+        A Gaussian null has the base's; the others move each bias as far as training did, in a random direction.
+        """
+        base, tuned = self._biases_of["base"], self._biases_of["tuned"]
+        if not base:
             yield
             return
+        if view.kind == "null" and view.style != "gaussian":
+            base = {name: turned(tuned[name], b, view.seed, name) for name, b in base.items()}
         try:
-            self._write_biases("base")
+            self._write_biases(base)
             yield
         finally:
-            self._write_biases("tuned")
+            self._write_biases(tuned)
 
-    def _write_biases(self, side: str) -> None:
+    def _write_biases(self, values: Mapping[str, torch.Tensor]) -> None:
         import torch
 
         with torch.no_grad():
             for name, p in self._bias_parameters(self.peft_model).items():
-                p.copy_(self._biases_of[side][name])
+                p.copy_(values[name])
 
     # --- noise in the adapter's place ---------------------------------------------------------------------------------
 
@@ -225,9 +257,9 @@ class LoraViews:
 
     @property
     def _max_slots(self) -> int:
-        size: int = sum(m.nbytes for layer in self._layers.values() for m in _factors(layer, self.trained))
+        each: int = sum(m.nbytes for layer in self._layers.values() for m in factors(layer, self.trained))
         kind = next(self.peft_model.parameters()).device.type
-        return max(1, _NULL_BYTES.get(kind, 2**30) // max(1, size))
+        return max(1, _NULL_BYTES.get(kind, 2**30) // max(1, each))
 
     def _add(self, name: str) -> None:
         config = copy.deepcopy(self.peft_model.peft_config[self.trained])
@@ -244,19 +276,31 @@ class LoraViews:
         self.peft_model.eval()
 
     def _fill(self, name: str, view: View) -> None:
-        """Draw A and B with std ``init_scale · rank_scale^¼`` each, so that Var(BA) grows as ``rank_scale``.
+        trained = self._trained_changes if view.style != "gaussian" else {}
+        for module, layer in self._layers.items():
+            fill(layer, name, view, module, trained.get(module, []))
 
-        Each matrix has its own generator, seeded from the view's seed and the module's name and run on the CPU:
-        neither the order of modules nor the process nor the device changes the draw.
-        """
-        import torch
+    @cached_property
+    def _trained_changes(self) -> dict[str, list[Change]]:
+        """Size and spectrum of what was trained, by module: what nulls of the same size are made from."""
+        found = {module: trained_changes(layer, self.trained) for module, layer in self._layers.items()}
+        if not any(change.norm for changes in found.values() for change in changes):
+            raise ProbeError("null view", "the adapter changes no weight: noise of its size is no noise")
+        return found
 
-        std = view.init_scale * view.rank_scale**0.25
-        with torch.no_grad():
-            for module, layer in self._layers.items():
-                generator = torch.Generator().manual_seed(_seed(view.seed, module))
-                for matrix in _factors(layer, name):
-                    matrix.copy_(torch.randn(matrix.shape, generator=generator) * std)
+    def null_leaves_out(self, style: NullStyle) -> tuple[str, ...]:
+        """What was trained beside A and B and is the base's in a null of this style; see :meth:`_biases_for`."""
+        config, out = self.files.config, []
+        if named := config.get("modules_to_save"):
+            out.append(f"whole modules ({', '.join(named)})")
+        if config.get("trainable_token_indices"):
+            out.append("rows of the embedding")
+        if config.get("lora_bias"):
+            out.append("biases of B")
+        if style == "gaussian":
+            out += ["biases"] if self.files.bias != "none" else []
+            out += ["magnitudes of the DoRA"] if config.get("use_dora") else []
+        return tuple(out)
 
     # --- size ---------------------------------------------------------------------------------------------------------
 
@@ -275,15 +319,11 @@ class LoraViews:
     def _norm(self, adapter: str, lam: float) -> float | None:
         total = 0.0
         for layer in self._layers.values():
-            factors = [m.detach().cpu().double().flatten(1) for m in _factors(layer, adapter)]
-            if len(factors) != 2:
+            pairs = list(products(layer, adapter))
+            if not pairs:
                 return None
-            a, b = factors
-            if a.shape[0] != b.shape[1]:
-                return None
-            # ‖BA‖² = tr(BᵀB · AAᵀ): two r × r matrices instead of one as large as the weights.
-            total += (layer.scaling[adapter] * lam) ** 2 * float(((b.T @ b) * (a @ a.T)).sum())
-        return math.sqrt(max(0.0, total)) if math.isfinite(total) else None
+            total += sum((layer.scaling[adapter] * lam * size(a, b)) ** 2 for a, b in pairs)
+        return math.sqrt(total) if math.isfinite(total) else None
 
     @property
     def no_scaling(self) -> bool:
@@ -300,18 +340,3 @@ def _switchable(model: Any, trained: str) -> tuple[list[Any], dict[str, Any]]:
     named = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     layers = {n: m for n, m in named if isinstance(m, LoraLayer) and trained in m.scaling}
     return [m for _, m in named], layers
-
-
-def _factors(layer: Any, adapter: str) -> list[Any]:
-    """A and B of one adapter in one layer."""
-    out = []
-    for kind in ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B"):
-        held = getattr(layer, kind, {})
-        if adapter in held:
-            out.append(getattr(held[adapter], "weight", held[adapter]))
-    return out
-
-
-def _seed(seed: int, module: str) -> int:
-    digest = hashlib.blake2b(f"{seed}\0{module}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

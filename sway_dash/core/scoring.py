@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,16 +21,23 @@ from sway_dash.core.model import Model
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
-ViewKind = Literal["base", "ft", "scaled", "null"]
+ViewKind = Literal["base", "ft", "scaled", "null", "layers"]
 Positions = Literal["next", "prompt", "continuation"]
+OUTSIDE = -1
+"""Index that stands for the modules outside the layers: embeddings and heads."""
+NullStyle = Literal["gaussian", "norm_matched", "spectrum"]
+"""What of the trained change a null keeps: nothing, the size of every module's, or its singular values, too."""
+
+NULL_STYLES: tuple[NullStyle, ...] = ("gaussian", "norm_matched", "spectrum")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """One fixed set of weights of a differential backend.
 
-    ``lam`` belongs to ``scaled``; ``seed``, ``init_scale`` and ``rank_scale`` to ``null``. Use the constructors:
-    they fold λ = 0 and λ = 1 into ``BASE`` and ``FINETUNED``, which are the same weights.
+    ``lam`` belongs to ``scaled``; ``seed``, ``init_scale``, ``rank_scale`` and ``style`` to ``null``; ``layers`` and
+    ``keep`` (these alone, or all but these) to ``layers``. Use the constructors: they fold λ = 0 and λ = 1 into
+    ``BASE`` and ``FINETUNED``, which are the same weights, and a scale that a null does not depend on into the default.
     """
 
     kind: ViewKind
@@ -38,6 +45,9 @@ class View:
     seed: int = 0
     init_scale: float = 0.02
     rank_scale: float = 1.0
+    style: NullStyle = "gaussian"
+    layers: tuple[int, ...] = ()
+    keep: bool = False
 
     @staticmethod
     def scaled(lam: float) -> View:
@@ -50,15 +60,40 @@ class View:
         return FINETUNED if lam == 1.0 else View("scaled", lam=float(lam))
 
     @staticmethod
-    def null(seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0) -> View:
-        """The adapter's A and B filled with Gaussian noise."""
+    def null(seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0, style: NullStyle = "gaussian") -> View:
+        """Noise in the adapter's place.
+
+        ``gaussian``
+            A and B of every module with independent normal entries of standard deviation ``init_scale``: as large as
+            that makes it, whatever was trained.
+        ``norm_matched``
+            The same draw, each module's ΔW scaled to the Frobenius norm of the trained one.
+        ``spectrum``
+            The trained ΔW of each module with its singular values, along random orthonormal directions.
+
+        ``rank_scale`` multiplies the variance of ΔW in all three; ``init_scale`` matters to the first alone.
+        """
         if not (math.isfinite(rank_scale) and rank_scale > 0):
             msg = f"rank_scale must be a positive finite number, got {rank_scale}"
             raise ValueError(msg)
         if not (math.isfinite(init_scale) and init_scale > 0):
             msg = f"init_scale must be a positive finite number, got {init_scale}"
             raise ValueError(msg)
-        return View("null", seed=int(seed), init_scale=float(init_scale), rank_scale=float(rank_scale))
+        if style not in NULL_STYLES:
+            msg = f"unknown style of a null {style!r}; known: {', '.join(NULL_STYLES)}"
+            raise ValueError(msg)
+        scale = float(init_scale) if style == "gaussian" else 0.02
+        return View("null", seed=int(seed), init_scale=scale, rank_scale=float(rank_scale), style=style)
+
+    @staticmethod
+    def without_layers(layers: Sequence[int]) -> View:
+        """The adapter without its change of these layers; :data:`OUTSIDE` for what is in no layer."""
+        return View("layers", layers=tuple(sorted(set(layers)))) if layers else FINETUNED
+
+    @staticmethod
+    def only_layers(layers: Sequence[int]) -> View:
+        """The adapter's change of these layers alone."""
+        return View("layers", layers=tuple(sorted(set(layers))), keep=True) if layers else BASE
 
     @property
     def id(self) -> str:
@@ -68,8 +103,27 @@ class View:
         if self.kind == "null":
             scale = "" if self.init_scale == 0.02 else f"_scale{self.init_scale!r}"
             rank = "" if self.rank_scale == 1.0 else f"_rank{self.rank_scale!r}"
-            return f"null_{self.seed}{scale}{rank}"
+            style = "" if self.style == "gaussian" else f"_{self.style}"
+            return f"null_{self.seed}{style}{scale}{rank}"
+        if self.kind == "layers":
+            return f"{'only' if self.keep else 'without'}_layers_{'_'.join(map(str, self.layers))}"
         return self.kind
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Everything that makes these weights, JSON-ready: part of the keys of what is kept between runs."""
+        found = asdict(self)
+        if self.style == "gaussian":
+            # Keys of draws made before there were other styles stay what they were.
+            del found["style"]
+        if self.kind != "layers":
+            del found["layers"], found["keep"]
+        return found
+
+
+def style_of(view_id: str) -> NullStyle:
+    """The style of a null by the name of its view."""
+    return next((s for s in NULL_STYLES if f"_{s}" in view_id), "gaussian")
 
 
 BASE = View("base")
@@ -161,6 +215,11 @@ class Comparison:
     base_top: tuple[TopToken, ...] = ()
     tuned_top: tuple[TopToken, ...] = ()
     continuation: str = ""
+    reference_positions: int = 0
+    """How many of ``per_position``, from the first, lie along the reference's continuation; the rest lie along the
+    view's own, from where it reads another text. 0 where there is no continuation."""
+    common_tokens: int = 0
+    """How many tokens both continuations begin with together."""
 
 
 @runtime_checkable
@@ -209,12 +268,32 @@ class ScalableDifferentialBackend(DifferentialBackend, Protocol):
 
 @runtime_checkable
 class NullCalibratedBackend(DifferentialBackend, Protocol):
-    """Can also put noise in the adapter's place."""
+    """Can also put noise in the adapter's place.
+
+    A backend that has other nulls than Gaussian ones names them in ``null_styles`` and takes ``style`` as a further
+    keyword of ``as_null_adapter``.
+    """
 
     def as_null_adapter(
         self, seed: int, *, init_scale: float = 0.02, rank_scale: float = 1.0
     ) -> AbstractContextManager[ScoringModel]:
         """The real adapter is back on exit, also after an exception. ``ValueError`` for ``rank_scale`` ≤ 0."""
+        ...
+
+
+def null_styles(backend: object) -> tuple[NullStyle, ...]:
+    """The nulls a backend has; without a word of its own only the Gaussian one of the public protocol."""
+    if not isinstance(backend, NullCalibratedBackend):
+        return ()
+    return tuple(s for s in NULL_STYLES if s in getattr(backend, "null_styles", ("gaussian",)))
+
+
+@runtime_checkable
+class LayeredBackend(DifferentialBackend, Protocol):
+    """Can also apply the adapter without some layers, or with some alone: views of kind ``layers`` in comparisons."""
+
+    def adapter_layers(self) -> tuple[int, ...]:
+        """Indices of the layers the adapter changes, ascending. ``ProbeError`` where they cannot be told apart."""
         ...
 
 

@@ -106,6 +106,8 @@ class RunContext:
     """Enabled later entries, built: (probe, spec)."""
     null_draws: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     """Raw value of every null draw: entry name → rank key → draws."""
+    null_distributions: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]] = field(default_factory=dict)
+    """The same for every distribution of noise that was drawn: distribution → entry name → rank key → draws."""
     pair: tuple[View, View] = (BASE, FINETUNED)
     fingerprint: str = ""
     """Identifies base, adapter and dtype; part of every measurement's key."""
@@ -197,6 +199,7 @@ class Probe(ABC):
                 null_stats={},
                 null_stats_by_rank={},
                 null_draws={},
+                null_distributions={},
                 downstream_kinds=(),
                 downstream=(),
                 emit=_ignore,
@@ -324,7 +327,9 @@ def enter(backend: DifferentialBackend, view: View) -> Iterator[ScoringModel]:
     elif view.kind == "scaled" and isinstance(backend, ScalableDifferentialBackend):
         manager = backend.as_scaled_adapter(view.lam)
     elif view.kind == "null" and isinstance(backend, NullCalibratedBackend):
-        manager = backend.as_null_adapter(view.seed, init_scale=view.init_scale, rank_scale=view.rank_scale)
+        # Backends of the public protocol know no styles.
+        style = {} if view.style == "gaussian" else {"style": view.style}
+        manager = backend.as_null_adapter(view.seed, init_scale=view.init_scale, rank_scale=view.rank_scale, **style)
     else:
         msg = f"{type(backend).__name__} has no {view.kind} view"
         raise TypeError(msg)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Literal
 
 from sway_dash.core.divergence import LN2, Divergence, compare_dists
@@ -125,8 +124,8 @@ def measurement_key(
     parts = [
         MEASURE_VERSION,
         ctx.fingerprint,
-        asdict(reference),
-        asdict(view),
+        reference.content,
+        view.content,
         positions,
         continuation_tokens if positions == "continuation" else 0,
         0 if exact else top_k,
@@ -201,4 +200,6 @@ def _measurement(
         base_top=tuple((t.text, t.id, t.prob) for t in c.base_top) if heavy else (),
         tuned_top=tuple((t.text, t.id, t.prob) for t in c.tuned_top) if heavy else (),
         continuation=c.continuation if heavy else "",
+        reference_positions=c.reference_positions if heavy else 0,
+        common_tokens=c.common_tokens if heavy else 0,
     )

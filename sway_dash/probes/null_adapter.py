@@ -1,4 +1,11 @@
-"""What noise looks like: the same probes with random adapters in the trained adapter's place."""
+"""What noise looks like: the same probes with random adapters in the trained adapter's place.
+
+A random adapter may keep nothing of the trained one (``gaussian``), the size of its change in every module
+(``norm_matched``) or the singular values of the change (``spectrum``). Each is a hypothesis of its own of what noise
+does. Entries of several distributions in one suite are drawn, kept and compared apart, and the draws are never mixed;
+what is judged is the distribution from which the value stands out least. "More than noise" then holds only where every
+one of the hypotheses is rejected, so no correction for their number is needed (intersection-union test, Berger 1982).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +20,7 @@ from pydantic import Field, FiniteFloat
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import Measurement, Warned
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, View
+from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, NullStyle, View, null_styles
 from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
 from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext, registry
 from sway_dash.probes.null_cache import NullCache
@@ -27,11 +34,25 @@ class NullAdapterSpec(ProbeSpec):
 
     kind: Literal["null_adapter"] = "null_adapter"
     runs: int = Field(default=3, ge=1, le=100, description="random adapters; 20 or more make a usable rank test")
-    init_scale: Annotated[FiniteFloat, Field(gt=0)] = Field(default=0.02, description="std of the noise in A and B")
+    distribution: NullStyle = Field(
+        default="gaussian",
+        description="what noise keeps of the trained change: nothing, its size, or its singular values",
+    )
+    init_scale: Annotated[FiniteFloat, Field(gt=0)] = Field(
+        default=0.02, description="std of the noise in A and B; of gaussian alone"
+    )
     seed_base: int = Field(default=1000, ge=0, description="seed of the first random adapter")
     calibrate_kinds: tuple[str, ...] = Field(default=(), description="kinds to calibrate; empty: all later entries")
     cache: bool = Field(default=True, description="keep draws on disk for the next run of the same model and prompts")
     rank_multipliers: tuple[float, ...] = Field(default=(1.0,), description="noise as if of rank m·r")
+
+
+NULL_NAMES: Mapping[str, str] = {
+    "gaussian": "Gaussian",
+    "norm_matched": "of the trained size",
+    "spectrum": "of the trained spectrum",
+}
+"""Distributions of random adapters in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +65,74 @@ class Calibration:
     n: int
     largest: float | None
     z_by_rank: dict[str, float] | None
+    sign: int = 1
+    """-1 where smaller is better: z and p then say how far below the null the value is."""
+    distribution: str = "gaussian"
+    among: tuple[Calibration, ...] = ()
+    """Every distribution that was drawn, this one with them; empty when it is the only one."""
 
     @property
     def sentence(self) -> str:
         """The comparison in words."""
         z = f"z ≥ {MAX_Z:+.0f}σ" if self.z >= MAX_Z else f"z={self.z:+.2f}σ"
         p = "" if self.p is None else f", p={self.p:.2g} as the next draw"
-        return f"{z} vs null (n={self.n}{p})"
+        what = "" if self.distribution == "gaussian" and not self.among else f"{null_name(self.distribution)}, "
+        closest = f"; the closest of {len(self.among)} nulls" if self.among else ""
+        return f"{z} vs null ({what}n={self.n}{p}{closest})"
 
     @property
     def evidence(self) -> dict[str, Any]:
-        """JSON-ready facts."""
+        """JSON-ready facts: of the distribution that is judged, and of each."""
+        return {
+            **self._facts,
+            "sign": self.sign,
+            "distribution": self.distribution,
+            "by_distribution": {c.distribution: {**c._facts, "z": c.z} for c in self.among or (self,)},
+        }
+
+    @property
+    def _facts(self) -> dict[str, Any]:
         return {"n": self.n, "p_prediction": self.p, "p_rank": self.rank_p, "largest_draw": self.largest}
+
+
+def null_name(distribution: str) -> str:
+    """A distribution of random adapters in words."""
+    return NULL_NAMES.get(distribution, distribution)
 
 
 def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) -> Calibration | None:
     """Compare ``raw`` with the null of this entry, else of its kind; ``None`` when there is none to compare with.
 
-    ``sign`` is -1 where smaller is better: z and p then say how far below the null ``raw`` is.
+    ``sign`` is -1 where smaller is better: z and p then say how far below the null ``raw`` is. Of several
+    distributions the one with the largest p counts; one whose draws do not vary says nothing and is passed over.
     """
-    stats = get_null_stats(ctx, spec.kind)
-    by_rank = get_null_stats_by_rank(ctx, spec.kind)
-    own = ctx.null_draws.get(spec.name)
-    draws: Sequence[float] = ()
-    if own:
-        summaries = {rank: null_stats(values) for rank, values in own.items() if values}
-        by_rank = dict(summaries)
+    own = {style: drawn[spec.name] for style, drawn in ctx.null_distributions.items() if drawn.get(spec.name)}
+    if not own and ctx.null_draws.get(spec.name):
+        own = {"gaussian": ctx.null_draws[spec.name]}
+    if not own:
+        stats = get_null_stats(ctx, spec.kind)
+        return _against(raw, "gaussian", stats, (), get_null_stats_by_rank(ctx, spec.kind), sign)
+    found = []
+    for style, by_rank in own.items():
+        summaries = {rank: null_stats(values) for rank, values in by_rank.items() if values}
+        if not summaries:
+            continue
         primary = primary_rank(summaries)
-        stats, draws = summaries[primary], own[primary]
+        if against := _against(raw, style, summaries[primary], by_rank[primary], summaries, sign):
+            found.append(against)
+    if len(found) < 2:
+        return found[0] if found else None
+    return replace(max(found, key=lambda c: (1.0 if c.p is None else c.p, -c.z)), among=tuple(found))
+
+
+def _against(
+    raw: float,
+    distribution: str,
+    stats: Mapping[str, float] | None,
+    draws: Sequence[float],
+    by_rank: Mapping[str, Mapping[str, float]] | None,
+    sign: int,
+) -> Calibration | None:
     z = z_score(raw, stats)
     if z is None:
         return None
@@ -83,6 +144,8 @@ def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) 
         n=int((stats or {}).get("n") or 0),
         largest=max(draws) if draws else None,
         z_by_rank=z_scores_by_rank(raw, by_rank, sign=sign),
+        sign=sign,
+        distribution=distribution,
     )
 
 
@@ -137,6 +200,9 @@ class NullAdapterProbe(Probe):
         if not isinstance(ctx.require_backend, NullCalibratedBackend):
             message = f"{type(ctx.backend).__name__} is no NullCalibratedBackend: it cannot put noise in the adapter"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message)
+        if spec.distribution not in null_styles(ctx.require_backend):
+            message = f"{type(ctx.backend).__name__} has no such random adapters: use distribution: gaussian"
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message)
         multipliers = list(spec.rank_multipliers) or [1.0]
         if any(not math.isfinite(m) or m <= 0 for m in multipliers):
             message = f"rank_multipliers must be positive finite numbers, got {multipliers}"
@@ -157,6 +223,7 @@ class NullAdapterProbe(Probe):
                 null_stats={},
                 null_stats_by_rank={},
                 null_draws={},
+                null_distributions={},
                 downstream=(),
                 recall=self._recall(ctx, cache),
                 emit=self._emit(ctx, cache, counted),
@@ -205,13 +272,17 @@ class NullAdapterProbe(Probe):
         opted_out = f", {len(skipped)} opted out" if skipped else ""
         ranks = f" at {len(multipliers)} ranks" if len(multipliers) > 1 else ""
         nulls = _counted(spec.runs, "random adapter")
+        if spec.distribution != "gaussian":
+            nulls += f" {null_name(spec.distribution)}"
+        left_out = self._left_out(spec, ctx)
+        without = f"; without {', '.join(left_out)}, which stay the base's" if left_out else ""
         few = "; 20 or more runs make a usable rank test" if spec.runs < 20 else ""
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
             verdict=Verdict.PASS,
             score=1.0,
-            message=f"{nulls}{ranks} for {_counted(len(draws), 'probe')}{opted_out}{few}",
+            message=f"{nulls}{ranks} for {_counted(len(draws), 'probe')}{opted_out}{without}{few}",
             evidence={
                 "null_stats": primary,
                 "null_stats_by_rank": by_rank,
@@ -221,10 +292,12 @@ class NullAdapterProbe(Probe):
                 "calibrated_entries": list(draws),
                 "skipped_kinds": list(skipped),
                 "runs": spec.runs,
+                "distribution": spec.distribution,
                 "init_scale": spec.init_scale,
                 "seed_base": spec.seed_base,
                 "rank_multipliers": list(multipliers),
                 "update_norms": self._norms(spec, ctx, multipliers),
+                "left_out": left_out,
                 "weight": spec.weight,
                 "from_cache": total > 0 and counted["measured"] == 0,
                 "measured": counted["measured"],
@@ -256,9 +329,8 @@ class NullAdapterProbe(Probe):
         return targets, skipped
 
     def _views(self, spec: NullAdapterSpec, multiplier: float) -> list[View]:
-        return [
-            View.null(spec.seed_base + i, init_scale=spec.init_scale, rank_scale=multiplier) for i in range(spec.runs)
-        ]
+        options: dict[str, Any] = {"init_scale": spec.init_scale, "rank_scale": multiplier, "style": spec.distribution}
+        return [View.null(spec.seed_base + i, **options) for i in range(spec.runs)]
 
     def _recall(self, ctx: RunContext, cache: NullCache) -> Any:
         return lambda key: ctx.recall(key) or cache.get(key)
@@ -271,6 +343,11 @@ class NullAdapterProbe(Probe):
             ctx.emit(event)
 
         return emit
+
+    def _left_out(self, spec: NullAdapterSpec, ctx: RunContext) -> list[str]:
+        """What was trained beside the matrices and is no part of this noise, where the backend can tell."""
+        tell = getattr(ctx.backend, "null_leaves_out", None)
+        return list(tell(spec.distribution)) if tell is not None else []
 
     def _norms(self, spec: NullAdapterSpec, ctx: RunContext, multipliers: Sequence[float]) -> dict[str, Any]:
         """Frobenius norm of the weight change, trained and random, where the backend can tell."""

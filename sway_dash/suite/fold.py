@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -136,10 +136,6 @@ class Fold:
     def result(self) -> SuiteResult:
         """The result so far. A probe that was interrupted is judged over what was measured and marked partial."""
         start = self.started or RunStarted()
-        null_stats: dict[str, Any] = {}
-        for result in self._finished.values():
-            if result.kind == "null_adapter":
-                null_stats.update(result.evidence.get("null_stats") or {})
         determinism = self.determinism
         return SuiteResult(
             spec_path=start.spec_path,
@@ -149,7 +145,7 @@ class Fold:
             adapter_id=start.adapter_id,
             sway_version=start.sway_version,
             probes=tuple(self._probes()),
-            null_stats=null_stats,
+            null_stats=dict(self._context().null_stats),
             determinism=None
             if determinism is None
             else DeterminismReport(determinism["class"], determinism["seed"], tuple(determinism["notes"])),
@@ -258,21 +254,34 @@ def fold(events: Iterable[Event]) -> SuiteResult:
 
 
 def with_null(ctx: RunContext, result: ProbeResult) -> RunContext:
-    """Hand a ``null_adapter`` result to the probes after it, read-only."""
+    """Hand a ``null_adapter`` result to the probes after it, read-only.
+
+    Draws of different distributions stand beside each other. Of the same distribution the later entry takes the place
+    of the earlier one. The public format has one null per kind: the Gaussian one where there is one.
+    """
     from types import MappingProxyType
 
     evidence = result.evidence
     if not evidence.get("null_stats"):
         return ctx
+    draws = evidence.get("null_draws") or {}
+    distribution = str(evidence.get("distribution") or "gaussian")
     by_rank = {rank: dict(kinds) for rank, kinds in ctx.null_stats_by_rank.items()}
     for rank, kinds in (evidence.get("null_stats_by_rank") or {}).items():
-        by_rank.setdefault(rank, {}).update(kinds)
+        by_rank[rank] = merged(by_rank.get(rank, {}), kinds, distribution)
+    own = {**ctx.null_distributions.get(distribution, {}), **draws}
     return replace(
         ctx,
-        null_stats=MappingProxyType({**ctx.null_stats, **evidence["null_stats"]}),
+        null_stats=MappingProxyType(merged(ctx.null_stats, evidence["null_stats"], distribution)),
         null_stats_by_rank=MappingProxyType(by_rank),
-        null_draws=MappingProxyType({**ctx.null_draws, **(evidence.get("null_draws") or {})}),
+        null_draws=MappingProxyType(merged(ctx.null_draws, draws, distribution)),
+        null_distributions=MappingProxyType({**ctx.null_distributions, distribution: own}),
     )
+
+
+def merged(known: Mapping[str, Any], new: Mapping[str, Any], distribution: str) -> dict[str, Any]:
+    """Nulls of the public format after one more entry: what is not Gaussian only fills gaps."""
+    return {**known, **new} if distribution == "gaussian" else {**new, **known}
 
 
 def probe_to_dict(result: ProbeResult) -> dict[str, Any]:

@@ -207,7 +207,8 @@ def _null_reason(f: _Facts) -> str:
 
 
 def _unlike(result: SuiteResult) -> str:
-    """A word of caution when random adapters change the weights much more or less than the trained one."""
+    """A word of caution when all random adapters change the weights much more or much less than the trained one."""
+    first = ""
     for probe in result.probes:
         norms = probe.evidence.get("update_norms") if probe.kind == "null_adapter" else None
         trained = (norms or {}).get("trained")
@@ -219,8 +220,9 @@ def _unlike(result: SuiteResult) -> str:
             return ""
         how = f"{ratio:.2g} times less" if ratio > 1 else f"{1 / ratio:.2g} times more"
         weak = "being above them is a weak test" if ratio > 1 else "being above them is a hard test"
-        return f"Caution: random adapters change the weights {how} (‖ΔW‖ {_num(null)} against {_num(trained)}): {weak}."
-    return ""
+        size = f"‖ΔW‖ {_num(null)} against {_num(trained)}"
+        first = first or f"Caution: random adapters change the weights {how} ({size}): {weak}."
+    return first
 
 
 def _more_nulls(f: _Facts) -> str:

@@ -19,6 +19,7 @@ from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.paired import null_spread
 from sway_dash.core.result import ProbeResult
+from sway_dash.core.scoring import style_of
 from sway_dash.suite.fold import Fold
 
 Array = npt.NDArray[np.float64]
@@ -119,7 +120,7 @@ class SeriesReader:
     def _draw(self, m: Measurement) -> None:
         if m.view not in self._draws:
             # Draws at another rank answer another question.
-            wanted = m.view.partition("_rank")[2] == _trained_rank(self.fold)
+            wanted = (style_of(m.view), m.view.partition("_rank")[2]) == _first_null(self.fold)
             self._draws[m.view] = _Draws() if wanted else None
         own = self._draws[m.view]
         if own is not None:
@@ -276,8 +277,8 @@ def _spread(table: Array) -> Array:
     return out
 
 
-def _trained_rank(fold: Fold) -> str:
-    """End of the view names of the nulls that count: those of the trained rank, else of the first multiplier."""
+def _first_null(fold: Fold) -> tuple[str, str]:
+    """Style of the nulls that count, and the end of their views' names: of the trained rank, else the first one."""
     entry = next((p.entry for p in fold.planned if p.kind == "null_adapter"), {})
     ranks = entry.get("rank_multipliers") or [1.0]
-    return "" if 1.0 in ranks else repr(float(ranks[0]))
+    return str(entry.get("distribution") or "gaussian"), "" if 1.0 in ranks else repr(float(ranks[0]))

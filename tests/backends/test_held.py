@@ -19,7 +19,7 @@ from sway_dash.suite.execute import execute
 from sway_dash.suite.store import RunFolder
 from tests.backends.conftest import PROMPTS, TARGETS, open_backend
 
-VIEWS = [FINETUNED, View.scaled(0.5), View.null(3), View.null(4)]
+VIEWS = [FINETUNED, View.scaled(0.5), View.null(3), View.null(4, style="spectrum")]
 
 
 def attached(llama: Path, adapter: Path, *, name: str = "own") -> tuple[Any, Any]:

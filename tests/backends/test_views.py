@@ -41,6 +41,8 @@ VIEWS: list[Callable[[Backend], AbstractContextManager[Any]]] = [
     lambda b: b.as_scaled_adapter(0.5),
     lambda b: b.as_scaled_adapter(-2.0),
     lambda b: b.as_null_adapter(3, rank_scale=2.0),
+    lambda b: b.as_null_adapter(3, style="norm_matched"),
+    lambda b: b.as_null_adapter(3, rank_scale=2.0, style="spectrum"),
 ]
 
 

@@ -7,15 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sway_dash.backends.dummy import DummyDifferentialBackend
 from sway_dash.core.scoring import (
     BASE,
     FINETUNED,
+    NULL_STYLES,
     DifferentialBackend,
     RollingLogprob,
     ScoringBackend,
     TokenDist,
     View,
     next_token_dists,
+    null_styles,
+    style_of,
 )
 
 
@@ -41,6 +45,38 @@ def test_a_null_is_named_by_everything_that_makes_it():
     assert View.null(3).id == "null_3"
     names = {View.null(3, init_scale=i, rank_scale=r).id for i in (0.02, 0.021) for r in (1.0, 0.5)}
     assert len(names) == 4
+
+
+def test_a_null_of_another_style_has_a_name_and_a_key_of_its_own():
+    views = [View.null(3, style=style, rank_scale=r) for style in NULL_STYLES for r in (1.0, 2.0)]
+    assert len({v.id for v in views}) == len({str(v.content) for v in views}) == 6
+    assert [style_of(v.id) for v in views] == [style for style in NULL_STYLES for _ in range(2)]
+    assert View.null(3, style="norm_matched").id == "null_3_norm_matched"
+
+
+def test_names_and_keys_of_gaussian_nulls_are_those_of_before_there_were_others():
+    assert View.null(3, style="gaussian").id == "null_3"
+    assert View.null(3).content == {"kind": "null", "lam": 1.0, "seed": 3, "init_scale": 0.02, "rank_scale": 1.0}
+
+
+def test_the_scale_of_the_noise_is_no_part_of_a_null_that_has_the_trained_size():
+    assert View.null(3, style="spectrum", init_scale=0.5) == View.null(3, style="spectrum")
+
+
+def test_unknown_styles_of_nulls_are_refused():
+    with pytest.raises(ValueError, match="known: gaussian, norm_matched, spectrum"):
+        View.null(3, style="uniform")
+
+
+def test_backends_of_the_public_protocol_have_gaussian_nulls():
+    class Plain:
+        def as_base(self): ...
+        def as_finetuned(self): ...
+        def as_null_adapter(self, seed): ...
+
+    assert null_styles(Plain()) == ("gaussian",)
+    assert null_styles(DummyDifferentialBackend()) == NULL_STYLES
+    assert null_styles(object()) == ()
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
