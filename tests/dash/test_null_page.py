@@ -101,7 +101,7 @@ def test_repeated_prompts_count_once(record: Record) -> None:
     last = run.data.series["moved"].running("js")[-1]
     result = run.data.finished["moved"]
     assert (last.n, last.distinct) == (11, 8)
-    assert last.ci == result.ci_95
+    assert last.interval == result.ci_95
 
 
 def test_the_expected_range_is_that_of_the_next_draw(record: Record) -> None:
