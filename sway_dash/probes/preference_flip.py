@@ -255,6 +255,7 @@ class _Judged:
         per_token = Table.of([m.per_token for m in self.base], [m.per_token for m in self.tuned])
         return {
             **self.table.facts(),
+            "p": mcnemar_exact(self.table.fixed, self.table.damaged) if self.decides else None,
             "total": self.total,
             "ties": len(self.triples) - self.table.n,
             "dropped_triples": len(self.reasons),

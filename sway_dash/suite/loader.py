@@ -156,7 +156,7 @@ def _resolved(data: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     if folder is None:
         return out
     if isinstance(document := data.get(FIELD), str) and document:
-        out[FIELD] = str(folder / Path(document).expanduser())
+        out[FIELD] = str((folder / Path(document).expanduser()).resolve())
     if not isinstance(data.get("models"), Mapping):
         return out
     models: dict[str, Any] = dict(data["models"])
