@@ -53,7 +53,7 @@ DECAY = Curve(
 )
 CLUSTERS = Groups(
     title="Mean divergence of every cluster",
-    unit="JS, nats",
+    unit="nats",
     gate=0.1,
     groups=tuple(
         Group(label=label, value=v, lo=v - 0.04, hi=v + 0.05, n=n, flag=flag)

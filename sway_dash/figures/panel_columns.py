@@ -263,21 +263,20 @@ Head = tuple[str, str, str, bool, str]
 def heads(panel: Listed) -> list[Head]:
     """Columns of the table; those that would be empty are left out."""
     lines: Sequence[Row | Group] = panel.rows if isinstance(panel, Items) else panel.groups
-    unit = f", {unit_of(panel)}" if panel.unit else ""
-    flag: list[Head] = [("flag", "Judged", "74px", False, "flag")] if any(line.flag for line in lines) else []
-    label: Head = ("label", "Label", "minmax(150px, 3fr)", False, "label")
+    flag: list[Head] = [("flag", "Judged", "60px", False, "flag")] if any(line.flag for line in lines) else []
+    label: Head = ("label", "Label", "minmax(120px, 3fr)", False, "label")
     if isinstance(panel, Groups):
-        own: list[Head] = [("value", f"Value{unit}", "130px", True, "value")]
-        own += [("ci", "Interval", "minmax(120px, 1fr)", True, "")] if any(_ci(g) for g in panel.groups) else []
+        own: list[Head] = [("value", "Value", "minmax(70px, 1fr)", True, "value")]
+        own += [("ci", "Interval", "minmax(120px, 2fr)", True, "")] if any(_ci(g) for g in panel.groups) else []
         own += [("n", "n", "64px", True, "n")] if any(g.n is not None for g in panel.groups) else []
         return [*flag, label, *own]
     there = orders(panel)
     sides: list[Head] = [
-        (name, f"{title}{unit}", "minmax(84px, 1fr)", True, name)
+        (name, title, "minmax(62px, 1fr)", True, name)
         for name, title in (("base", "Base"), ("tuned", "Tuned"), ("change", "Change"))
         if name in there
     ]
-    note: list[Head] = [("note", "Note", "minmax(120px, 3fr)", False, "")] if any(r.note for r in panel.rows) else []
+    note: list[Head] = [("note", "Note", "minmax(100px, 3fr)", False, "")] if any(r.note for r in panel.rows) else []
     return [*flag, label, *sides, *note]
 
 
@@ -318,8 +317,8 @@ def curve_table(panel: Curve) -> tuple[list[str], list[list[str]]]:
 
 def caption(panel: Panel) -> str:
     """What is to be known to read it, and the probe's own note."""
-    parts = []
     gate = known(panel.gate)
+    parts = [f"Numbers: {unit_of(panel)}."] if not isinstance(panel, Curve) and panel.unit else []
     if gate is not None:
         unit = unit_of(panel) if not isinstance(panel, Curve) else ""
         parts.append(f"Gate: {number(gate, unit)}.")

@@ -74,7 +74,7 @@ def _delta_kl(e: Evidence) -> list[Panel]:
         Row(label=_text(prompts[k] if k < len(prompts) else None, f"prompt {k + 1}"), tuned=v)
         for k, v in enumerate(values)
     )
-    return [Items(title="Divergence of every prompt", unit=f"{_name(e)}, nats", better="higher", rows=rows)]
+    return [Items(title=f"{_name(e)} divergence of every prompt", unit="nats", better="higher", rows=rows)]
 
 
 def _ablation(e: Evidence) -> list[Panel]:
@@ -105,8 +105,8 @@ def _clusters(e: Evidence) -> list[Panel]:
         own = named[k] if k < len(named) and isinstance(named[k], list | tuple) else ()
         n = sizes[k] if k < len(sizes) and isinstance(sizes[k], int) else None
         groups.append(Group(label=_text(own[0] if own else None, f"cluster {k + 1}"), value=_number(value), n=n))
-    title = "Mean divergence of every cluster"
-    return [Groups(title=title, unit=f"{_name(e)}, nats", groups=tuple(groups), note="named by their first prompt")]
+    title = f"Mean {_name(e)} divergence of every cluster"
+    return [Groups(title=title, unit="nats", groups=tuple(groups), note="named by their first prompt")]
 
 
 def _sections(e: Evidence) -> list[Panel]:

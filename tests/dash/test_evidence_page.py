@@ -239,7 +239,7 @@ def test_kinds_with_a_page_of_their_own_lead_there(record) -> None:
     assert page.goto == "null"
     # Its result says how far every prompt moved: drawn as well.
     page.choice.entry = "moved"
-    assert [v.panel.title for v in views(page)] == ["Divergence of every prompt"]
+    assert [v.panel.title for v in views(page)] == ["JS divergence of every prompt"]
 
 
 def test_the_probes_of_the_overview_lead_to_their_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_groups_are_told_with_their_ends() -> None:
     data = plot.sources["rows"].data
     assert math.isnan(data["value"][1])
     assert math.isnan(data["lo"][2])
-    assert pc.caption(panel) == "Gate: 0.2 nats."
+    assert pc.caption(panel) == "Numbers: nats. Gate: 0.2 nats."
 
 
 def test_a_curve_of_uneven_lists_is_as_long_as_its_shortest() -> None:

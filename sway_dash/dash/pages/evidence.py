@@ -28,6 +28,7 @@ from sway_dash.figures.theme import count, esc, visible
 MOST_JSON = 200_000
 """Characters of JSON that a page is given."""
 
+WIDE = {"sizing_mode": "stretch_width", "max_width": 380, "min_width": 200}
 NO_RUN = "No run is open."
 NO_PROBE = "This run has no probe."
 View = ListedPanel | CurvePanel
@@ -44,7 +45,7 @@ class EvidencePage(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"choice": Selection(), **params})
-        self._probes = pmui.Select(options=[""], label="Probe", size="small", width=380, margin=(6, 8, 4, 0))
+        self._probes = pmui.Select(options=[""], label="Probe", size="small", margin=(6, 8, 4, 0), **WIDE)
         self._probes.param.watch(self._picked, "value")
         self._own = pmui.Button(label="", size="small", variant="outlined", margin=(6, 0, 4, 0), visible=False)
         self._own.on_click(lambda _: ask(self, "goto", OWN_PAGE.get(self._kind, "")))
@@ -69,7 +70,7 @@ class EvidencePage(pn.viewable.Viewer):
             self._without,
             self._panels,
             self._rest,
-            gap=18,
+            gap=10,
         )
         self._root = body(self._empty, self._all)
         self._refresh()

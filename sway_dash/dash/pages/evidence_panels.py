@@ -68,7 +68,7 @@ class ListedPanel(pn.viewable.Viewer):
         self._pager = pn.FlexBox(self._back, self._part, self._on, margin=0, gap="8px", align_items="center")
         controls = pn.FlexBox(self._order, self._pager, margin=0, align_items="center", sizing_mode="stretch_width")
         chart = column(controls, figure(self.plot), self._legend, self._caption, gap=2)
-        self._grid = grid(chart, column(self.table, self._text, self._go, gap=8))
+        self._grid = grid(chart, column(self.table, self._text, self._go, gap=8), even=True)
         self._root = column(self._head, self._none, self._grid, gap=4, css_classes=["sway-hook-panel"])
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -193,7 +193,7 @@ class CurvePanel(pn.viewable.Viewer):
         self._head, self._legend, self._caption = html(), html(), html(css_classes=["sway-hook-panel-caption"])
         self._table = html(css_classes=["sway-hook-points"])
         chart = column(figure(self.plot), self._legend, self._caption, gap=2)
-        self._root = column(self._head, grid(chart, self._table), gap=4, css_classes=["sway-hook-panel"])
+        self._root = column(self._head, grid(chart, self._table, even=True), gap=4, css_classes=["sway-hook-panel"])
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
