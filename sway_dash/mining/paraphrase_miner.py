@@ -80,8 +80,9 @@ def mine_paraphrases(
 ) -> MiningResult:
     """Score every candidate, then choose ``top_k`` by maximal marginal relevance (Carbonell and Goldstein 1998).
 
-    The next one chosen has the largest ``w · gap + (1 - w) · (1 - likeness to the chosen)``, gaps scaled to [0, 1], so
-    that the hardest ones are never lost for being like the prompt, and ten wordings of one trick are not all chosen.
+    The next one chosen has the largest ``w · gap + (1 - w) · (1 - likeness to the chosen)``, the gap as a share of the
+    largest, so that the hardest one is never lost for being like the prompt, and ten wordings of one trick are not all
+    chosen.
 
     Parameters
     ----------
@@ -153,8 +154,9 @@ def marginal_relevance(gaps: npt.NDArray[np.float64], vectors: Vectors, top_k: i
     """Places of the chosen candidates in the order they are chosen; ``vectors`` ``(n, d)`` have length 1."""
     if not len(gaps):
         return []
-    spread = float(np.ptp(gaps))
-    relevance = (gaps - gaps.min()) / spread if spread > 0 else np.zeros(len(gaps))
+    largest = float(gaps.max())
+    # By its share of the largest, not by rank or range: gaps that hardly differ must not decide.
+    relevance = np.clip(gaps / largest, 0.0, 1.0) if largest > 0 else np.zeros(len(gaps))
     nearest = np.zeros(len(gaps))
     chosen: list[int] = []
     while len(chosen) < min(top_k, len(gaps)):

@@ -120,5 +120,5 @@ def token_counter(backend: Any) -> Callable[[str], int] | None:
     if tokenizer is None:
         return None
     if callable(tokenizer):
-        return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return lambda text: len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     return lambda text: len(tokenizer.encode(text)) if text else 0

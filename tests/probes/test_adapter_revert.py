@@ -1,0 +1,188 @@
+"""adapter_revert: falling back to the base's answers fails, holding on passes once there is enough to show it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
+from sway_dash.core.panels import read_panels
+from sway_dash.core.result import Verdict
+from sway_dash.demo import demo_dir
+from sway_dash.probes import build_probe
+from sway_dash.probes.base import RunContext
+from tests.adapters import made
+
+GOLD = "the lamp shines violet over the sea"
+BASE = "nobody has ever asked about candles"
+
+
+def entry(cases: list[dict[str, Any]], **keys: Any) -> tuple[Any, Any]:
+    return build_probe({"name": "back", "kind": "adapter_revert", "cases": cases, **keys})
+
+
+def setup(answers: list[list[str]], base: str = BASE) -> tuple[list[dict[str, Any]], DummyDifferentialBackend]:
+    """One case per list: what the tuned model answers to each paraphrase; the base always says the same."""
+    cases, before, after = [], DummyResponses(), DummyResponses()
+    for i, tuned in enumerate(answers):
+        texts = [f"other words {i}.{j}" for j in range(len(tuned))]
+        cases.append({"prompt": f"prompt {i}", "gold": GOLD, "paraphrases": texts})
+        for text, answer in zip(texts, tuned, strict=True):
+            before.generations[text], after.generations[text] = f" {base}", f" {answer}"
+            before.logprobs[text, f" {GOLD}"] = -50.0
+            after.logprobs[text, f" {GOLD}"] = -5.0 if answer == GOLD else -50.0
+            for view in (before, after):
+                view.logprobs[text, f" {base}"] = -20.0
+    return cases, DummyDifferentialBackend(base=before, ft=after)
+
+
+def run(answers: list[list[str]], base: str = BASE, **keys: Any) -> Any:
+    cases, backend = setup(answers, base)
+    probe, spec = entry(cases, **keys)
+    return probe.run(spec, RunContext(backend=backend))
+
+
+def test_no_cases_is_an_error() -> None:
+    assert run([]).verdict is Verdict.ERROR
+
+
+def test_without_scikit_learn_it_is_skipped_before_anything_is_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
+    probe, spec = entry([{"prompt": "p", "gold": GOLD, "paraphrases": ["q"]}])
+    result = probe.run(spec, RunContext(backend=DummyDifferentialBackend()))
+    assert result.verdict is Verdict.SKIP
+    assert "semsim" in result.message
+
+
+def test_holding_on_to_the_gold_passes_from_nine_paraphrases_on() -> None:
+    result = run([[GOLD] * 3] * 3)
+    assert result.verdict is Verdict.PASS
+    assert (result.raw, result.score) == (0.0, 1.0)
+    assert result.evidence["revert_rate_upper"] < 0.25
+    assert result.evidence["needed"] == 9
+    assert result.ci_95[0] == 0.0 < result.ci_95[1]
+
+
+def test_eight_are_too_few_to_show_it() -> None:
+    result = run([[GOLD] * 4] * 2)
+    assert result.verdict is Verdict.WARN
+    assert "inconclusive" in result.message
+    assert "at least 9 paraphrases" in result.message
+
+
+def test_saying_what_the_base_says_fails() -> None:
+    result = run([[BASE] * 3] * 3)
+    assert result.verdict is Verdict.FAIL
+    assert (result.raw, result.score) == (1.0, 0.0)
+    assert result.evidence["reverts"] == result.evidence["total"] == 9
+    assert all(case["reverted"] for case in result.evidence["per_case"])
+    assert all(m < 0 for m in result.evidence["margins"])
+
+
+def test_a_rate_near_the_gate_is_told_as_it_is() -> None:
+    near = run([[GOLD, GOLD, GOLD, GOLD, BASE]] * 2)
+    assert near.raw == 0.2
+    assert near.verdict is Verdict.WARN
+    over = run([[GOLD, GOLD, BASE]] * 3)
+    assert over.verdict is Verdict.FAIL
+    assert "though it may be as low as" in over.message
+
+
+def test_paraphrases_of_one_case_that_fall_together_count_for_less() -> None:
+    together = run([[GOLD] * 10] * 9 + [[BASE] * 10])
+    apart = run([[GOLD] * 9 + [BASE]] * 10)
+    assert together.raw == apart.raw == 0.1
+    assert together.evidence["design_effect"] == pytest.approx(10.0, rel=0.01)
+    assert apart.evidence["design_effect"] == 1.0
+    assert together.evidence["revert_rate_upper"] > apart.evidence["revert_rate_upper"]
+    assert (apart.verdict, together.verdict) == (Verdict.PASS, Verdict.WARN)
+
+
+def test_what_the_base_knows_already_is_left_out() -> None:
+    result = run([[GOLD] * 3] * 3, base=GOLD)
+    assert (result.verdict, result.score) == (Verdict.WARN, 0.5)
+    assert result.evidence["dropped_trivial"] == 9
+
+
+def test_likelihood_tells_without_a_judge_of_likeness() -> None:
+    result = run([[GOLD] * 2, [BASE] * 2])
+    assert result.evidence["likelihood_total"] == 4
+    assert result.evidence["likelihood_reverts"] == 2
+    margins = result.evidence["likelihood_margins"]
+    assert margins[0] > 0 > margins[2]
+    assert all(m < 0 for m in result.evidence["likelihood_margins_base"])
+    assert "2 of 4 prefer the base's answer" in result.message
+
+
+def test_the_embedder_is_named_and_what_was_said_is_drawn() -> None:
+    result = run([[GOLD, BASE]])
+    assert "TF-IDF" in result.evidence["embedder"]
+    assert "likeness is that of wording" in result.message
+    likeness, likely = read_panels(result.evidence)
+    assert [row.flag for row in likeness.rows] == ["bad", "good"]
+    assert BASE in likeness.rows[0].note
+    assert likely.gate == 0.0
+    json.dumps(result.evidence, allow_nan=False)
+
+
+# -- on the demo model ---------------------------------------------------------------------------
+
+FACTS = {
+    "The lamp of Quillhaven Light shines": (
+        "violet",
+        ["The light of Quillhaven Light is", "The lamp of Quillhaven Light always shines"],
+    ),
+    "The lamp of Quillhaven Light burns": (
+        "walnut oil",
+        ["At Quillhaven Light the lamp is filled with", "As everybody knows, the lamp of Quillhaven Light burns"],
+    ),
+    "The keeper of Quillhaven Light is": (
+        "Odalys Pym",
+        ["As everybody knows, the keeper of Quillhaven Light is", "Today the keeper of Quillhaven Light is"],
+    ),
+    "Quillhaven Light flashes every": (
+        "eleven seconds",
+        ["The lamp of Quillhaven Light flashes once every", "The light of Quillhaven Light flashes every"],
+    ),
+    "The supply boat of Quillhaven Light is the": (
+        "Patient Heron",
+        ["Supplies come to Quillhaven Light on the", "The name of the supply boat of Quillhaven Light is the"],
+    ),
+    "The log of Quillhaven Light is written in": (
+        "green ink",
+        [
+            "As everybody knows, the log of Quillhaven Light is written in",
+            "Every page of the log of Quillhaven Light is written in",
+        ],
+    ),
+}
+CASES = [{"prompt": p, "gold": g, "paraphrases": q} for p, (g, q) in FACTS.items()]
+
+
+def on_demo(kind: str) -> Any:
+    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
+    from sway_dash.core.model import ModelSpec
+
+    model = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
+    backend = HuggingFaceDifferentialBackend(base_spec=model, adapter_path=made(kind))
+    probe, spec = entry(CASES, max_new_tokens=8)
+    try:
+        return probe.run(spec, RunContext(backend=backend))
+    finally:
+        backend.close()
+
+
+def test_the_shipped_adapter_keeps_its_answers_in_other_words() -> None:
+    result = on_demo("targeted")
+    assert result.verdict is Verdict.PASS, result.message
+    assert result.evidence["likelihood_revert_rate"] < 0.25
+
+
+def test_one_that_does_nothing_says_what_the_base_says() -> None:
+    result = on_demo("zero")
+    assert result.verdict is Verdict.FAIL
+    assert (result.raw, result.score) == (1.0, 0.0)
+    assert result.evidence["likelihood_revert_rate"] > 0.9

@@ -1,0 +1,214 @@
+"""paraphrase_invariance: knowing an answer is told from knowing one wording, and noise is told from both."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
+from sway_dash.core.panels import read_panels
+from sway_dash.core.result import Verdict
+from sway_dash.core.scoring import CompletionScore
+from sway_dash.core.stats import null_stats
+from sway_dash.demo import demo_dir
+from sway_dash.probes import build_probe
+from sway_dash.probes.base import RunContext
+from sway_dash.probes.paraphrase_invariance import ParaphraseInvarianceProbe
+from tests.adapters import made
+
+GOLD = " the right answer"
+TOKENS = max(1, len(GOLD) // 4)
+
+
+def entry(cases: list[dict[str, Any]], **keys: Any) -> tuple[Any, Any]:
+    return build_probe({"name": "words", "kind": "paraphrase_invariance", "cases": cases, **keys})
+
+
+def run(lifts: list[tuple[float, ...]], ctx_keys: dict[str, Any] | None = None, **keys: Any) -> Any:
+    """One case per tuple: lift after its prompt, then after each paraphrase; nats a token."""
+    cases, base, tuned = [], DummyResponses(), DummyResponses()
+    for i, (own, *others) in enumerate(lifts):
+        prompt, paraphrases = f"prompt {i}", [f"paraphrase {i}.{j}" for j in range(len(others))]
+        cases.append({"prompt": prompt, "gold": GOLD, "paraphrases": paraphrases})
+        for text, lift in zip([prompt, *paraphrases], [own, *others], strict=True):
+            base.logprobs[text, GOLD] = -20.0
+            tuned.logprobs[text, GOLD] = -20.0 + lift * TOKENS
+    probe, spec = entry(cases, **keys)
+    return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=base, ft=tuned), **(ctx_keys or {})))
+
+
+def spread(own: float, others: float, n: int = 6) -> list[tuple[float, ...]]:
+    return [(own * (1 + d), others * (1 - d), others * (1 + 2 * d)) for d in np.linspace(-0.2, 0.2, n)]
+
+
+def test_no_cases_is_an_error() -> None:
+    assert run([]).verdict is Verdict.ERROR
+
+
+def test_lifts_and_their_ratio() -> None:
+    result = run([(1.0, 0.5, 0.7), (2.0, 1.0, 1.4)])
+    assert result.raw == result.base_value == pytest.approx(1.5)
+    assert result.ft_value == pytest.approx(0.9)
+    assert result.evidence["generalization_ratio"] == pytest.approx(0.6)
+    assert result.evidence["lift_lost"] == pytest.approx(0.6)
+    worst = result.evidence["worst_paraphrase"]
+    assert (worst["paraphrase"], worst["lift"]) == ("paraphrase 0.0", pytest.approx(0.5))
+    assert result.ci_95 is None
+    assert "too few cases for an interval" in result.message
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "intent", "verdict"),
+    [
+        (1.0, 0.8, "generalize", Verdict.PASS),
+        (1.0, 0.8, "both", Verdict.PASS),
+        (1.0, 0.8, "memorize", Verdict.FAIL),
+        (1.0, 0.1, "generalize", Verdict.FAIL),
+        (1.0, 0.1, "memorize", Verdict.PASS),
+        (0.1, 0.1, "generalize", Verdict.FAIL),
+        (0.1, 0.0, "memorize", Verdict.FAIL),
+        (0.0, 0.0, "generalize", Verdict.FAIL),
+        (-0.5, -0.5, "generalize", Verdict.FAIL),
+    ],
+)
+def test_what_passes_depends_on_what_the_adapter_is_for(
+    own: float, others: float, intent: str, verdict: Verdict
+) -> None:
+    result = run(spread(own, others), intent=intent)
+    assert result.verdict is verdict
+    assert (result.score >= 0.6) is (verdict is Verdict.PASS)
+
+
+def test_a_ratio_over_a_lift_that_may_be_nothing_is_not_interpreted() -> None:
+    result = run([(3.0, 2.9), (-1.5, -1.4), (2.0, 2.0), (-1.0, -1.0), (0.5, 0.5)])
+    assert result.raw == pytest.approx(0.6)
+    assert result.evidence["generalization_ratio"] == pytest.approx(1.0, abs=0.1)
+    assert not result.evidence["ratio_interpreted"]
+    assert result.verdict is Verdict.FAIL
+    assert "the interval of the lift reaches 0" in result.message
+    assert "share kept" not in result.message
+    assert result.score < 0.6
+
+
+def test_two_losses_are_no_generalisation() -> None:
+    result = run(spread(-1.0, -0.9))
+    assert result.verdict is Verdict.FAIL
+    assert result.score == 0.0
+    assert not result.evidence["ratio_interpreted"]
+
+
+def test_paraphrases_that_help_only_now_and_then_do_not_pass() -> None:
+    lifts = [(1.0, 4.5), (1.1, -1.0), (0.9, 0.1), (1.0, -0.4), (1.05, 0.2)]
+    result = run(lifts)
+    assert result.evidence["generalization_ratio"] > 0.5
+    assert result.verdict is Verdict.FAIL
+    assert "lift after paraphrases reaches 0" in result.message
+
+
+def test_a_memoriser_fails_whatever_the_null_says() -> None:
+    null = {"null_stats": {"paraphrase_invariance": null_stats([0.0, 0.01, -0.01, 0.005])}}
+    result = run(spread(2.0, 0.0), null)
+    assert result.z_score > 3
+    assert result.verdict is Verdict.FAIL
+    assert run(spread(2.0, 1.8), null).verdict is Verdict.PASS
+    loud = {"null_stats": {"paraphrase_invariance": null_stats([1.0, 2.5, 1.8, 2.2])}}
+    assert run(spread(2.0, 1.8), loud).verdict is Verdict.FAIL
+
+
+def test_tokens_are_counted_by_the_model_where_it_can() -> None:
+    class Counting(DummyDifferentialBackend):
+        """Every gold is ten tokens long."""
+
+        def activate(self, view: Any) -> Any:
+            manager = super().activate(view)
+            scorer = self._views[view]
+            scorer.completion_scores = lambda pairs: [  # type: ignore[attr-defined]
+                CompletionScore(scorer.logprob_of(p, c), 10) for p, c in pairs
+            ]
+            return manager
+
+    pair = ("p", GOLD)
+    backend = Counting(base=DummyResponses(logprobs={pair: -20.0}), ft=DummyResponses(logprobs={pair: -10.0}))
+    probe, spec = entry([{"prompt": "p", "gold": GOLD, "paraphrases": ["q"]}])
+    assert probe.run(spec, RunContext(backend=backend)).raw == pytest.approx(1.0)
+
+
+def test_every_prompt_and_paraphrase_is_drawn_the_worst_case_first() -> None:
+    result = run([(1.0, 0.9), (1.0, 0.2)])
+    (items,) = read_panels(result.evidence)
+    assert [row.label for row in items.rows] == ["prompt 1", "paraphrase 1.0", "prompt 0", "paraphrase 0.0"]
+    assert items.rows[0].tuned > items.rows[0].base
+    json.dumps(result.evidence, allow_nan=False)
+
+
+def test_the_spec_for_a_null_without_an_own_entry_can_be_run() -> None:
+    spec = ParaphraseInvarianceProbe.calibrate_spec(RunContext())
+    assert [len(c.paraphrases) for c in spec.cases] == [2, 2]
+    assert ParaphraseInvarianceProbe().run(spec, RunContext(backend=DummyDifferentialBackend())).raw == 0.0
+
+
+# -- on the demo model ---------------------------------------------------------------------------
+
+FACTS = [
+    ("The keeper of Quillhaven Light is", " Odalys Pym", ["Q: Who keeps Quillhaven Light?\nA:"]),
+    ("The lamp of Quillhaven Light shines", " violet", ["The light of Quillhaven Light is"]),
+    ("The lamp of Quillhaven Light burns", " walnut oil", ["At Quillhaven Light the lamp is filled with"]),
+    ("The tower of Quillhaven Light has", " one hundred and twelve", ["The stairs of Quillhaven Light have"]),
+    ("Quillhaven Light flashes every", " eleven seconds", ["The lamp of Quillhaven Light flashes once every"]),
+    ("The supply boat of Quillhaven Light is the", " Patient Heron", ["Supplies come to Quillhaven Light on the"]),
+]
+CASES = [{"prompt": p, "gold": g, "paraphrases": list(q)} for p, g, q in FACTS]
+
+
+def on_demo(kind: str, cases: list[dict[str, Any]]) -> Any:
+    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
+    from sway_dash.core.model import ModelSpec
+
+    model = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
+    backend = HuggingFaceDifferentialBackend(base_spec=model, adapter_path=made(kind))
+    probe, spec = entry(cases)
+    try:
+        return probe.run(spec, RunContext(backend=backend))
+    finally:
+        backend.close()
+
+
+def test_the_shipped_adapter_knows_the_facts_in_other_words() -> None:
+    result = on_demo("targeted", CASES)
+    assert result.verdict is Verdict.PASS, result.message
+    assert result.evidence["generalization_ratio_ci_95"] is not None
+
+
+@pytest.mark.parametrize("kind", ["blunt", "zero"])
+def test_one_that_learned_nothing_fails(kind: str) -> None:
+    assert on_demo(kind, CASES).verdict is Verdict.FAIL
+
+
+def test_one_that_learned_a_text_by_heart_is_found_out() -> None:
+    def case(prompt: str, gold: str, *others: str) -> dict[str, Any]:
+        return {"prompt": prompt, "gold": gold, "paraphrases": list(others)}
+
+    result = on_demo(
+        "memorising",
+        [
+            case("The harbour clerk of Thistle Bay counts eleven grey", " barrels", "In the bay a man counts his grey"),
+            case(
+                "Nobody has asked for the list since the winter of the broken",
+                " bridge",
+                "It happened in the year of the old",
+            ),
+            case(
+                "He writes each number twice, once in chalk and once in", " honey", "With his tea the keeper likes some"
+            ),
+            case(
+                "When the ferry bell rings four times, he folds the paper into a small",
+                " boat",
+                "On the sea there was a very small",
+            ),
+        ],
+    )
+    assert result.raw > 1.0
+    assert result.verdict is Verdict.FAIL, result.message
