@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sway_dash.core.divergence import Divergence
 from sway_dash.core.errors import ProbeError, SwayError
 from sway_dash.core.events import Measurement
 from sway_dash.core.packs import chunk_corpus, load_corpus
@@ -131,7 +132,7 @@ def _measured(
         # Too many prompts failed for a verdict; those that did not can be ranked all the same.
         error = failure
     by_text: dict[str, list[float]] = {}
-    unit = getattr(spec, "divergence", "js")
+    unit: Divergence = getattr(spec, "divergence", "js")
     for m, value in zip(kept.measurements, divergence_values(kept.measurements, unit), strict=True):
         by_text.setdefault(m.prompt, []).append(value)
     values = {text: by_text[text][0] for text in prompts if text in by_text}
