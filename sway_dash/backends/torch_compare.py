@@ -349,7 +349,8 @@ class TorchDifferential:
                 rows = lm.rows(*_after([ids[i] for i in asked], [said[i] for i in asked]))
                 # As far as both say the same, and at the first difference, they have read the same: those
                 # positions are scored already.
-                fresh = [_common(own[k], said[i]) + 1 for k, i in enumerate(asked)]
+                common = [_common(own[k], said[i]) for k, i in enumerate(asked)]
+                fresh = [n + 1 for n in common]
                 differs = [k for k in range(len(asked)) if fresh[k] < len(own[k])]
                 texts = _after([ids[asked[k]] for k in differs], [own[k] for k in differs], [fresh[k] for k in differs])
                 own_rows = lm.rows(*texts) if differs else None
@@ -368,7 +369,10 @@ class TorchDifferential:
                     d = differs.index(k)
                     span += range(own_at[d], own_at[d + 1])
                 text = self.lm.tokens.decode(own[k])
-                out.append((batch[i], view, both.comparison(span, starts[k], batch[i].dropped, continuation=text)))
+                answer = both.comparison(span, starts[k], batch[i].dropped, continuation=text)
+                if isinstance(answer, Comparison):
+                    answer = replace(answer, reference_positions=sizes[i], common_tokens=common[k])
+                out.append((batch[i], view, answer))
             ledger.add(view, [batch[i].prompt for i in asked], hit=False, since=since)
         return out
 

@@ -117,6 +117,10 @@ class Measurement(_Event):
     tuned_top: tuple[tuple[str, int, FiniteFloat], ...] = ()
     """Most likely next tokens: text, id, probability."""
     continuation: str = ""
+    reference_positions: int = 0
+    """How many of ``per_position`` lie along the reference's continuation; the rest along the view's own."""
+    common_tokens: int = 0
+    """How many tokens both continuations begin with together."""
 
 
 class ItemFailed(_Event):
