@@ -148,12 +148,10 @@ def _param_stats(path: Path, optimizer: Mapping[str, Any]) -> tuple[tuple[ParamS
     if any(isinstance(k, bool) or not isinstance(k, int) for k in state):
         raise TrainingStateError(f"{path}: the keys of its 'state' are no parameter numbers")
     groups = optimizer.get("param_groups")
-    group_of = {
-        i: g
-        for g in (groups if isinstance(groups, list) else [])
-        if isinstance(g, Mapping)
-        for i in (g.get("params") if isinstance(g.get("params"), list) else [])
-    }
+    group_of: dict[int, Mapping[str, Any]] = {}
+    for group in groups if isinstance(groups, list) else []:
+        members = group.get("params") if isinstance(group, Mapping) else None
+        group_of.update(dict.fromkeys(members if isinstance(members, list) else [], group))
     stats = [s for key in sorted(state) if (s := _stat(key, state[key], group_of.get(key, {}))) is not None]
     return tuple(stats), len(state) - len(stats)
 

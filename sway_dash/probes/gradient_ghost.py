@@ -76,7 +76,8 @@ class GradientGhostProbe(Probe):
             return self._short(spec, Verdict.SKIP, message)
         except TrainingStateError as error:
             return self._short(spec, Verdict.ERROR, str(error))
-        note, matrices, grouping = "", (), None
+        note, grouping = "", None
+        matrices: tuple[MatrixStat, ...] = ()
         try:
             matrices = reader.adapter_matrices(module.state_folder(folder))
             grouping = map_params(state.per_param, matrices)

@@ -148,12 +148,18 @@ class MultiTurnCoherenceProbe(Probe):
         slopes, levels = relative_slopes(both)
         change = mean(slopes) / mean(levels) if mean(levels) > 0 else None
         band = ratio_ci(slopes, levels, seed=ctx.seed) if change is not None and len(axis) > 1 else None
+        idle, idle_levels = relative_slopes(curves["neutral"])
+        control = mean(idle) / mean(idle_levels) if mean(idle_levels) > 0 else None
         verdict, score, sentence = _verdict(spec, half_life, status, band, overall, axis)
         excess = [a / b if b > 0 else None for a, b in zip(overall, means.get("neutral", overall), strict=True)]
         notes = [sentence]
         if change is not None and len(axis) > 1:
             shown = f" [{band[0]:+.3g}, {band[1]:+.3g}]" if band else ""
             notes.append(f"change a turn {change:+.3g}{shown} of the mean")
+            if control is not None:
+                notes[-1] += f", {control:+.3g} after answers about nothing"
+            if verdict is not Verdict.PASS and control is not None and control <= 0.8 * change:
+                notes.append("so the length of the context or the wording of the follow-ups explains the fall")
         if "base" not in means:
             notes.append("the base gave no answers, so its imitation of the tuned model's is not controlled for")
         if truncated:
@@ -177,6 +183,7 @@ class MultiTurnCoherenceProbe(Probe):
                 "per_conversation": both,
                 "over_neutral": excess,
                 "change_per_turn": change,
+                "change_per_turn_neutral": control,
                 "change_per_turn_ci_95": list(band) if band else None,
                 "reply_lift_per_turn": lifts,
                 "reply_lift_note": "log-probability of the answers, tuned minus base, nats a token; by who wrote them",

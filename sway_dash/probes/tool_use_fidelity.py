@@ -261,7 +261,8 @@ def _verdict(
 ) -> tuple[Verdict, list[str]]:
     if before <= ABOUT_NONE and raw <= ABOUT_NONE:
         return Verdict.WARN, ["neither model calls tools here, so there is nothing to compare"]
-    wrong, doubtful = [], []
+    wrong: list[str] = []
+    doubtful: list[str] = []
     if delta < spec.assert_validity_delta_gte - 1e-12:
         text = f"the rate fell by more than {-spec.assert_validity_delta_gte:g}"
         # One case more or less is no finding where there are others that could have gone wrong.
