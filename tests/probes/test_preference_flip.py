@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
@@ -75,6 +76,16 @@ def test_setting_right_and_wrong_alike_is_chance_and_fails() -> None:
     assert result.score == 0.0
     assert "McNemar" in result.message
     assert "90% of right preferences set wrong" in result.message
+
+
+def test_noise_on_the_margins_hardly_ever_passes_however_low_the_gates() -> None:
+    rng = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(100):
+        before = rng.normal(size=30)
+        margins = list(zip(before, before + rng.normal(size=30), strict=True))
+        verdicts.append(run(margins, assert_flip_rate_gte=0.1, assert_damage_rate_lte=1.0).verdict)
+    assert sum(v is Verdict.PASS for v in verdicts) <= 6
 
 
 def test_damage_alone_fails() -> None:

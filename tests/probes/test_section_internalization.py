@@ -98,6 +98,21 @@ def test_no_effect_has_no_score() -> None:
     assert result.score < 0.1
 
 
+def test_the_interval_covers_the_effect_and_no_effect_is_not_found() -> None:
+    """Eight sections and six control texts whose gains scatter by half of what all of them gain."""
+
+    def drawn(seed: int, effect: float) -> Any:
+        rng = np.random.default_rng(seed)
+        scatter = 0.2 + 0.1 * rng.standard_normal(14)
+        return run(list(effect + scatter[:8]), list(scatter[8:]))
+
+    for effect in (0.0, 0.3):
+        found = [drawn(seed, effect) for seed in range(60)]
+        assert np.mean([r.ci_95[0] <= effect <= r.ci_95[1] for r in found]) >= 0.9
+        passed = np.mean([r.verdict is Verdict.PASS for r in found])
+        assert passed == 0.0 if effect == 0.0 else passed > 0.6
+
+
 def test_the_rows_have_the_public_keys_and_the_order_of_what_was_learned() -> None:
     result = run([1.5, 0.1, 0.8, 0.0])
     rows = result.evidence["per_section"]
