@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -233,9 +233,26 @@ def build_probe(raw: Mapping[str, Any]) -> tuple[Probe, ProbeSpec]:
     try:
         return cls(), cls.spec_cls.model_validate(dict(raw))
     except ValidationError as error:
-        problems = field_problems(error, lambda loc: cls.spec_cls if len(loc) == 1 else Prompt)
+        problems = field_problems(error, lambda loc: _model_at(cls.spec_cls, loc))
         text = "; ".join(f"{dotted(loc)}: {message}" for loc, message in problems)
         raise SpecValidationError(text, source=source, problems=problems) from None
+
+
+def _model_at(root: type[BaseModel], loc: Sequence[str | int]) -> type[BaseModel]:
+    """The model that holds the last step of ``loc``: the settings themselves, a prompt, a case."""
+    model = root
+    for step in loc[:-1]:
+        if isinstance(step, str) and step in model.model_fields:
+            model = next(_models(model.model_fields[step].annotation), model)
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Every model an annotation speaks of, such as the items of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def field_problems(

@@ -288,7 +288,9 @@ def _message(
 
     parts = [f"mean change {with_band(*on)} nats on topic, {with_band(*off)} off topic"]
     if ratio is not None:
-        parts.append(f"ratio {with_band(ratio, ratio_ci)}")
+        # A ratio may be large: 1240, not 1.24e+03.
+        ends = f" [{ratio_ci[0]:.0f}, {ratio_ci[1]:.0f}]" if ratio_ci else ""
+        parts.append(f"ratio {ratio:.0f}{ends}" if ratio >= 100 else f"ratio {with_band(ratio, ratio_ci)}")
     parts += [f"permutation p={p:.2g}", *reasons]
     if unmeasured:
         parts.append(f"{unmeasured} prompts not measured")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
+from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.demo import demo_dir
@@ -47,6 +48,11 @@ def run(answers: list[list[str]], base: str = BASE, **keys: Any) -> Any:
 
 def test_no_cases_is_an_error() -> None:
     assert run([]).verdict is Verdict.ERROR
+
+
+def test_a_wrong_key_of_a_case_is_answered_with_those_of_a_case() -> None:
+    with pytest.raises(SpecValidationError, match=r"Did you mean 'prompt'.*Known keys: prompt, gold, paraphrases"):
+        entry([{"promt": "p", "prompt": "p", "gold": GOLD, "paraphrases": ["q"]}])
 
 
 def test_without_scikit_learn_it_is_skipped_before_anything_is_generated(monkeypatch: pytest.MonkeyPatch) -> None:
