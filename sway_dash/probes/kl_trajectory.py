@@ -189,7 +189,10 @@ class KLTrajectoryProbe(Probe):
 def trajectory(m: Measurement) -> Trajectory:
     """Take the two answers of a measurement along continuations apart."""
     values = tuple(m.per_position) or (m.js,)
-    n = m.reference_positions or len(values)
+    n = m.reference_positions
+    if not n:
+        # Recorded before the two answers were told apart.
+        return Trajectory(m.prompt, values, values, None)
     own = values[: min(m.common_tokens + 1, n)] + values[n:]
     return Trajectory(m.prompt, values[:n], own, m.common_tokens if m.common_tokens < n else None)
 

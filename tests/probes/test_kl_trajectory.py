@@ -118,6 +118,8 @@ def test_the_tuned_models_own_answer_goes_on_where_the_two_part():
     assert found.parts_at == 1
     same = trajectory(m.model_copy(update={"per_position": (0.1, 0.2), "reference_positions": 2, "common_tokens": 2}))
     assert (same.along_tuned, same.parts_at) == ((0.1, 0.2), None)
+    old = trajectory(m.model_copy(update={"reference_positions": 0, "common_tokens": 0}))
+    assert (old.along_base, old.parts_at) == (m.per_position, None)
 
 
 def test_what_cannot_be_compared_along_an_answer_is_skipped():
