@@ -1,4 +1,8 @@
-"""Does the tuned model write more like the document than its base does?"""
+"""Does the tuned model write more like the document than its base does?
+
+Style is not sense: what is counted are rates, and text that has fallen apart may come nearer to a document in some of
+them. Read the result beside ``external_perplexity``.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +37,9 @@ SIGNIFICANCE = 0.05
 
 MIN_WINDOW = 10
 """Words; windows are not cut shorter only to have more of them."""
+
+USUAL_GROUPS = 8
+"""Groups of continuations that are aimed at: with fewer the interval is wide."""
 
 WEAK_GAP = 1.5
 """Up to this many times what counting noise alone gives, document and base are hardly to be told apart."""
@@ -144,13 +151,15 @@ class _Move:
         shorter = min(sum(map(count_words, base)), sum(map(count_words, tuned)))
         # Every text must fill a window.
         longest = max(1, min(window_words, count_words(document), shorter))
-        joined = _joined(base, tuned, prompts, longest)
-        n = longest
-        # Enough groups for an interval come before long windows.
-        for fewer in range(longest, MIN_WINDOW - 1, -1):
-            if len(found := _joined(base, tuned, prompts, fewer)) >= MIN_ITEMS:
-                joined, n = found, fewer
+        n = 0
+        # Enough groups for a useful interval come before long windows; of these windows the longest.
+        for groups in (USUAL_GROUPS, MIN_ITEMS):
+            lengths = (n for n in range(longest, MIN_WINDOW - 1, -1))
+            fitting = (n for n in lengths if len(_joined(base, tuned, prompts, n)) >= groups)
+            if n := next(fitting, 0):
                 break
+        n = n or longest
+        joined = _joined(base, tuned, prompts, n)
         everything = "\n\n".join(b for _, b, _ in joined)
         self.space: Space = space_of(document, everything, n)
         self.document = self.space.of(document)
@@ -161,10 +170,10 @@ class _Move:
         self.shares = self._shares()
         # Fewer groups have no interval; the plain projection needs none to be left out.
         self.raw = mean(self.shares) if len(self.groups) >= MIN_ITEMS else _projection(self.moved, self.gap)
-        counts = len(windows(document, n)), sum(len(windows(b, n)) for _, b, _ in joined)
-        noise = len(self.space.kinds) * (1.0 / counts[0] + 1.0 / counts[1])
+        self.doc_windows = len(windows(document, n))
+        self.base_windows, self.tuned_windows = (sum(len(windows(row[i], n)) for row in joined) for i in (1, 2))
+        noise = len(self.space.kinds) * (1.0 / self.doc_windows + 1.0 / self.base_windows)
         self.gap_over_noise = float(self.gap @ self.gap) / noise
-        self.doc_windows, self.base_windows = counts
 
     def _shares(self) -> list[float]:
         """Share of the way each group covers, on the way from the *other* groups to the document.
@@ -177,6 +186,16 @@ class _Move:
         total = sum(g.base for g in self.groups)
         others = len(self.groups) - 1
         return [_projection(g.tuned - g.base, self.document - (total - g.base) / others) for g in self.groups]
+
+    def left(self) -> list[dict[str, Any]]:
+        """Squared distance to the document before and after, by kind of feature, less what counting noise adds."""
+        rows = []
+        for name, at in self.space.kinds:
+            sides = ((self.gap, self.base_windows), (self.gap - self.moved, self.tuned_windows))
+            before, after = (float(v[at] @ v[at]) - 1.0 / self.doc_windows - 1.0 / count for v, count in sides)
+            noise = 1.0 / self.doc_windows + 1.0 / self.base_windows + 1.0 / self.tuned_windows
+            rows.append({"kind": name, "before": before, "after": after, "farther": after - before > noise})
+        return rows
 
     @property
     def evidence(self) -> dict[str, Any]:
@@ -195,12 +214,14 @@ class _Move:
             "burrows_delta_after": _burrows(self.tuned, self.document, words),
             "gap_over_noise": self.gap_over_noise,
             "shift_by_kind": {name: _projection(self.moved[at], self.gap[at]) for name, at in self.space.kinds},
+            "distance_by_kind": self.left(),
             "per_group": [
                 {"prompts": list(g.prompts), "shift": share} for g, share in zip(self.groups, self.shares, strict=True)
             ],
             "window_words": self.space.n,
             "doc_windows": self.doc_windows,
             "base_windows": self.base_windows,
+            "tuned_windows": self.tuned_windows,
             "language": self.space.language or None,
             "num_features": len(self.space.names),
             "ft_text_is_empty": False,
@@ -249,6 +270,9 @@ def _judge(
         faults.append(f"below the gate of {spec.assert_shift_gte:g}")
     if ci is not None and ci[0] <= 0.0:
         faults.append("its interval reaches 0")
+    # What falls apart moves, too: a step nearer in one kind of feature that leads away in another is no step there.
+    if farther := [row["kind"] for row in move.left() if row["farther"]]:
+        faults.append(f"farther from the document than the base is in {' and '.join(farther)}")
     if null is not None and not (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE)):
         faults.append("random adapters do as well")
     doubts = []
