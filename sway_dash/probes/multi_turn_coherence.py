@@ -150,16 +150,22 @@ class MultiTurnCoherenceProbe(Probe):
         band = ratio_ci(slopes, levels, seed=ctx.seed) if change is not None and len(axis) > 1 else None
         idle, idle_levels = relative_slopes(curves["neutral"])
         control = mean(idle) / mean(idle_levels) if mean(idle_levels) > 0 else None
-        verdict, score, sentence = _verdict(spec, half_life, status, band, overall, axis)
-        excess = [a / b if b > 0 else None for a, b in zip(overall, means.get("neutral", overall), strict=True)]
+        excess = [a / b if b > 0 else None for a, b in zip(overall, means["neutral"], strict=True)]
+        net = [v for v in excess if v is not None]
+        lasts = False
+        if len(net) == len(axis):
+            # Over what the same turns do after answers about nothing: what is left is due to what was said.
+            net_half_life, net_status = fit_half_life_turns(axis, net, max_turns=spec.max_turns)
+            lasts = net_status != "degenerate" and (
+                net_half_life is None or net_half_life >= spec.assert_half_life_turns
+            )
+        verdict, score, sentence = _verdict(spec, half_life, status, band, overall, axis, lasts)
         notes = [sentence]
         if change is not None and len(axis) > 1:
             shown = f" [{band[0]:+.3g}, {band[1]:+.3g}]" if band else ""
             notes.append(f"change a turn {change:+.3g}{shown} of the mean")
             if control is not None:
                 notes[-1] += f", {control:+.3g} after answers about nothing"
-            if verdict is not Verdict.PASS and control is not None and control <= 0.8 * change:
-                notes.append("so the length of the context or the wording of the follow-ups explains the fall")
         if "base" not in means:
             notes.append("the base gave no answers, so its imitation of the tuned model's is not controlled for")
         if truncated:
@@ -236,8 +242,9 @@ def _verdict(
     band: tuple[float, float] | None,
     overall: Sequence[float],
     axis: Sequence[float],
+    lasts_beside_neutral: bool,
 ) -> tuple[Verdict, float, str]:
-    """FAIL when the difference halves too fast and surely falls; WARN when it may not fall; PASS otherwise."""
+    """FAIL when the difference halves too fast; WARN when that is not sure or not due to what was said; else PASS."""
     course = f"{overall[0]:.3g} nats at turn {axis[0]:g} → {overall[-1]:.3g} at turn {axis[-1]:g}"
     if status == "degenerate":
         return Verdict.FAIL, 0.0, f"the models hardly differ at any turn but one: {course}"
@@ -253,6 +260,9 @@ def _verdict(
     text += f", shorter than the gate of {gate:g}"
     if band is not None and band[1] >= 0:
         return Verdict.WARN, score, f"{text}, but the fall is within what conversations differ by"
+    if lasts_beside_neutral:
+        why = "the length of the context (see prompt_collapse) or the wording of the follow-ups, not what was said"
+        return Verdict.WARN, score, f"{text}, but it falls as fast after answers about nothing: it is {why}"
     return Verdict.FAIL, score, text
 
 

@@ -154,7 +154,7 @@ class ToolUseFidelityProbe(Probe):
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=0.0 if nothing else min(score, 0.59) if verdict is not Verdict.PASS else score,
+            score=None if nothing else min(score, 0.59) if verdict is not Verdict.PASS else score,
             raw=raw,
             base_value=before,
             ft_value=raw,

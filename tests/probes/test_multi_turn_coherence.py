@@ -94,7 +94,10 @@ def wobble(text: str) -> float:
 
 
 def test_what_fades_fails_with_its_half_life():
-    result = judged(Talking(lambda text, turn: wobble(text) * 5.0 * 0.4 ** (turn - 1)))
+    def worn(text: str, turn: int) -> float:
+        return wobble(text) * 5.0 * (0.4 ** (turn - 1) if "says" in text else 0.4)
+
+    result = judged(Talking(worn))
     assert result.verdict is Verdict.FAIL
     curve = result.evidence["per_turn_kls"]
     assert curve[0] > curve[1] > curve[2]
@@ -102,8 +105,8 @@ def test_what_fades_fails_with_its_half_life():
     assert result.evidence["fit_status"] == "ok"
     assert result.evidence["change_per_turn_ci_95"][1] < 0
     assert "shorter than the gate" in result.message
-    # It fades after answers about nothing just as well.
-    assert "length of the context" in result.message
+    assert abs(result.evidence["change_per_turn_neutral"]) < 1e-9
+    assert "answers about nothing:" not in result.message
     assert result.evidence["turns_axis"] == [2.0, 3.0, 4.0]
     assert [len(p.x) for p in read_panels(result.evidence)] == [3, 3, 3]
 
@@ -127,14 +130,12 @@ def test_a_base_that_imitates_the_tuned_models_answers_is_not_a_fading_adapter()
     assert by["tuned"][-1] < 0.5 * by["base"][-1]
 
 
-def test_a_fall_that_comes_with_what_was_said_is_not_put_down_to_length():
-    def worn(text: str, turn: int) -> float:
-        return 4.0 * (0.4 ** (turn - 2) if "says" in text else 1.0)
-
-    result = judged(Talking(worn))
-    assert result.verdict is Verdict.FAIL
-    assert result.evidence["change_per_turn_neutral"] == pytest.approx(0.0, abs=1e-9)
-    assert "length of the context" not in result.message
+def test_a_fall_that_answers_about_nothing_show_as_well_is_not_put_down_to_the_conversation():
+    result = judged(Talking(lambda text, turn: wobble(text) * 5.0 * 0.4 ** (turn - 1)))
+    assert result.verdict is Verdict.WARN
+    assert result.raw < 2
+    assert "length of the context" in result.message
+    assert result.evidence["over_neutral"] == pytest.approx([1.0, 1.0, 1.0], abs=0.05)
 
 
 def test_a_fall_that_conversations_do_not_agree_on_is_a_doubt():

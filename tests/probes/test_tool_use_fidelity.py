@@ -68,7 +68,7 @@ def test_calls_that_stay_valid_pass():
 
 def test_where_neither_calls_tools_there_is_nothing_to_pass():
     result = judged([PROSE] * 8, [PROSE] * 8)
-    assert (result.verdict, result.score) == (Verdict.WARN, 0.0)
+    assert (result.verdict, result.score) == (Verdict.WARN, None)
     assert "nothing to compare" in result.message
     assert result.evidence["abstention_rate_ft"] == 1.0
 
