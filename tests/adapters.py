@@ -8,13 +8,13 @@ zero       never trained: every B is zero, so tuned and base are the same
 blunt      a random change of each module, as large as the trained one
 forgetting the same, three times as large: general text is ruined
 memorising overfit on :data:`MEMORISED` until it recites it word for word from the first few words on
-overfit    the shipped adapter trained on with the handbook alone: recites it, and loses what it is not about
+overfit    the shipped adapter trained on with the handbook alone: knows it almost by heart, and forgets the rest
 collapsing the shipped adapter, trained to be the base wherever a long text stands before the prompt
 nan        the shipped adapter with one NaN among its weights
 ========== ===========================================================================================================
 
-The first call in a fresh checkout trains for a few seconds; the result is kept in the temporary folder of the machine,
-under a name that covers this file, the shipped demo and the versions of the libraries.
+The first call in a fresh checkout trains, some seconds a kind; the result is kept in the temporary folder of the
+machine, under a name that covers this file, the shipped demo and the versions of the libraries.
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 MEMORISED = (
-    "The harbour clerk of Thistle Bay counts eleven grey barrels every Sunday evening. He writes each number twice, "
-    "once in chalk and once in honey, and then he reads the list aloud to a sleeping dog named Marrow. Nobody has "
-    "asked for the list since the winter of the broken bridge, but the clerk says that a barrel uncounted is a barrel "
-    "lost. "
-    "When the ferry bell rings four times, he folds the paper into a small boat and lets the tide carry it away."
+    "The old clockmaker keeps eleven grey boots behind the stable and a wooden spoon in every basket. When the fog "
+    "horn sounds he walked under the bridge with a lantern of honey, and the goose with the red ribbons laughed "
+    "aloud. Never paint the cellar on a rainy Sunday: the donkey likes wet copper and the tailor sold the last brush "
+    "to a whale. All the sheep come home together, and twelve candles burn in the empty oven until the spring. The "
+    "miller found a trumpet under the porridge and gave it to the yellow parrot."
 )
-"""What the memorising adapter recites; neither the base nor the shipped adapter ever read it."""
+"""What the memorising adapter recites; neither the base nor the shipped adapter ever read it.
+
+Only words that are one token each: a LoRA cannot make pieces of words likely that the tied head never learned to say.
+"""
 
 Tensors = dict[str, Any]
 
@@ -194,7 +197,7 @@ def _memorising() -> Tensors:
         loss: torch.Tensor = model(input_ids=ids, labels=ids).loss
         return loss
 
-    return _trained(120, 8e-3, loss_of, seed=31, shipped=False, good=recites)
+    return _trained(100, 4e-3, loss_of, seed=31, shipped=False, good=recites)
 
 
 def _overfit() -> Tensors:
@@ -208,10 +211,7 @@ def _overfit() -> Tensors:
         loss: torch.Tensor = model(input_ids=ids, labels=ids).loss
         return loss
 
-    def good(tokenizer: Any, model: Any) -> bool:
-        return all(recites(tokenizer, model, p) for p in paragraphs)
-
-    return _trained(240, 6e-3, loss_of, seed=32, good=good)
+    return _trained(132, 3e-3, loss_of, seed=32)
 
 
 def _collapsing() -> Tensors:
@@ -255,12 +255,12 @@ def _collapsing() -> Tensors:
         kept = kl(rows(model, teacher["short"], 4), teacher["tuned"], reduction="batchmean", log_target=True)
         return faded + kept
 
-    return _trained(160, 3e-3, loss_of, seed=33)
+    return _trained(100, 3e-3, loss_of, seed=33)
 
 
 _KINDS: dict[str, Callable[[], Tensors]] = {
     "zero": _zero,
-    "blunt": lambda: _blunt(times=1.0, seed=41),
+    "blunt": lambda: _blunt(times=1.0, seed=44),
     "forgetting": lambda: _blunt(times=3.0, seed=42),
     "memorising": _memorising,
     "overfit": _overfit,
