@@ -55,12 +55,15 @@ class ProbeSeries:
     rows: list[Measurement] = field(default_factory=list)
     null_sets: dict[str, NullSet] = field(default_factory=dict)
     """``null_adapter`` entry → what its random adapters did to the prompts of this probe."""
+    judged: str = ""
+    """Distribution of random adapters that the result was judged by; empty while there is no result."""
     _running: dict[Metric, RunningMean] = field(default_factory=dict)
 
     @property
     def null(self) -> NullSet | None:
-        """The draws that count: those of the last ``null_adapter`` entry with a complete draw, as in the result."""
-        sets = list(self.null_sets.values())
+        """The draws that count: of the distribution the result was judged by, the last entry with a complete draw."""
+        every = list(self.null_sets.values())
+        sets = [s for s in every if s.distribution == self.judged] or every
         return next((s for s in reversed(sets) if s.complete(self.planned)), sets[-1] if sets else None)
 
     @property
@@ -196,6 +199,7 @@ class RunData:
         elif isinstance(event, ProbeFinished):
             result = probe_from_dict(event.result)
             self.finished[result.name] = result
+            self._judged(result)
             self._step(event.ts)
             if result.kind == "adapter_ablation" and result.name not in self.ablations:
                 kept = from_evidence(result.name, result.evidence, self.started.seed if self.started else 0)
@@ -251,12 +255,21 @@ class RunData:
         for m in restored:
             self._measured(m, entry_name=_drawn_for(self._before, m) if m.role == "null" else "")
         self.finished = {p.name: p for p in self.fold.finished()}
+        for result in self.finished.values():
+            self._judged(result)
         if restored:
             self.epoch += 1
             self.version += 1
 
+    def _judged(self, result: ProbeResult) -> None:
+        null = result.evidence.get("null")
+        if result.name in self.series and isinstance(null, Mapping):
+            self.series[result.name].judged = str(null.get("distribution") or "")
+
     def _measured(self, m: Measurement, *, entry_name: str = "") -> None:
         seed = self.started.seed if self.started else 0
+        if m.role == "ablation" and m.lam is None:
+            return  # single layers of the adapter: the probe's own panels show them
         if m.role == "ablation":
             if m.probe not in self.ablations:
                 entry = self.entries().get(m.probe, {})
@@ -270,7 +283,9 @@ class RunData:
             # A draw does not say for which entry it was made: it is the one that is going on.
             entry_name = entry_name or (self.fold.phase.name if self.fold.phase else "")
             if entry_name not in series.null_sets:
-                series.null_sets[entry_name] = NullSet(entry_name, _primary_rank(self.entries().get(entry_name, {})))
+                entry = self.entries().get(entry_name, {})
+                style = str(entry.get("distribution") or "gaussian")
+                series.null_sets[entry_name] = NullSet(entry_name, style, _primary_rank(entry))
             series.null_sets[entry_name].add(m)
         else:
             series.rows.append(m)

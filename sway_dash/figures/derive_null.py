@@ -40,6 +40,8 @@ class NullSet:
 
     entry: str
     """Name of the ``null_adapter`` entry."""
+    distribution: str = "gaussian"
+    """What its random adapters keep of the trained one."""
     primary: str = "rank_1.00"
     """The rank that counts: the trained one if it is drawn, else the first."""
     by_rank: dict[str, dict[str, dict[int, Measurement]]] = field(default_factory=dict)
@@ -111,6 +113,7 @@ class Standing:
     rank_p: float | None
     expected: tuple[float, float] | None
     """Where the next draw would fall with 95 %."""
+    unit: str = "nats"
 
     @property
     def n(self) -> int:
@@ -128,18 +131,29 @@ class Standing:
         return self.n >= FEW and self.expected is not None
 
 
-def stand(raw: float | None, draws: Sequence[float], kept: Mapping[str, float] | None = None) -> Standing:
-    """Compare a value with draws, by the functions the result was made with; without draws, with what was ``kept``."""
+def stand(
+    raw: float | None,
+    draws: Sequence[float],
+    kept: Mapping[str, float] | None = None,
+    *,
+    sign: int = 1,
+    unit: str = "nats",
+) -> Standing:
+    """Compare a value with draws, by the functions the result was made with; without draws, with what was ``kept``.
+
+    ``sign`` is -1 where smaller is better: z, p and the rank then say how far below the draws the value is.
+    """
     stats = null_stats(draws) if draws else kept
-    z = z_score(raw, stats)
+    z, p = z_score(raw, stats), prediction_p(raw, stats)
     return Standing(
         raw=raw,
         draws=tuple(draws),
         stats=stats,
-        z=None if z is None else min(max(z, -MAX_Z), MAX_Z),
-        p=prediction_p(raw, stats),
-        rank_p=rank_p(raw, draws) if draws and raw is not None else None,
+        z=None if z is None else min(max(sign * z, -MAX_Z), MAX_Z),
+        p=p if p is None or sign > 0 else 1.0 - p,
+        rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws and raw is not None else None,
         expected=prediction_interval(stats),
+        unit=unit,
     )
 
 

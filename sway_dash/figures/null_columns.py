@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sway_dash.core.events import PlannedProbe
 from sway_dash.figures.derive import ProbeSeries, RunData
 from sway_dash.figures.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
 from sway_dash.figures.theme import count, interval, number, percent, visible
-from sway_dash.probes.null_adapter import MAX_Z, NullAdapterSpec, primary_rank, rank_key
+from sway_dash.probes.null_adapter import MAX_Z, primary_rank, rank_key
 
 Columns = dict[str, list[Any]]
 
@@ -35,32 +34,83 @@ class Calibrated:
     draws: NullSet
     final: bool
     """The value and the draws are those of the result."""
+    counts: bool = True
+    """These are the draws that the entry is judged by."""
+
+    kind: str = "delta_kl"
 
     @property
     def name(self) -> str:
         """``divergence`` in letters."""
         return self.metric.upper()
 
+    @property
+    def what(self) -> str:
+        """The quantity that is compared, in words."""
+        return f"Mean {self.name}" if self.kind == "delta_kl" else f"Value of {visible(self.entry)}"
+
+    @property
+    def axis(self) -> str:
+        """The same with its unit, for an axis."""
+        if self.kind == "delta_kl":
+            return f"mean {self.name} divergence, nats"
+        return f"{visible(self.entry)} ({visible(self.kind)})" + (f", {self.standing.unit}" * bool(self.standing.unit))
+
 
 def calibrated(data: RunData) -> list[Calibrated]:
-    """Every entry that has draws, in suite order; the draws that count for it last."""
-    found = []
-    for series in data.series.values():
-        result = data.finished.get(series.name)
-        metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
-        points = series.running(metric)
-        raw = result.raw if result is not None else points[-1].mean if points else None
-        for null in _sets(data, series):
-            made = data.finished.get(null.entry)
-            evidence = made.evidence if made else {}
-            known = (evidence.get("null_draws") or {}).get(series.name) or {}
-            ranks = known or {rank: null.draws(metric, series.planned, rank) for rank in null.by_rank}
-            by_rank = {rank: stand(raw, values) for rank, values in ranks.items()}
-            kept = (evidence.get("null_stats") or {}).get(result.kind if result else "delta_kl")
-            standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, (), kept))
-            final = result is not None and bool(known or kept)
-            found.append(Calibrated(series.name, null.entry, metric, standing, by_rank, series, null, final))
-    return found
+    """Every ``delta_kl`` entry that has draws, in suite order, once for each set of draws."""
+    return [f for f in every(data) if f.kind == "delta_kl"]
+
+
+def every(data: RunData) -> list[Calibrated]:
+    """Every entry of any kind that has draws, in suite order, once for each set of draws.
+
+    Divergences are followed while they are measured; of other kinds only the result says what was compared.
+    """
+    kinds = {p.name: p.kind for p in data.fold.planned}
+    found: list[Calibrated] = []
+    for name in dict.fromkeys([*kinds, *data.series]):
+        if kinds.get(name, "delta_kl") != "delta_kl":
+            found += _of_result(data, name)
+        elif name in data.series:
+            found += _of_series(data, data.series[name])
+    last = {f.entry: f for f in found if f.draws is f.series.null or f.draws.distribution == f.series.judged}
+    last = {f.entry: f for f in found} | last
+    return [replace(f, counts=last[f.entry] is f) for f in found]
+
+
+def _of_series(data: RunData, series: ProbeSeries) -> Iterator[Calibrated]:
+    result = data.finished.get(series.name)
+    metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
+    points = series.running(metric)
+    raw = result.raw if result is not None else points[-1].mean if points else None
+    for null in _sets(data, series):
+        made = data.finished.get(null.entry)
+        evidence = made.evidence if made else {}
+        known = (evidence.get("null_draws") or {}).get(series.name) or {}
+        ranks = known or {rank: null.draws(metric, series.planned, rank) for rank in null.by_rank}
+        by_rank = {rank: stand(raw, values) for rank, values in ranks.items()}
+        kept = (evidence.get("null_stats") or {}).get(result.kind if result else "delta_kl")
+        standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, (), kept))
+        final = result is not None and bool(known or kept)
+        yield Calibrated(series.name, null.entry, metric, standing, by_rank, series, null, final)
+
+
+def _of_result(data: RunData, name: str) -> Iterator[Calibrated]:
+    result = data.finished.get(name)
+    told = result.evidence.get("null") if result is not None else None
+    if result is None or not isinstance(told, Mapping):
+        return
+    series = ProbeSeries(name, judged=str(told.get("distribution") or ""))
+    options: dict[str, Any] = {
+        "sign": -1 if told.get("sign") == -1 else 1,
+        "unit": visible(str(result.evidence.get("unit") or "")),
+    }
+    for null in _sets(data, series):
+        draws = data.finished[null.entry].evidence.get("null_draws") or {}
+        by_rank = {rank: stand(result.raw, values, **options) for rank, values in (draws.get(name) or {}).items()}
+        if standing := by_rank.get(null.primary):
+            yield Calibrated(name, null.entry, "js", standing, by_rank, series, null, True, kind=result.kind)
 
 
 def _sets(data: RunData, series: ProbeSeries) -> list[NullSet]:
@@ -73,7 +123,7 @@ def _sets(data: RunData, series: ProbeSeries) -> list[NullSet]:
             judged = result is not None and result.z_score is not None
             if own or (judged and (made.evidence.get("null_stats") or {}).get(result.kind if result else "")):
                 primary = primary_rank(own) if own else rank_key(1.0)
-                sets[made.name] = NullSet(made.name, primary)
+                sets[made.name] = NullSet(made.name, str(made.evidence.get("distribution") or "gaussian"), primary)
     return list(sets.values())
 
 
@@ -115,7 +165,7 @@ def reach(standing: Standing, *, all_of_it: bool, gate: float | None = None) -> 
     return (lo - pad if not all_of_it or lo < 0 else -pad, hi + pad)
 
 
-def stacked(draws: Sequence[float], ends: tuple[float, float], names: Sequence[str]) -> Columns:
+def stacked(draws: Sequence[float], ends: tuple[float, float], names: Sequence[str], unit: str = "nats") -> Columns:
     """One dot a draw; from :data:`SOME` draws on dots that would overlap are stacked."""
     width = (ends[1] - ends[0]) / ACROSS
     height: dict[int, int] = {}
@@ -126,7 +176,7 @@ def stacked(draws: Sequence[float], ends: tuple[float, float], names: Sequence[s
         height[place] = level + 1
         out["x"].append(value)
         out["y"].append(float(level))
-        out["text"].append(f"{name}: {number(value, 'nats')}")
+        out["text"].append(f"{name}: {number(value, unit)}")
     return out
 
 
@@ -137,7 +187,7 @@ def ecdf(standing: Standing, ends: tuple[float, float]) -> tuple[Columns, Column
     if standing.raw is None or not ends[0] <= standing.raw <= ends[1]:
         return steps, {"x": [], "share": [], "text": []}
     share = sum(1 for v in values if v <= standing.raw) / n
-    text = f"{number(standing.raw, 'nats')}, {percent(1 - share)} of the draws above"
+    text = f"{number(standing.raw, standing.unit)}, {percent(1 - share)} of the draws above"
     return steps, {"x": [standing.raw], "share": [share], "text": [text]}
 
 
@@ -151,19 +201,22 @@ def rank_name(rank: str) -> str:
 
 def ranks(by_rank: Mapping[str, Standing]) -> tuple[Columns, Columns, list[str]]:
     """One row a rank: its draws and the tuned value; and the names of the rows."""
+    return rows([(rank_name(rank), s) for rank, s in sorted(by_rank.items(), key=lambda item: _multiple(item[0]))])
+
+
+def rows(named: Sequence[tuple[str, Standing]]) -> tuple[Columns, Columns, list[str]]:
+    """One row a set of draws, with the tuned value in each; and the names of the rows."""
     draws: Columns = {"x": [], "y": [], "text": []}
     tuned: Columns = {"x": [], "y": [], "text": []}
-    names = []
-    for row, (rank, standing) in enumerate(sorted(by_rank.items(), key=lambda item: _multiple(item[0]))):
-        names.append(rank_name(rank))
+    for row, (_, standing) in enumerate(named):
         draws["x"] += standing.draws
         draws["y"] += [-float(row)] * len(standing.draws)
-        draws["text"] += [number(v, "nats") for v in standing.draws]
+        draws["text"] += [number(v, standing.unit) for v in standing.draws]
         if standing.raw is not None:
             tuned["x"].append(standing.raw)
             tuned["y"].append(-float(row))
-            tuned["text"].append(f"{number(standing.raw, 'nats')}, z {z_text(standing.z)}")
-    return draws, tuned, names
+            tuned["text"].append(f"{number(standing.raw, standing.unit)}, z {z_text(standing.z)}")
+    return draws, tuned, [name for name, _ in named]
 
 
 def _multiple(rank: str) -> float:
@@ -204,11 +257,11 @@ def verdict(found: Calibrated) -> tuple[str, list[str]]:
     drawn = count(s.n, "random adapter")
     if not s.draws:
         return _kept(found, drawn)
-    far = f"{number(min(s.draws))} to {number(max(s.draws))} nats"
+    far = f"{number(min(s.draws))} to {number(max(s.draws), s.unit)}"
     if s.raw is None:
-        return f"{drawn}: mean {found.name} {far}. Nothing tuned to compare with yet.", _few(s)
+        return f"{drawn}: {found.what[0].lower()}{found.what[1:]} {far}. Nothing tuned to compare with yet.", _few(s)
     so_far = "" if found.final else " so far"
-    value = f"Mean {found.name} {number(s.raw, 'nats')}{so_far}"
+    value = f"{found.what} {number(s.raw, s.unit)}{so_far}"
     if s.n < FEW:
         return f"{value}. {drawn} ({far}) cannot calibrate it: a spread takes at least {FEW}.", _few(s)
     if s.expected is None:
@@ -225,8 +278,8 @@ def verdict(found: Calibrated) -> tuple[str, list[str]]:
 def _kept(found: Calibrated, drawn: str) -> tuple[str, list[str]]:
     """Of the draws only mean and spread are known."""
     s = found.standing
-    value = f"Mean {found.name} {number(s.raw, 'nats')}" if s.raw is not None else "Nothing tuned to compare with"
-    middle = number((s.stats or {}).get("mean"), "nats")
+    value = f"{found.what} {number(s.raw, s.unit)}" if s.raw is not None else "Nothing tuned to compare with"
+    middle = number((s.stats or {}).get("mean"), s.unit)
     text = f"{value}. {drawn} with a mean of {middle}; the single ones were not stored, so there is no rank."
     return text, [*_tail(s), *_few(s)]
 
@@ -249,8 +302,12 @@ def _tail(s: Standing) -> list[str]:
         text += f", for which a normal tail would say p = {number(normal)}"
     lines = [f"{text}."]
     if s.expected is not None:
-        lines.append(f"The next random adapter would fall between {interval(s.expected)} nats with 95 %.")
+        lines.append(f"The next random adapter would fall between {interval(s.expected)}{_space(s.unit)} with 95 %.")
     return lines
+
+
+def _space(unit: str) -> str:
+    return f" {unit}" if unit else ""
 
 
 def _few(s: Standing) -> list[str]:
@@ -308,39 +365,3 @@ def same_twice(data: RunData) -> str:
                 f"The base against itself (λ = 0 of {visible(series.name)}, {count(len(at_zero), 'prompt')}): {told}."
             )
     return ""
-
-
-@dataclass(frozen=True, slots=True)
-class More:
-    """What more random adapters would take."""
-
-    have: int
-    seconds_each: float | None
-    again: bool
-    """Those there are have to be measured again, too."""
-    kept: str
-    """Whether they have to, in words."""
-
-    def seconds(self, n: int) -> float | None:
-        """What ``n`` random adapters would take from here."""
-        return None if self.seconds_each is None else self.seconds_each * (n if self.again else max(n - self.have, 0))
-
-
-def more(data: RunData, planned: PlannedProbe) -> More:
-    """What is known of the draws of a ``null_adapter`` entry that helps to ask for more."""
-    fields = NullAdapterSpec.model_fields
-    have = planned.entry.get("runs", fields["runs"].default)
-    made = data.finished.get(planned.name)
-    evidence = made.evidence if made else {}
-    measured, reused = int(evidence.get("measured") or 0), int(evidence.get("reused") or 0)
-    each = None
-    if made is not None and measured and isinstance(have, int):
-        each = made.duration_s * (measured + reused) / measured / max(have, 1)
-    cached, known = planned.entry.get("cache", fields["cache"].default), data.fold.environment.get("fingerprint")
-    if not cached:
-        kept = "The entry says cache: false, so all of them are measured again."
-    elif not known:
-        kept = "What exactly the model is was not known, so no draw was kept: all of them are measured again."
-    else:
-        kept = "Draws made on this machine are kept by content and used again; only the others are measured."
-    return More(int(have) if isinstance(have, int) else 0, each, not (cached and known), kept)

@@ -37,13 +37,23 @@ BAR_COLUMNS = ("left", "right", "bottom", "top", "op", "view", "probe", "what", 
 # -- lanes --------------------------------------------------------------------------------------
 
 
+_PARTS = {
+    "_norm_matched": ", of the trained size",
+    "_spectrum": ", of the trained spectrum",
+    "_scale": ", scale ",
+    "_rank": ", rank ×",
+}
+
+
 def view_name(view: str) -> str:
     """A view in words: ``null_1000_rank0.5`` → ``random 1000, rank ×0.5``."""
     kind, _, rest = view.partition("_")
     if kind == "scaled":
         return f"λ {rest}"
     if kind == "null":
-        seed, *more = rest.replace("_scale", ", scale ").replace("_rank", ", rank ×").split(",")
+        for part, word in _PARTS.items():
+            rest = rest.replace(part, word)
+        seed, *more = rest.split(",")
         return ",".join([f"random {seed}", *more])
     return {"base": "base", "ft": "tuned"}.get(view, visible(view))
 

@@ -25,6 +25,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.derive_null import own_null, stand
+from sway_dash.figures.null_more import more
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
 
@@ -218,6 +219,86 @@ def test_draws_of_two_null_entries_are_kept_apart(record: Record, fakes: Any) ->
     assert "n = 10" in words(page)
 
 
+def three_kinds(suite: list[dict[str, Any]]) -> None:
+    for style in ("spectrum", "norm_matched"):
+        suite.insert(1, {**suite[0], "name": style, "runs": 5, "distribution": style})
+
+
+def test_kinds_of_noise_stand_apart_and_the_closest_is_shown_first(record: Record, fakes: Any) -> None:
+    run, page = opened(record(changed(suite_text(ablation=False), three_kinds)))
+    assert same_as_the_result_by_kind(run) == 3
+    told = run.data.finished["moved"].evidence["null"]
+    assert told["distribution"] != "gaussian"
+    assert run.data.series["moved"].null.distribution == told["distribution"]
+    assert f"n = {told['n']}" in words(page)
+    assert page._kind_part.visible
+    names = page._kinds.figure.yaxis[0].major_label_overrides
+    assert [names[y] for y in sorted(names, reverse=True)] == [
+        "Gaussian",
+        "of the trained size",
+        "of the trained spectrum",
+    ]
+    rows = page._kinds.sources["draws"].data
+    for y, style, n in ((0.0, "gaussian", 10), (-1.0, "norm_matched", 5), (-2.0, "spectrum", 5)):
+        drawn = [x for x, at in zip(rows["x"], rows["y"], strict=True) if at == y]
+        views = [View.null(1000 + k, style=style) for k in range(n)]  # type: ignore[arg-type]
+        prompts = [m.prompt for m in run.data.series["moved"].rows]
+        want = [mean(fakes.comparison(p, BASE, v).js for p in prompts) for v in views]
+        assert drawn == pytest.approx(want)
+    assert "judged by the random adapters that come closest" in page._kind_text.object
+    assert "(judged by)" in page._kind_text.object
+    labels = list(page._entries.options)
+    assert [label for label in labels if label.endswith("(of the trained spectrum)")]
+    page.entry = next(key for label, key in page._entries.options.items() if label.endswith("(Gaussian)"))
+    assert "n = 10" in words(page)
+    assert "random 1000" in page._list.object
+
+
+def same_as_the_result_by_kind(run: RunState) -> int:
+    told = run.data.finished["moved"].evidence["null"]["by_distribution"]
+    found = nc.calibrated(run.data)
+    for f in found:
+        facts, s = told[f.draws.distribution], f.standing
+        assert (s.n, s.z) == (facts["n"], pytest.approx(facts["z"], abs=1e-9))
+        assert s.p == pytest.approx(facts["p_prediction"], abs=1e-9)
+        assert s.rank_p == pytest.approx(facts["p_rank"], abs=1e-9)
+    assert [f.counts for f in found].count(True) == 1
+    return len(found)
+
+
+def test_one_kind_of_noise_has_no_comparison_of_kinds(record: Record) -> None:
+    _, page = opened(record(suite_text(ablation=False)))
+    assert not page._kind_part.visible
+
+
+def test_sizes_of_every_kind_of_noise_stand_beside_the_trained_one(record: Record) -> None:
+    run, page = opened(record(changed(suite_text(ablation=False), three_kinds)))
+    for name, size in (("noise", 3.6), ("norm_matched", 58.0), ("spectrum", 58.0)):
+        made = run.data.finished[name].evidence
+        made["update_norms"] = {"trained": 58.0, "null": {"rank_1.00": size}}
+        made["left_out"] = ["biases"] if name == "noise" else []
+    run.epoch += 1
+    page._refresh()
+    names = page._norms.figure.yaxis[0].major_label_overrides
+    assert [names[y] for y in sorted(names, reverse=True)] == [
+        "tuned",
+        "Gaussian",
+        "of the trained size",
+        "of the trained spectrum",
+    ]
+    assert page._norms.sources["nulls"].data["x"] == [3.6, 58.0, 58.0]
+    assert "Gaussian: ‖ΔW‖: tuned 58, random 3.6, 16.1 times less" in page._norm_text.object
+    assert "of the trained size: ‖ΔW‖: tuned 58, random 58: of like size" in page._norm_text.object
+    assert "leave out what else was trained: biases" in page._norm_text.object
+
+
+def test_kinds_of_noise_have_names_in_the_trace() -> None:
+    from sway_dash.figures.trace_columns import view_name
+
+    assert view_name("null_1000_norm_matched_rank0.5") == "random 1000, of the trained size, rank ×0.5"
+    assert view_name("null_7_spectrum") == "random 7, of the trained spectrum"
+
+
 def test_two_probes_have_a_null_each(record: Record) -> None:
     def second(suite: list[dict[str, Any]]) -> None:
         suite.append({**suite[1], "name": "again", "prompts": suite[1]["prompts"][:5]})
@@ -301,7 +382,7 @@ def test_whether_draws_are_used_again_is_said(
 ) -> None:
     made = SimpleNamespace(evidence={"measured": 12, "reused": 0}, duration_s=6.0)
     data: Any = SimpleNamespace(finished={"noise": made}, fold=SimpleNamespace(environment=environment))
-    known = nc.more(data, PlannedProbe(name="noise", kind="null_adapter", category="baseline", entry=entry))
+    known = more(data, PlannedProbe(name="noise", kind="null_adapter", category="baseline", entry=entry))
     assert says in known.kept
     assert (known.have, known.seconds(20)) == (3, pytest.approx(2.0 * to_measure))
 
@@ -435,6 +516,39 @@ def test_draws_of_a_result_alone_are_shown() -> None:
     found = nc.calibrated(imported({"null_draws": {"moved": {"rank_1.00": [0.1, 0.2, 0.3]}}}))
     assert [(f.entry, f.null, f.standing.draws) for f in found] == [("moved", "noise", (0.1, 0.2, 0.3))]
     assert nc.verdict(found[0])[0].startswith("Mean JS 0.5 nats: above all 3 random adapters")
+
+
+def test_values_of_other_kinds_are_shown_in_their_own_words_and_units() -> None:
+    data = RunData()
+    plan = [("noise", "null_adapter", "baseline"), ("harm", "leakage", "attribution")]
+    data.add(RunStarted(probes=tuple(PlannedProbe(name=n, kind=k, category=c) for n, k, c in plan)))  # type: ignore[arg-type]
+    made = {"null_draws": {"harm": {"rank_1.00": [0.4, 0.5, 0.45]}}, "distribution": "norm_matched"}
+    told = {"n": 3, "sign": -1, "distribution": "norm_matched"}
+    for name, kind, raw, evidence in (
+        ("noise", "null_adapter", None, made),
+        ("harm", "leakage", 0.1, {"null": told, "unit": "of a passage"}),
+    ):
+        result = {"name": name, "kind": kind, "verdict": "pass", "score": 1.0, "raw": raw, "evidence": evidence}
+        data.add(ProbeFinished(result=json.loads(json.dumps(result))))
+    assert nc.calibrated(data) == []
+    (found,) = nc.every(data)
+    assert (found.counts, found.draws.distribution) == (True, "norm_matched")
+    # Smaller is better: p says how far below the draws it is.
+    assert found.standing.p < 0.05
+    assert found.standing.z > 0
+    assert found.standing.rank_p == 0.25
+    sentence = nc.verdict(found)[0]
+    assert sentence == "Value of harm 0.1 of a passage: below all 3 random adapters (0.4 to 0.5 of a passage)."
+    assert found.axis == "harm (leakage), of a passage"
+
+    class Held(RunState):
+        @property
+        def data(self) -> RunData:
+            return data
+
+    page = NullPage(run=Held(), choice=Selection())
+    assert page._draws.figure.xaxis.axis_label == found.axis
+    assert not page._own_part.visible
 
 
 def test_a_null_of_which_only_mean_and_spread_were_kept_has_no_rank() -> None:

@@ -14,8 +14,10 @@ from sway_dash.dash.pages.opening import ask
 from sway_dash.dash.pages.verdict import gate_of
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import null_columns as nc
-from sway_dash.figures.derive_null import SOME, Standing, norms, own_null
+from sway_dash.figures import null_distributions as nd
+from sway_dash.figures.derive_null import SOME, Standing, own_null
 from sway_dash.figures.markup import heading, legend, table
+from sway_dash.figures.null_more import more
 from sway_dash.figures.plots import Plot, set_noise
 from sway_dash.figures.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
 from sway_dash.figures.theme import count, duration, esc, number, visible
@@ -42,9 +44,11 @@ class NullPage(pn.viewable.Viewer):
         self._draws = null_draws()
         self._ecdf = null_ecdf(self._draws)
         self._ranks, self._norms = rank_rows(), norm_bars()
+        self._kinds = rank_rows("Random adapters by kind of noise")
         self._words = html(css_classes=["sway-hook-null"])
         self._none = html(css_classes=["sway-hook-no-null"], visible=False)
         self._caption, self._norm_text, self._rank_text = html(), html(css_classes=["sway-hook-norms"]), html()
+        self._kind_text = html(css_classes=["sway-hook-kinds"])
         self._own, self._floor, self._kept = html(css_classes=["sway-hook-own-null"]), html(), html()
         self._list = html(css_classes=["sway-hook-draws"])
         self._entries = pmui.Select(
@@ -78,7 +82,7 @@ class NullPage(pn.viewable.Viewer):
     @property
     def plots(self) -> list[Plot]:
         """Figures of the page."""
-        return [self._draws, self._ecdf, self._ranks, self._norms]
+        return [self._draws, self._ecdf, self._kinds, self._ranks, self._norms]
 
     def _layout(self) -> pn.Column:
         marks = legend(
@@ -92,11 +96,16 @@ class NullPage(pn.viewable.Viewer):
         self._ecdf_pane = figure(self._ecdf)
         chart = column(controls, figure(self._draws), self._ecdf_pane, html(marks), self._caption, self._list, gap=2)
         self._rank_part = column(html(heading("By rank")), figure(self._ranks), self._rank_text, gap=2)
+        self._kind_part = column(
+            html(heading("By kind of noise")), figure(self._kinds), self._kind_text, gap=2, visible=False
+        )
+        self._own_part = column(html(heading("Prompt by prompt")), self._own, gap=2)
         self._norm_pane = figure(self._norms)
         side = column(
+            self._kind_part,
             column(html(heading("How large they are")), self._norm_pane, self._norm_text, gap=2),
             self._rank_part,
-            column(html(heading("Prompt by prompt")), self._own, gap=2),
+            self._own_part,
             self._floor,
             gap=20,
         )
@@ -136,7 +145,7 @@ class NullPage(pn.viewable.Viewer):
         if same and self.run.live and time.monotonic() - self._drawn_at < PERIOD_S:
             return
         self._drawn, self._drawn_at = drawn, time.monotonic()
-        known = nc.calibrated(data)
+        known = nc.every(data)
         self._none.visible, self._all.visible = not known, bool(known)
         with pn.io.hold():
             self._more()
@@ -147,7 +156,7 @@ class NullPage(pn.viewable.Viewer):
             found = self._chosen(known)
             self._options(known, found)
             self._draw(found)
-            self._beside(found)
+            self._beside(found, nd.of_entry(known, found.entry))
 
     def _chosen(self, known: list[nc.Calibrated]) -> nc.Calibrated:
         """The entry asked for, else that of the chosen probe; of its draws those that count."""
@@ -156,12 +165,11 @@ class NullPage(pn.viewable.Viewer):
                 return found
         series = self.choice.series(self.run.data)
         own = [f for f in known if series is not None and f.entry == series.name] or known[:1]
-        counts = own[-1].series.null
-        return next((f for f in own if f.draws is counts), own[-1])
+        return next((f for f in own if f.counts), own[-1])
 
     def _options(self, known: list[nc.Calibrated], found: nc.Calibrated) -> None:
         many = len({f.null for f in known}) > 1
-        options = {visible(f.entry) + (f", against {visible(f.null)}" if many else ""): _key(f) for f in known}
+        options = {_label(f, known) if many else visible(f.entry): _key(f) for f in known}
         self._filling = True
         if self._entries.options != options:
             self._entries.param.update(options=options, value=_key(found))
@@ -172,14 +180,14 @@ class NullPage(pn.viewable.Viewer):
 
     def _draw(self, found: nc.Calibrated) -> None:
         s = found.standing
-        gate = gate_of(self.run, found.entry, found.metric)
+        gate = gate_of(self.run, found.entry, found.metric) if found.kind == "delta_kl" else None
         ends = nc.reach(s, all_of_it=self.whole, gate=gate)
         axis = self._draws.figure.x_range
         axis.update(start=ends[0], end=ends[1], reset_start=ends[0], reset_end=ends[1])
-        dots = nc.stacked(s.draws, ends, self._names(found))
+        dots = nc.stacked(s.draws, ends, self._names(found), s.unit)
         set_data(self._draws.sources["draws"], dots)
         inside = s.raw is not None and ends[0] <= s.raw <= ends[1]
-        text = number(s.raw, "nats")
+        text = number(s.raw, s.unit)
         top = max(dots["y"], default=0.0) + 1.0
         one: nc.Columns = {"x": [s.raw], "y": [0.5 * top - 0.5], "text": [text]}
         if not inside:
@@ -194,10 +202,10 @@ class NullPage(pn.viewable.Viewer):
         self._draws.parts["dots"].glyph.size = min(DOT_PX, max(3, STACK_PX / (top + 1)))
         lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
         self._draws.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
-        noise = self.run.data.noise
+        noise = self.run.data.noise if found.kind == "delta_kl" else None
         set_noise(self._draws, "x", getattr(noise, found.metric) if noise else None)
         self._draws.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
-        self._draws.figure.xaxis.axis_label = f"mean {found.name} divergence, nats"
+        self._draws.figure.xaxis.axis_label = found.axis
         self._ecdf_pane.visible = len(s.draws) >= SOME
         if len(s.draws) >= SOME:
             steps, mark = nc.ecdf(s, ends)
@@ -220,10 +228,10 @@ class NullPage(pn.viewable.Viewer):
         entry = f"{visible(found.entry)}, drawn by {visible(found.null)}"
         set_html(self._caption, f'<p class="sway-caption">{esc(entry)}: {how}.</p>')
         rows = [
-            (esc(name), number(value, "nats"))
+            (esc(name), number(value, found.standing.unit))
             for name, value in zip(self._names(found), found.standing.draws, strict=True)
         ]
-        twin = table(("Random adapter", f"Mean {found.name}"), rows, right=(1,))
+        twin = table(("Random adapter", found.what), rows, right=(1,))
         self._list.visible = bool(rows)
         set_html(self._list, f"<details><summary>Every draw as a table</summary>{twin}</details>")
 
@@ -233,23 +241,26 @@ class NullPage(pn.viewable.Viewer):
         n = len(found.standing.draws)
         return [view_name(view) for view in views] if len(views) == n else [f"random {k + 1}" for k in range(n)]
 
-    def _beside(self, found: nc.Calibrated) -> None:
-        made = self.run.data.finished.get(found.null)
-        trained, null = norms(made.evidence if made else {})
-        tuned, nulls, names = nc.norm_rows(trained, null)
+    def _beside(self, found: nc.Calibrated, among: list[nc.Calibrated]) -> None:
+        made = {f.null: self.run.data.finished[f.null].evidence for f in among if f.null in self.run.data.finished}
+        tuned, nulls, names = nd.sizes(among, made)
         set_data(self._norms.sources["tuned"], tuned)
         set_data(self._norms.sources["nulls"], nulls)
         name_rows(self._norms, names)
         self._norms.reach("x", max([*tuned["x"], *nulls["x"]], default=0.0), anew=True)
-        text = nc.norms_text(trained, null, found.draws.primary)
-        if made is None:
+        text = nd.sizes_text(among, made)
+        if not made:
             text = "Told when the random adapters are done."
         self._norm_pane.visible = bool(names)
         self._norms.describe(f"Size of the change of the weights. {text}")
         set_html(self._norm_text, f'<p class="sway-caption">{esc(text)}</p>')
+        self._kind_part.visible = len(among) > 1
+        if len(among) > 1:
+            self._draw_kinds(among)
         self._rank_part.visible = len(found.by_rank) > 1
         if len(found.by_rank) > 1:
-            self._draw_ranks(found.by_rank)
+            self._draw_ranks(found.by_rank, found.axis)
+        self._own_part.visible = found.kind == "delta_kl"
         own = own_null(found.series.rows, found.draws, found.metric)
         how = " The 95 % are those of the next draw on the prompt (Student's t, one-sided)." if own.judged else ""
         set_html(self._own, f"<p>{esc(nc.own_null_text(own))}</p><p class='sway-caption'>{esc(how)}</p>")
@@ -257,12 +268,30 @@ class NullPage(pn.viewable.Viewer):
         self._floor.visible = bool(floor)
         set_html(self._floor, heading("The same model twice") + f"<p>{esc(floor)}</p>")
 
-    def _draw_ranks(self, by_rank: dict[str, Standing]) -> None:
+    def _draw_kinds(self, among: list[nc.Calibrated]) -> None:
+        draws, tuned, names = nc.rows([(nd.noise_name(f, among), f.standing) for f in among])
+        set_data(self._kinds.sources["draws"], draws)
+        set_data(self._kinds.sources["tuned"], tuned)
+        name_rows(self._kinds, names)
+        self._kinds.figure.xaxis.axis_label = among[0].axis
+        self._kinds.reach("x", max([*draws["x"], *tuned["x"]], default=0.0), anew=True)
+        told = nd.judged_by(among)
+        rows = nd.table_rows(among)
+        twin = table(
+            ("Random adapters", "n", "Range", "Below tuned", "p, next draw", "z"),
+            [tuple(esc(cell) for cell in row) for row in rows],
+            right=(1, 2, 3, 4, 5),
+        )
+        self._kinds.describe(f"Tuned against random adapters of {len(among)} kinds. {told}")
+        set_html(self._kind_text, f'<p class="sway-caption">{esc(told)}</p>{twin}')
+
+    def _draw_ranks(self, by_rank: dict[str, Standing], axis: str) -> None:
         draws, tuned, names = nc.ranks(by_rank)
         set_data(self._ranks.sources["draws"], draws)
         set_data(self._ranks.sources["tuned"], tuned)
         name_rows(self._ranks, names)
         values = [*draws["x"], *tuned["x"]]
+        self._ranks.figure.xaxis.axis_label = axis
         self._ranks.reach("x", max(values, default=0.0), anew=True)
         told = "; ".join(
             f"{nc.rank_name(rank)}: z {nc.z_text(s.z)}, above {s.above} of {s.n}" for rank, s in by_rank.items()
@@ -275,7 +304,7 @@ class NullPage(pn.viewable.Viewer):
         self._ask.visible = bool(planned) and not self.run.live
         if not planned:
             return
-        known = nc.more(self.run.data, planned[-1])
+        known = more(self.run.data, planned[-1])
         for n, button in self._buttons.items():
             button.visible = n > known.have
             seconds = known.seconds(n)
@@ -283,6 +312,12 @@ class NullPage(pn.viewable.Viewer):
         self._ask.visible = self._ask.visible and any(n > known.have for n in WANTED)
         text = f"This run has {known.have}. A new run is made from its suite, to be started there. {known.kept}"
         set_html(self._kept, f'<p class="sway-caption">{esc(text)}</p>')
+
+
+def _label(found: nc.Calibrated, known: list[nc.Calibrated]) -> str:
+    among = nd.of_entry(known, found.entry)
+    kind = "" if len({f.draws.distribution for f in among}) < 2 else f" ({nd.noise_name(found, among)})"
+    return f"{visible(found.entry)}, against {visible(found.null)}{kind}"
 
 
 def _key(found: nc.Calibrated) -> str:

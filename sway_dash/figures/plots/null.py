@@ -64,9 +64,9 @@ def null_ecdf(draws: Plot) -> Plot:
     return plot
 
 
-def rank_rows() -> Plot:
-    """The same comparison for random adapters of other ranks, one row each."""
-    fig = frame("Random adapters by rank", height=140, x="mean divergence, nats")
+def rank_rows(title: str = "Random adapters by rank") -> Plot:
+    """The same comparison for random adapters of other ranks or distributions, one row each."""
+    fig = frame(title, height=140, x="mean divergence, nats")
     plot = Plot(fig, {"draws": source_of("x", "y", "text"), "tuned": source_of("x", "y", "text")})
     dots = fig.scatter("x", "y", source=plot.sources["draws"], size=8, fill_alpha=0.5)
     tuned = fig.scatter("x", "y", source=plot.sources["tuned"], size=13, marker="diamond", line_width=1.5)
