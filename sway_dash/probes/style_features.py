@@ -120,6 +120,13 @@ def language_of(words: Sequence[str]) -> str:
     return best if covered[best] >= LEAST_COVERED else ""
 
 
+def function_share(text: str, language: str) -> float | None:
+    """Share of a text's words that are function words of a language; about a half in prose, ``None`` if unknown."""
+    known = function_words().get(language)
+    words = [m.group().lower() for m in WORD.finditer(text)]
+    return sum(w in known for w in words) / len(words) if known and words else None
+
+
 @dataclass(frozen=True)
 class Space:
     """Features and their scale, fixed by a document and the base's text, so that what is tested does not shape them.
@@ -150,7 +157,7 @@ class Space:
 
     def of(self, text: str) -> Array:
         """Mean of a text's windows in units of the scale, weighted: ``(features,)``."""
-        return self.matrix(text).mean(axis=0) / self.scale * self.weight
+        return np.asarray(self.matrix(text).mean(axis=0) / self.scale * self.weight)
 
     def matrix(self, text: str) -> Array:
         """Plain rates of every window: ``(windows, features)``."""

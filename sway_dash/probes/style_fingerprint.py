@@ -28,7 +28,7 @@ from sway_dash.probes.answers import ask_both, continuations
 from sway_dash.probes.base import SENTINEL_DOC, SENTINEL_PROMPTS, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.fingerprint import FINGERPRINT_SCHEMA_VERSION, extended_available, fingerprint
 from sway_dash.probes.null_adapter import Calibration, calibration
-from sway_dash.probes.style_features import Array, Space, clean, count_words, space_of, windows
+from sway_dash.probes.style_features import Array, Space, clean, count_words, function_share, space_of, windows
 
 __all__ = ["FINGERPRINT_SCHEMA_VERSION", "StyleFingerprintProbe", "StyleFingerprintSpec", "fingerprint"]
 
@@ -43,6 +43,10 @@ USUAL_GROUPS = 8
 
 WEAK_GAP = 1.5
 """Up to this many times what counting noise alone gives, document and base are hardly to be told apart."""
+
+LEAST_FUNCTION_WORDS = 0.5
+"""Times the document's share of function words; text with fewer is a heap of words. Prose of all kinds lies within a
+third of each other."""
 
 SHOWN_FEATURES = 24
 
@@ -171,7 +175,11 @@ class _Move:
         # Fewer groups have no interval; the plain projection needs none to be left out.
         self.raw = mean(self.shares) if len(self.groups) >= MIN_ITEMS else _projection(self.moved, self.gap)
         self.doc_windows = len(windows(document, n))
-        self.base_windows, self.tuned_windows = (sum(len(windows(row[i], n)) for row in joined) for i in (1, 2))
+        self.base_windows = sum(len(windows(b, n)) for _, b, _ in joined)
+        self.tuned_windows = sum(len(windows(t, n)) for _, _, t in joined)
+        self.function_shares = [
+            function_share(text, self.space.language) for text in (everything, "\n".join(tuned), document)
+        ]
         noise = len(self.space.kinds) * (1.0 / self.doc_windows + 1.0 / self.base_windows)
         self.gap_over_noise = float(self.gap @ self.gap) / noise
 
@@ -215,6 +223,7 @@ class _Move:
             "gap_over_noise": self.gap_over_noise,
             "shift_by_kind": {name: _projection(self.moved[at], self.gap[at]) for name, at in self.space.kinds},
             "distance_by_kind": self.left(),
+            "function_word_share": dict(zip(("base", "ft", "doc"), self.function_shares, strict=True)),
             "per_group": [
                 {"prompts": list(g.prompts), "shift": share} for g, share in zip(self.groups, self.shares, strict=True)
             ],
@@ -273,6 +282,9 @@ def _judge(
     # What falls apart moves, too: a step nearer in one kind of feature that leads away in another is no step there.
     if farther := [row["kind"] for row in move.left() if row["farther"]]:
         faults.append(f"farther from the document than the base is in {' and '.join(farther)}")
+    _, of_tuned, of_document = move.function_shares
+    if of_tuned is not None and of_document is not None and of_tuned < LEAST_FUNCTION_WORDS * of_document:
+        faults.append(f"{of_tuned:.2g} of the words are function words, {of_document:.2g} of the document's: no prose")
     if null is not None and not (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE)):
         faults.append("random adapters do as well")
     doubts = []

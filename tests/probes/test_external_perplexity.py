@@ -184,3 +184,42 @@ def test_the_evidence_is_json_and_draws_every_piece():
     groups, items = result.evidence["panels"]
     assert [g["label"] for g in groups["groups"]] == list(result.evidence["corpora"])
     assert len(items["rows"]) == result.evidence["num_chunks"]
+
+
+def own(*texts: str, base: float = -2.0, delta: float = 0.0, **keys: Any) -> ProbeResult:
+    probe, spec = build_probe({"name": "text", "kind": KIND, "corpus": "", "texts": list(texts), **keys})
+    sides = [DummyResponses(rolling={t: scored(t, v) for t in texts}) for v in (base, base + delta)]
+    return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=sides[0], ft=sides[1])))
+
+
+OWN = [f"Note {n} says that the {thing} was moved to the other side of the yard, and why." for n, thing in
+       enumerate(("bench", "barrel", "ladder", "basket", "bucket"))]  # fmt: skip
+
+
+def test_own_texts_are_a_corpus_of_independent_texts():
+    result = own(*OWN, delta=-0.05)
+    assert result.verdict is Verdict.PASS
+    assert result.evidence["corpora"] == ["own texts"]
+    assert result.evidence["num_texts"] == 5
+    assert own(*OWN, delta=-0.3).verdict is Verdict.FAIL
+    nothing = own()
+    assert nothing.verdict is Verdict.ERROR
+    assert "name a corpus or give texts" in nothing.message
+
+
+def test_empty_lines_in_an_own_text_do_not_make_two_of_it():
+    text = "A first part of the text, and long enough.\n\n\n\nA second part of the same text, and long enough."
+    probe, spec = build_probe({"name": "text", "kind": KIND, "corpus": "", "texts": [text]})
+    assert probe.run(spec, RunContext(backend=DummyDifferentialBackend())).evidence["num_texts"] == 1
+
+
+def test_a_text_the_base_cannot_read_proves_nothing_good_but_harm_still_fails():
+    # -30 nats a word are about 8 bits a byte; the bytes of these texts have about 4 bits of entropy.
+    better, worse = own(*OWN, base=-30.0, delta=1.0), own(*OWN, base=-30.0, delta=-1.0)
+    assert better.verdict is Verdict.WARN
+    assert "own texts proves nothing" in better.message
+    assert better.score < 0.6
+    (row,) = better.evidence["per_corpus"]
+    assert row["proves_nothing"] is True
+    assert 3.0 < row["byte_entropy"] < 5.0 < row["base_bits_per_byte"]
+    assert worse.verdict is Verdict.FAIL

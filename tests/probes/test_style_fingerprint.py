@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -216,3 +217,15 @@ def test_the_evidence_is_json_and_draws_kinds_and_features():
     assert [g["label"] for g in groups["groups"]] == ["all features", "rhythm", "function words", "trigrams"]
     assert items["rows"]
     assert result.evidence["public_style_shift"] != result.raw
+
+
+def test_text_that_falls_apart_is_no_step_although_its_rhythm_comes_nearer():
+    # Base: short answers. Tuned: the document's rhythm, but of words that no language has.
+    base = ["No. It is. He did. So it was. Not yet. Yes. It was. She is. " * 3] * 8
+    rng = np.random.default_rng(1)
+    babble = [re.sub(r"[^\W\d_]+", lambda m: "".join(rng.permutation(list("qxzwvkj"))[: len(m[0])]), p) for p in
+              pieces(REPORT)[:8]]  # fmt: skip
+    result = measured(base, babble)
+    assert result.evidence["shift_by_kind"]["rhythm"] > 0.25
+    assert result.verdict is Verdict.FAIL
+    assert measured(base, pieces(REPORT)[:8]).verdict is Verdict.PASS
