@@ -55,10 +55,13 @@ class MeanPoint:
                 "The band is pointwise: without an upper bound of the divergence none holds at every look, so each"
                 " interval is right for a number of prompts chosen beforehand, not for stopping early."
             )
-        return (
+        text = (
             "The band is anytime-valid: with 95 % it holds the mean at every look at once, so watching it and stopping"
             " early do no harm, as long as prompts come in random order."
         )
+        if not self.ci[0] <= self.mean <= self.ci[1]:
+            text += " Here they do not: the mean has left it, for prompts that came early differ from later ones."
+        return text
 
 
 class RunningMean:

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 
 from sway_dash.core.divergence import LN2
-from sway_dash.core.sequences import ConfidenceSequence, confidence_sequence
+from sway_dash.core.sequences import BOLDNESS, CAP, ConfidenceSequence, confidence_sequence
 from sway_dash.core.stats import interval
 
 UNIT = (0.0, 1.0)
 
 
-def test_bounds_close_in_and_never_widen():
+def test_bounds_close_in_on_the_mean():
     lower, upper = confidence_sequence(np.random.default_rng(0).beta(2, 5, 400), bounds=UNIT)
-    assert (np.diff(lower) >= 0).all()
-    assert (np.diff(upper) <= 0).all()
+    assert (lower <= upper).all()
+    widths = (upper - lower)[[0, 9, 49, 199, 399]]
+    assert (np.diff(widths) < 0).all()
     assert lower[-1] < 2 / 7 < upper[-1]
     assert upper[-1] - lower[-1] < 0.06
 
@@ -135,8 +136,31 @@ def test_a_confidence_that_is_none_is_refused():
         ConfidenceSequence(UNIT, confidence=1.0)
 
 
-def test_a_drift_closes_the_band_without_crossing_it():
-    # The mean moves: what is assumed does not hold, and the band must stay a band.
-    lower, upper = confidence_sequence(np.concatenate([np.full(300, 0.1), np.full(600, 0.9)]), bounds=UNIT)
+def test_where_the_order_was_not_random_the_band_follows_the_mean_and_stays_a_band():
+    x = np.concatenate([np.full(30, 0.01), np.random.default_rng(0).uniform(0.5, 1.0, 600)])
+    lower, upper = confidence_sequence(x, bounds=UNIT)
     assert (lower <= upper).all()
-    assert np.isfinite(lower).all()
+    assert upper[29] < 0.2
+    assert lower[-1] > 0.5
+    back_and_forth = confidence_sequence(np.tile(np.repeat([0.0, 1.0], 300), 3), bounds=UNIT)
+    assert (back_and_forth[0] <= back_and_forth[1]).all()
+    assert np.isfinite(back_and_forth).all()
+
+
+@pytest.mark.parametrize("n", [5, 40, 300])
+def test_the_interval_is_what_neither_gambler_has_ruled_out(n):
+    # The definition, on a fine grid and without any short cut.
+    x = np.random.default_rng(n).beta(1, 4, n)
+    lower, upper = confidence_sequence(x, bounds=UNIT)
+    limit = math.log(2 / 0.05)
+    means = (0.5 + np.cumsum(x)) / (np.arange(n) + 2)
+    spread = (0.25 + np.concatenate(([0.0], np.cumsum((x - means) ** 2)[:-1]))) / (np.arange(n) + 1)
+    bets = BOLDNESS * np.sqrt(2 * limit / (spread * (np.arange(n) + 1) * np.log(np.arange(n) + 2)))
+    m = np.linspace(0, 1, 4001)[1:-1]
+    up, down = np.zeros(m.size), np.zeros(m.size)
+    for value, bet in zip(x, bets, strict=True):
+        up += np.log1p(np.minimum(bet, CAP / m) * (value - m))
+        down += np.log1p(-np.minimum(bet, CAP / (1 - m)) * (value - m))
+    left = m[(up < limit) & (down < limit)]
+    assert lower[-1] == pytest.approx(left[0], abs=1e-3)
+    assert upper[-1] == pytest.approx(left[-1], abs=1e-3)

@@ -80,6 +80,20 @@ def test_a_divergence_without_a_bound_has_a_pointwise_band_that_says_so(state: R
     assert "pointwise" in points[5].note
 
 
+def test_a_mean_that_leaves_its_band_is_said_to_have_come_in_no_random_order() -> None:
+    values = [0.001] * 100 + [0.6] * 60
+    rows = [
+        Measurement(probe="p", item=i, prompt=str(i), js=v, kl=0, kl_reverse=0, same_top=1)
+        for i, v in enumerate(values)
+    ]
+    points = ProbeSeries("p", planned=400, rows=rows).running("js")
+    outside = [p for p in points if p.ci and not p.ci[0] <= p.mean <= p.ci[1]]
+    assert outside
+    assert all("the mean has left it" in p.note for p in outside)
+    assert not any("the mean has left it" in p.note for p in points if p not in outside)
+    assert "the mean has left it" not in points[63].note
+
+
 def test_a_text_that_is_listed_twice_moves_the_band_once() -> None:
     def row(item: int, text: str, js: float) -> Measurement:
         return Measurement(probe="p", item=item, prompt=text, js=js, kl=0, kl_reverse=0, same_top=1)
