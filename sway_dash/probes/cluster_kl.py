@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
-from sway_dash.core.anova import OneWay, between_groups, one_way
+from sway_dash.core.anova import FloatArray, IntArray, OneWay, between_groups, one_way
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.embedding import DEFAULT_MODEL, embedder, kmeans
 from sway_dash.core.errors import BackendNotAvailableError
@@ -19,7 +18,8 @@ from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, View
-from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.core.specificity import between, specificity, within, within_bootstrap
+from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
 from sway_dash.probes.null_adapter import Calibration, calibration
@@ -27,10 +27,7 @@ from sway_dash.probes.null_adapter import Calibration, calibration
 SIGNIFICANCE = 0.05
 """Largest permutation p-value at which topics count as moved differently."""
 
-RESAMPLES = 1000
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+FIRST_TAG = "the first tag of each prompt"
 
 
 class ClusterKLSpec(ProbeSpec):
@@ -55,11 +52,16 @@ class ClusterKLSpec(ProbeSpec):
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Topic of every prompt ``(n,)``, −1 for none; a name per topic; where they come from."""
+    """Names of the topics, where they come from, and the prompts, each with its topic among its tags."""
 
-    labels: IntArray
     names: tuple[str, ...]
     source: str
+    prompts: tuple[Prompt, ...]
+
+    def of(self, tags: Sequence[str], by_tag: bool) -> int:
+        """Place of a prompt's topic, −1 for none: its first tag, or the cluster it was given as its last."""
+        tag = next(iter(tags if by_tag else tags[::-1]), None)
+        return self.names.index(tag) if tag in self.names else -1
 
 
 class ClusterKLProbe(Probe):
@@ -86,13 +88,22 @@ class ClusterKLProbe(Probe):
 
     def run(self, spec: ClusterKLSpec, ctx: RunContext) -> ProbeResult:
         """Find the topics, measure every prompt, and compare the spread between topics with that within."""
-        topics = self._topics(spec, ctx)
-        return topics if isinstance(topics, ProbeResult) else self._judge(spec, ctx, self._measure(spec, ctx), topics)
+        refused = self._refused(spec)
+        if refused is not None:
+            return refused
+        try:
+            topics = find_topics(spec, ctx.seed)
+        except (BackendNotAvailableError, ImportError) as error:
+            return _ended(spec, Verdict.SKIP, str(error))
+        return self._judge(spec, ctx, self._measure(spec, ctx, topics), topics)
 
     def judge(self, spec: ClusterKLSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
-        """Judge measurements taken earlier; the topics are found again from the texts."""
-        topics = self._topics(spec, ctx)
-        return topics if isinstance(topics, ProbeResult) else self._judge(spec, ctx, measurements, topics)
+        """Judge measurements taken earlier, with the topics they were measured with: no model is loaded for it."""
+        refused = self._refused(spec)
+        if refused is not None:
+            return refused
+        source = FIRST_TAG if spec.topics == "tags" else "k-means over the texts, when they were measured"
+        return self._judge(spec, ctx, measurements, Topics(_names(spec), source, spec.prompts))
 
     def draw_null(self, spec: ClusterKLSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Specificity of every null view over the same topics, all views over one reference pass."""
@@ -100,28 +111,18 @@ class ClusterKLProbe(Probe):
             return {}
         topics = find_topics(spec, ctx.seed)
         by_id: dict[str, list[Measurement]] = {}
-        for m in self._measure(spec, ctx, views=views, role="null"):
+        for m in self._measure(spec, ctx, topics, views=views, role="null"):
             by_id.setdefault(m.view, []).append(m)
         found: dict[View, float] = {}
         for view in views:
-            values, labels, _ = _sorted(by_id.get(view.id, ()), topics, spec.divergence)
+            values, labels, _ = _sorted(spec, by_id.get(view.id, ()), topics)
             share = specificity(values, labels)
             if share is not None:
                 found[view] = share
         return found
 
-    def _topics(self, spec: ClusterKLSpec, ctx: RunContext) -> Topics | ProbeResult:
-        """The topics, or the result that there is without any."""
-        refused = self._refused(spec)
-        if refused is not None:
-            return refused
-        try:
-            return find_topics(spec, ctx.seed)
-        except (BackendNotAvailableError, ImportError) as error:
-            return _ended(spec, Verdict.SKIP, str(error))
-
-    def _measure(self, spec: ClusterKLSpec, ctx: RunContext, **options: Any) -> list[Measurement]:
-        return measure_prompts(spec.name, spec.prompts, ctx, top_k=spec.top_k, **options)
+    def _measure(self, spec: ClusterKLSpec, ctx: RunContext, topics: Topics, **options: Any) -> list[Measurement]:
+        return measure_prompts(spec.name, topics.prompts, ctx, top_k=spec.top_k, **options)
 
     def _refused(self, spec: ClusterKLSpec) -> ProbeResult | None:
         """The result that needs no measurement, if there is one."""
@@ -142,7 +143,7 @@ class ClusterKLProbe(Probe):
     def _judge(
         self, spec: ClusterKLSpec, ctx: RunContext, measurements: Sequence[Measurement], topics: Topics
     ) -> ProbeResult:
-        values, labels, kept = _sorted(measurements, topics, spec.divergence)
+        values, labels, kept = _sorted(spec, measurements, topics)
         if not len(values):
             return _ended(spec, Verdict.ERROR, "no prompt with a topic could be measured")
         raw = specificity(values, labels)
@@ -151,14 +152,14 @@ class ClusterKLProbe(Probe):
             "num_clusters": len(topics.names),
             "num_prompts": len(values),
             "unmeasured_prompts": len(spec.prompts) - len(measurements),
-            "prompts_without_topic": int((topics.labels < 0).sum()),
+            "prompts_without_topic": len({p.text for p in spec.prompts if not p.tags}) * (spec.topics == "tags"),
             "divergence_kind": spec.divergence,
             "unit": "nats",
             "topics": list(topics.names),
             "topics_from": topics.source,
             "mean_kl": mean(values),
-            "within_cluster_variance": _within(values, labels),
-            "between_cluster_variance": _between(values, labels),
+            "within_cluster_variance": within(values, labels),
+            "between_cluster_variance": between(values, labels),
             "per_cluster_size": [row["n"] for row in rows],
             "per_cluster_mean_kl": [row["mean"] for row in rows],
             "per_cluster_ci_95": [row["ci"] for row in rows],
@@ -189,7 +190,7 @@ class ClusterKLProbe(Probe):
         verdict = Verdict.FAIL if reasons else Verdict.PASS
         if verdict is Verdict.PASS and len(measurements) < len(spec.prompts):
             verdict = Verdict.WARN
-        ci, icc_ci = _within_bootstrap(values, labels, raw, table.icc, ctx.seed)
+        ci, icc_ci = within_bootstrap(values, labels, raw, table.icc, ctx.seed)
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
@@ -224,50 +225,31 @@ def find_topics(spec: ClusterKLSpec, seed: int) -> Topics:
     BackendNotAvailableError
         If texts cannot be clustered here.
     """
+    names = _names(spec)
     if spec.topics == "tags":
-        names = tuple(dict.fromkeys(p.tags[0] for p in spec.prompts if p.tags))
-        labels = np.array([names.index(p.tags[0]) if p.tags else -1 for p in spec.prompts], dtype=np.int64)
-        return Topics(labels, names, "the first tag of each prompt")
+        return Topics(names, FIRST_TAG, spec.prompts)
     # A text that is listed twice must not pull a cluster towards itself.
     texts = list(dict.fromkeys(p.text for p in spec.prompts))
     found = embedder(spec.embedding_model, texts)
-    clusters = dict(zip(texts, kmeans(found.encode(texts), spec.num_clusters, seed=seed), strict=True))
-    labels = np.array([clusters[p.text] for p in spec.prompts], dtype=np.int64)
-    return Topics(labels, tuple(f"cluster {i + 1}" for i in range(spec.num_clusters)), f"k-means over {found.name}")
+    cluster = dict(zip(texts, kmeans(found.encode(texts), spec.num_clusters, seed=seed), strict=True))
+    prompts = tuple(Prompt(text=p.text, tags=(*p.tags, names[cluster[p.text]])) for p in spec.prompts)
+    return Topics(names, f"k-means over {found.name}", prompts)
 
 
-def specificity(values: FloatArray, labels: IntArray) -> float | None:
-    """Public metric: variance of the topics' means over itself plus the mean variance within; ``None`` if both are 0.
-
-    Population variances. Under no signal it is above 0: the means of small topics differ by chance.
-    """
-    between, within = _between(values, labels), _within(values, labels)
-    return between / (between + within) if between + within > 0 else None
-
-
-def _between(values: FloatArray, labels: IntArray) -> float:
-    means = np.array([mean(values[labels == c]) for c in np.unique(labels)])
-    return _variance(means)
-
-
-def _within(values: FloatArray, labels: IntArray) -> float:
-    parts = [values[labels == c] for c in np.unique(labels)]
-    spreads = [_variance(part) for part in parts if len(part) >= 2]
-    return mean(spreads) if spreads else 0.0
-
-
-def _variance(values: FloatArray) -> float:
-    """Population variance; exactly 0 for equal values."""
-    return 0.0 if len(values) < 2 or values.min() == values.max() else float(values.var())
+def _names(spec: ClusterKLSpec) -> tuple[str, ...]:
+    if spec.topics == "tags":
+        return tuple(dict.fromkeys(p.tags[0] for p in spec.prompts if p.tags))
+    return tuple(f"cluster {i + 1}" for i in range(spec.num_clusters))
 
 
 def _sorted(
-    measurements: Sequence[Measurement], topics: Topics, kind: Divergence
+    spec: ClusterKLSpec, measurements: Sequence[Measurement], topics: Topics
 ) -> tuple[FloatArray, IntArray, list[Measurement]]:
     """Divergence and topic of every different prompt that has a topic."""
-    kept = [m for m in distinct(measurements) if topics.labels[m.item] >= 0]
-    labels = np.array([topics.labels[m.item] for m in kept], dtype=np.int64)
-    return np.array(divergence_values(kept, kind), dtype=np.float64), labels, kept
+    found = [(m, topics.of(m.tags, spec.topics == "tags")) for m in distinct(measurements)]
+    kept = [m for m, topic in found if topic >= 0]
+    labels = np.array([topic for _, topic in found if topic >= 0], dtype=np.intp)
+    return np.array(divergence_values(kept, spec.divergence), dtype=np.float64), labels, kept
 
 
 def _rows(
@@ -282,40 +264,6 @@ def _rows(
         row = {"name": name, "n": len(own), "mean": mean(own) if len(own) else None, "ci": list(ci) if ci else None}
         rows.append({**row, "exemplars": texts})
     return rows
-
-
-def _within_bootstrap(
-    values: FloatArray, labels: IntArray, raw: float, icc: float, seed: int
-) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """95 % intervals of specificity and ICC(1): prompts are drawn again within their topic.
-
-    Drawing (prompt, topic) pairs together would change the topics' sizes and add to the spread between them. Resampled
-    means still scatter more than the means themselves; the shift that gives is taken off (basic bias correction).
-    """
-    if len(values) < MIN_ITEMS:
-        return None, None
-    rng = np.random.default_rng(seed)
-    parts = [values[labels == c] for c in np.unique(labels)]
-    drawn = [part[rng.integers(0, len(part), (RESAMPLES, len(part)))] for part in parts]
-    sizes = np.array([len(part) for part in parts], dtype=np.float64)
-    means = np.stack([d.mean(axis=1) for d in drawn], axis=1)
-    spreads = np.stack([d.var(axis=1) for d in drawn], axis=1)
-    n, k = sizes.sum(), len(sizes)
-    between, within = means.var(axis=1), spreads[:, sizes >= 2].mean(axis=1)
-    overall = means @ sizes / n
-    msb = ((means - overall[:, None]) ** 2) @ sizes / (k - 1)
-    msw = spreads @ sizes / (n - k)
-    below = msb + ((n - (sizes**2).sum() / n) / (k - 1) - 1.0) * msw
-    held = (between + within > 0) & (below > 0)
-    if held.sum() < RESAMPLES // 2:
-        return None, None
-    shares = between[held] / (between[held] + within[held])
-    return _shifted(shares, raw, 0.0), _shifted((msb[held] - msw[held]) / below[held], icc, -1.0)
-
-
-def _shifted(draws: FloatArray, value: float, least: float) -> tuple[float, float]:
-    lo, hi = np.percentile(draws - (draws.mean() - value), [2.5, 97.5])
-    return (min(max(float(lo), least), value), max(min(float(hi), 1.0), value))
 
 
 def _reasons(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None, top: float) -> list[str]:

@@ -14,11 +14,12 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.core.scoring import View
+from sway_dash.core.specificity import specificity
 from sway_dash.core.stats import null_stats
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
-from sway_dash.probes.cluster_kl import ClusterKLProbe, specificity
+from sway_dash.probes.cluster_kl import ClusterKLProbe, find_topics
 from tests.adapters import made
 from tests.fakes_cli import Exact
 
@@ -38,9 +39,10 @@ def judged(values: Any, *, ctx: RunContext | None = None, tags: list[list[str]] 
     if tags is not None:
         prompts = [{"text": t, "tags": own} for t, own in zip(TEXTS, tags, strict=True)]
     probe, spec = entry(prompts=prompts, **keys)
+    tagged = find_topics(spec, 0).prompts
     found = [
-        Measurement(probe="topics", item=i, prompt=t, js=v, kl=v, kl_reverse=v, same_top=1.0)
-        for i, (t, v) in enumerate(zip(TEXTS, values, strict=False))
+        Measurement(probe="topics", item=i, prompt=p.text, tags=p.tags, js=v, kl=v, kl_reverse=v, same_top=1.0)
+        for i, (p, v) in enumerate(zip(tagged, values, strict=False))
     ]
     return probe.judge(spec, ctx or RunContext(), found)
 
@@ -99,7 +101,6 @@ def test_a_change_that_keeps_to_one_topic_passes_and_the_topic_is_named() -> Non
     assert BREAD[0] in result.evidence["cluster_exemplars"][0]
     lo, hi = result.ci_95
     assert 0.0 <= lo <= result.raw <= hi <= 1.0
-    assert "TF-IDF" in result.evidence["topics_from"]
 
 
 def test_a_change_that_is_as_large_everywhere_fails() -> None:
@@ -186,6 +187,23 @@ def test_what_it_found_is_drawn_and_fits_into_json() -> None:
     json.dumps(result.evidence, allow_nan=False)
 
 
+def test_judging_again_takes_the_topics_it_was_measured_with_and_loads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe, spec = entry()
+    seen: list[Any] = []
+    first = probe.run(spec, RunContext(backend=Exact(), emit=seen.append))
+    assert "TF-IDF" in first.evidence["topics_from"]
+    assert {m.tags[-1] for m in seen} == {"cluster 1", "cluster 2"}
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    again = probe.judge(spec, RunContext(), seen)
+    assert (again.verdict, again.raw, again.score, again.message) == (
+        first.verdict,
+        first.raw,
+        first.score,
+        first.message,
+    )
+    assert again.evidence["labels"] == first.evidence["labels"]
+
+
 def test_noise_is_drawn_over_the_same_topics_with_one_reference_pass() -> None:
     probe, spec = entry()
     backend = Exact()
@@ -230,7 +248,7 @@ def on_demo(kind: str, *others: dict[str, Any], **keys: Any) -> list[Any]:
 
 
 def test_the_shipped_adapter_keeps_to_its_topic() -> None:
-    by_tag, by_wording = on_demo("targeted", {"num_clusters": 2}, topics="tags")
+    by_wording, by_tag = on_demo("targeted", {"topics": "tags"}, num_clusters=2)
     assert by_tag.verdict is Verdict.PASS, by_tag.message
     assert by_tag.evidence["moved_most"] == "on-topic"
     assert by_wording.evidence["p_permutation"] < 0.01
