@@ -20,6 +20,9 @@ from sway_dash.suite.spec import SUPPORTED_VERSION, SuiteDefaults, SuiteModels, 
 Lines = dict[tuple[str | int, ...], int]
 """Line of the file, from 1, at which each key or item stands."""
 
+ENTRY_PATHS = ("adapter_path", "store_path")
+"""Fields of entries that name a folder: what training left behind."""
+
 MAX_DEPTH = 50
 """How deep lines are looked up: an alias that contains itself has no bottom."""
 
@@ -151,10 +154,15 @@ def _model_of(loc: tuple[str | int, ...]) -> type[BaseModel]:
 
 
 def _resolved(data: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Copy of a suite with adapter, document and local base paths made absolute against the suite's own folder."""
+    """Copy of a suite with adapter, document and local base paths made absolute against the suite's own folder.
+
+    So are the folders that single entries name (:data:`ENTRY_PATHS`).
+    """
     out = dict(data)
     if folder is None:
         return out
+    if isinstance(entries := data.get("suite"), list):
+        out["suite"] = [_entry_resolved(e, folder) if isinstance(e, Mapping) else e for e in entries]
     if isinstance(document := data.get(FIELD), str) and document:
         out[FIELD] = str((folder / Path(document).expanduser()).resolve())
     if not isinstance(data.get("models"), Mapping):
@@ -172,6 +180,11 @@ def _resolved(data: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
         models[side] = one
     out["models"] = models
     return out
+
+
+def _entry_resolved(entry: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    found = {k: entry[k] for k in ENTRY_PATHS if isinstance(entry.get(k), str) and entry[k]}
+    return {**entry, **{k: str(folder / Path(v).expanduser()) for k, v in found.items()}} if found else entry
 
 
 def is_local(base: str, folder: Path) -> bool:

@@ -222,3 +222,19 @@ def test_a_constant_loss_has_no_smoothness_and_no_trend(tmp_path):
     result = judged(written(tmp_path, [2.0] * 30))
     assert (result.verdict, result.raw) == (Verdict.WARN, 0.0)
     assert result.evidence["smoothness_public"] == 0.0
+
+
+def test_a_folder_beside_the_suite_file_is_found_wherever_the_run_is_started_from(tmp_path):
+    from sway_dash.suite.loader import load_spec
+
+    written(tmp_path / "run", falling())
+    text = (
+        "models:\n  base: {kind: dummy, base: d}\n  ft: {kind: dummy, base: d}\nsuite:\n"
+        "  - {name: training, kind: training_drift, store_path: run}\n"
+        "  - {name: ghost, kind: gradient_ghost, adapter_path: ./run}\n"
+    )
+    (tmp_path / "sway.yaml").write_text(text)
+    entries = load_spec(tmp_path / "sway.yaml").suite
+    probe, spec = build_probe(entries[0])
+    assert probe.run(spec, RunContext()).verdict is Verdict.PASS
+    assert Path(entries[1]["adapter_path"]) == tmp_path / "run"
