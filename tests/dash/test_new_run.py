@@ -57,6 +57,19 @@ def test_a_widget_writes_its_place_and_a_problem_stands_at_it() -> None:
     assert found.draft.get("suite", 1, "continuation_tokens") is None
 
 
+def test_the_document_is_chosen_in_the_form_and_a_missing_one_is_told_there() -> None:
+    found = view()
+    box = found.form_models._document.widget
+    box.value = "nowhere.md"
+    assert found.draft.get("dlm_source") == "nowhere.md"
+    assert box.error_state
+    assert "nowhere.md" in box.helper_text
+    box.value = "document.md"
+    assert not box.error_state
+    box.value = ""
+    assert found.draft.get("dlm_source") is None
+
+
 def test_run_opens_the_entry_and_the_fold_of_the_first_problem() -> None:
     found = view()
     found.draft.set_values({("suite", 3, "assert_z_gte"): "much"})

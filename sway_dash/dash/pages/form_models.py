@@ -18,10 +18,12 @@ from sway_dash.dash.pages.form_widgets import LOOK, FieldGroup, FieldWidget
 from sway_dash.dash.yaml_tree import Place
 from sway_dash.figures.markup import heading
 from sway_dash.figures.theme import count, esc, size, visible
-from sway_dash.suite.spec import SuiteDefaults
+from sway_dash.suite.spec import SuiteDefaults, SwaySpec
 
 FIELDS = {f.name: f for f in form_fields(ModelSpec)}
 BASIC = ("dtype", "device")
+DOCUMENT_AT: Place = ("dlm_source",)
+_DOCUMENT = next(f for f in form_fields(SwaySpec) if f.name == "dlm_source")
 CHOOSE = {"choose …": ""}
 
 
@@ -36,6 +38,7 @@ class ModelsForm(pn.viewable.Viewer):
         self._base = FieldWidget(draft, FIELDS["base"], both("base"), "base model", brief=True)
         self._tuned = FieldWidget(draft, FIELDS["base"], [TUNED_AT], "tuned model", brief=True)
         self._adapter = FieldWidget(draft, FIELDS["adapter"], [ADAPTER_AT], "adapter", brief=True)
+        self._document = FieldWidget(draft, _DOCUMENT, [DOCUMENT_AT], "document", brief=True)
         self._pick_base, self._pick_adapter = self._picker("base"), self._picker("adapter")
         self._base_facts, self._adapter_facts = (
             html(css_classes=["sway-hook-base"]),
@@ -59,6 +62,7 @@ class ModelsForm(pn.viewable.Viewer):
             self._base_facts,
             self._tuned_row,
             self._two,
+            self._document.widget,
             self._group,
             pn.Row(self._where, self._again, sizing_mode="stretch_width", margin=0),
             gap=6,
@@ -73,13 +77,13 @@ class ModelsForm(pn.viewable.Viewer):
 
     def reveal(self, where: Place) -> bool:
         """Make a place visible; whether it is in this part of the form."""
-        return where[:1] == ("models",) and (self._group.reveal(where) or True)
+        return where[:1] == DOCUMENT_AT or (where[:1] == ("models",) and (self._group.reveal(where) or True))
 
     def fill(self) -> None:
         """Show what the draft says."""
         differential = self._is_differential()
         self._base.places = tuple(self._both("base")) if differential else (BASE_AT,)
-        for field in (self._base, self._tuned, self._adapter):
+        for field in (self._base, self._tuned, self._adapter, self._document):
             field.fill()
         self._group.fill()
         self._tuned_row.visible = not differential
