@@ -39,6 +39,21 @@ SHARES = frozenset(["adapter_ablation", "cluster_kl", "layer_attribution"])
 """Kinds whose value is a share and whose evidence is in nats: their unit is that of the evidence."""
 
 
+SHORT = 14
+"""Characters of a unit that has room beside its number in a table."""
+
+
+def _beside(unit: str) -> bool:
+    """Whether a unit reads well after a number: ``0.2 nats``, but not ``0.2 share of items``."""
+    return len(unit) <= SHORT and not unit.startswith("share")
+
+
+def value_text(result: ProbeResult) -> str:
+    """The value for a table: with its unit where that is short."""
+    unit = value_unit(result)
+    return number(result.raw, unit if _beside(unit) else "")
+
+
 def value_unit(result: ProbeResult) -> str:
     """Unit of the value, safe to be shown."""
     unit = result.evidence.get("unit")
@@ -48,15 +63,20 @@ def value_unit(result: ProbeResult) -> str:
 def judgement(result: ProbeResult) -> list[tuple[str, str]]:
     """The numbers of a result by name; those that are not known are left out. Plain text."""
     unit = value_unit(result)
+    value = number(result.raw)
+    if unit and result.raw is not None:
+        # "0.2 nats", but "0.2 (share of items)"
+        value = f"{value} {unit}" if _beside(unit) else f"{value} ({unit})"
+    weight = _float(result.evidence.get("weight"))
     found = [
         ("Score", number(result.score)),
-        ("Value", number(result.raw, unit)),
+        ("Value", value),
         ("95 % interval", interval(result.ci_95)),
         ("Base", number(result.base_value)),
         ("Tuned", number(result.ft_value)),
         ("Against random adapters", against_null(result)),
         ("By rank of the random adapters", _by_rank(result.evidence.get("z_by_rank"))),
-        ("Weight", number(_float(result.evidence.get("weight")))),
+        ("Weight", "" if weight == 1 else number(weight)),
         ("Time", duration(result.duration_s) if result.duration_s else DASH),
     ]
     return [(name, text) for name, text in found if text not in (DASH, "")]

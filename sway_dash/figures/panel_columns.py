@@ -326,6 +326,7 @@ def caption(panel: Panel) -> str:
         missing = sum(y is None for _, y, _ in curve_points(panel))
         parts += [f"{count(missing, 'point')} without a value."] if missing else []
     if note := visible(panel.note).strip():
+        note = f"{note[0].upper()}{note[1:]}"
         parts.append(note if note[-1] in ".!?…" else f"{note}.")
     return " ".join(parts)
 

@@ -248,8 +248,10 @@ def test_the_probes_of_the_overview_lead_to_their_evidence(tmp_path: Path, monke
     app = App()
     app.session.start()
     app.show(folder)
-    said = str(ProbesView(run=app.run)._table.object)
+    said = str(ProbesView(run=app.run, linked=True)._table.object)
     assert 'data-entry="sections"' in said
+    # A notebook has no page to go to.
+    assert "<a " not in str(ProbesView(run=app.run)._table.object)
     app.session.hear({"type": "entry", "entry": "decay"})
     assert (app.nav.page, app.choice.entry) == ("evidence", "decay")
     assert "e=decay" in app.query()

@@ -163,7 +163,7 @@ class EvidencePage(pn.viewable.Viewer):
         rest = facts(result.evidence) if result is not None else []
         self._rest.visible = result is not None and bool(result.evidence)
         rows = [(f"<code>{esc(name)}</code>", esc(value)) for name, value in rest]
-        set_html(self._facts, table(("Name", "Value"), rows) if rows else "")
+        set_html(self._facts, table(("Name", "Value"), rows, css_class="sway-facts") if rows else "")
         self._fill_json()
 
     def _lay(self, found: list[Any]) -> None:

@@ -21,7 +21,7 @@ from sway_dash.figures.plots.groups import group_points, set_groups
 from sway_dash.figures.theme import esc, visible
 
 SMALL = {"size": "small", "variant": "text", "margin": 0}
-MIN_TABLE_PX, MAX_TABLE_PX = 150, 640
+MAX_TABLE_PX = 640
 
 
 class ListedPanel(pn.viewable.Viewer):
@@ -122,7 +122,8 @@ class ListedPanel(pn.viewable.Viewer):
         set_html(self._part, f'<span class="sway-caption sway-num">{pc.part_words(len(shown), n, self.first)}</span>')
         text = pc.caption(panel)
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>' if text else "")
-        height = min(MAX_TABLE_PX, max(MIN_TABLE_PX, int(self.plot.figure.height)))
+        # As tall as the drawing with what stands above and below it.
+        height = min(MAX_TABLE_PX, int(self.plot.figure.height) + 80)
         self.table.param.update(sort=self.order, height_px=height)
         self.table.refresh()
 

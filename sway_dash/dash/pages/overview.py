@@ -32,7 +32,7 @@ class OverviewPage(pn.viewable.Viewer):
         self._prompts = PromptChart(**both)
         self._mean = MeanView(**both)
         self._ablation = AblationView(run=self.run)
-        self._probes = ProbesView(run=self.run)
+        self._probes = ProbesView(run=self.run, linked=True)
         self._score = ScoreView(run=self.run)
         self._empty = html(_nothing_yet())
         self._charts = grid(self._prompts, column(self._mean, self._ablation, gap=22))

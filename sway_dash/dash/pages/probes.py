@@ -14,7 +14,7 @@ from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.nav import VERSION
 from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
-from sway_dash.figures.evidence import value_unit
+from sway_dash.figures.evidence import value_text
 from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import DASH, duration, esc, interval, number, percent, var
 
@@ -47,6 +47,7 @@ class ProbesView(pn.viewable.Viewer):
     """Table of probes, and the line about the cache below it."""
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
+    linked = param.Boolean(default=False, doc="Names lead to the Evidence page; a notebook has none.")
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -63,7 +64,7 @@ class ProbesView(pn.viewable.Viewer):
         data = self.run.data
         planned, results = results_of(self.run)
         rows = [self._row(p, results.get(p.name)) for p in planned]
-        set_html(self._table, table(HEAD, rows, right=(2, 3, 5)) if rows else "")
+        set_html(self._table, table(HEAD, rows, right=(2, 3, 5), css_class="sway-probes") if rows else "")
         calls = data.calls
         text = (
             f"Cache: {calls.hits:,} of {calls.n:,} scoring calls answered, {percent(calls.hit_rate)}."
@@ -80,12 +81,14 @@ class ProbesView(pn.viewable.Viewer):
         ended = f'<span style="color: {var(tone)}">{sign} {word}</span>'
         null = result.evidence.get("null") or {}
         against = f"z {_z(result.z_score)}, n = {null.get('n', '?')}" if result.z_score is not None else DASH
-        value = esc(number(result.raw, value_unit(result)))
+        value = esc(value_text(result))
         message = esc(result.message)
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
 
     def _link(self, name: str) -> str:
         """The name as a link to what the probe found; the browser component makes it a step within this session."""
+        if not self.linked:
+            return esc(name)
         address = address_of(self.run.folder) if self.run.folder is not None else ""
         query = urlencode({"v": VERSION, "page": "evidence", "run": address, "e": name}, errors="replace")
         return f'<a class="sway-go" data-entry="{esc(name)}" href="?{esc(query)}">{esc(name)}</a>'

@@ -23,7 +23,7 @@ Json = dict[str, Any]
 OWN_SECTION = {"prompts": "prompts", "ablation": "strength", "null": "null"}
 """Pages of the dashboard → sections of a report."""
 
-SHORT = ("Score", "95 % interval", "Against random adapters", "Base", "Tuned")
+WITH_IT = ("Score", "95 % interval", "Against random adapters", "Base", "Tuned")
 """Numbers of a judgement that stand with the evidence; the table of probes has the others."""
 
 
@@ -47,8 +47,9 @@ def evidence(result: SuiteResult, out: Drawn) -> tuple[str, Json]:
 def _probe(place: int, probe: ProbeResult, out: Drawn) -> tuple[str, Json]:
     found = panels_of(probe)
     kicker = " · ".join(part for part in (visible(probe.kind), about(probe.kind)) if part)
-    numbers = [f"{name} {text}" for name, text in judgement(probe) if name in SHORT]
-    text = heading(visible(probe.name), esc(kicker)) + caption(" · ".join(numbers))
+    numbers = [f"{name} {text}" for name, text in judgement(probe) if name in WITH_IT]
+    text = heading(visible(probe.name), esc(kicker)) + caption(" · ".join([probe.verdict.value, *numbers]))
+    text += f"<p>{esc(probe.message)}</p>" if probe.message else ""
     tables: Json = {}
     for k, panel in enumerate(found):
         name = f"evidence-{place}-{k}"
@@ -56,7 +57,7 @@ def _probe(place: int, probe: ProbeResult, out: Drawn) -> tuple[str, Json]:
         text += _panel(name, panel)
         tables[name] = _rows(panel)
     rest = [(f"<code>{esc(name)}</code>", esc(value)) for name, value in facts(probe.evidence)]
-    text += folded("Everything else it found", table(("Name", "Value"), rest)) if rest else ""
+    text += folded("Everything else it found", table(("Name", "Value"), rest, css_class="sway-facts")) if rest else ""
     return f'<div class="evidence" id="evidence-{place}">{text}</div>', tables
 
 

@@ -12,7 +12,7 @@ from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.derive_ablation import shape
 from sway_dash.figures.environment import rows as known
-from sway_dash.figures.evidence import OWN_PAGE, value_unit
+from sway_dash.figures.evidence import OWN_PAGE, value_text
 from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.theme import DASH, GLYPH, TONE, duration, esc, interval, number, visible
 from sway_dash.report.html.drawn import Drawn
@@ -64,7 +64,7 @@ def probes(result: SuiteResult) -> str:
             (
                 f'{name}<br><span class="sway-caption">{esc(p.kind)}</span>',
                 f'<span style="color: var(--sway-{tone})">{sign} {word}</span>',
-                exact(number(p.raw, value_unit(p)), p.raw),
+                exact(value_text(p), p.raw),
                 esc(interval(p.ci_95)),
                 esc(f"z {z}, n = {null.get('n', '?')}") if z else DASH,
                 esc(duration(p.duration_s)),

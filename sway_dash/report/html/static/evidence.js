@@ -4,7 +4,7 @@ sway.ready((data) => {
   for (const box of document.querySelectorAll("details[data-rows]")) {
     const found = data.evidence?.[box.dataset.rows]
     if (!found) continue
-    const place = sway.el("div", { class: "sway-long" })
+    const place = sway.el("div", { class: found.right.includes(found.head.length - 1) ? "sway-long sway-numbers" : "sway-long" })
     let by = -1
     let falling = false
     const compare = (a, b) => {
