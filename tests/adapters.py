@@ -169,7 +169,8 @@ def _trained(
             for group in optimizer.param_groups:
                 group["lr"] = rate * min(1.0, (step + 1) / 5) * (1.0 - 0.9 * step / steps)
             optimizer.zero_grad(set_to_none=True)
-            loss_of(tokenizer, model, step).backward()
+            loss: Any = loss_of(tokenizer, model, step)
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             if step % 10 == 9 and good(tokenizer, model):

@@ -81,7 +81,7 @@ def judged_by(among: Sequence[Calibrated]) -> str:
 
 def table_rows(among: Sequence[Calibrated]) -> list[tuple[str, ...]]:
     """One row a distribution: name, draws, their range, p, z, how many are below."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for f in among:
         s = f.standing
         span = f"{number(min(s.draws))} to {number(max(s.draws))}" if s.draws else "—"

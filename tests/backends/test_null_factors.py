@@ -94,11 +94,15 @@ def test_singular_values_are_those_of_the_product() -> None:
     assert torch.allclose(singular_values(a, b), torch.linalg.svdvals(b @ a))
 
 
+def held(matrix: torch.Tensor) -> dict[str, Any]:
+    """A trained matrix, and room for a null's."""
+    return {"default": SimpleNamespace(weight=matrix), "null": SimpleNamespace(weight=torch.ones_like(matrix))}
+
+
 def expert_layer() -> Any:
     """Three experts in one layer, as PEFT stores them."""
-    a, b = torch.randn(3 * 2, 5), torch.randn(7, 2 * 3)
-    held = lambda m: {"default": SimpleNamespace(weight=m.clone()), "null": SimpleNamespace(weight=m * 0.0)}  # noqa: E731
-    return SimpleNamespace(num_experts=3, lora_A=held(a), lora_B=held(b), scaling={"default": 2.0, "null": 2.0})
+    a, b = held(torch.randn(3 * 2, 5)), held(torch.randn(7, 2 * 3))
+    return SimpleNamespace(num_experts=3, lora_A=a, lora_B=b, scaling={"default": 2.0, "null": 2.0})
 
 
 @pytest.mark.parametrize("style", MATCHED)
@@ -117,11 +121,7 @@ def test_experts_are_matched_one_by_one(style: NullStyle) -> None:
 
 def test_a_rank_larger_than_the_module_leaves_columns_empty() -> None:
     a, b = torch.randn(6, 4), torch.randn(3, 6)
-    layer = SimpleNamespace(
-        lora_A={"default": SimpleNamespace(weight=a), "null": SimpleNamespace(weight=torch.ones_like(a))},
-        lora_B={"default": SimpleNamespace(weight=b), "null": SimpleNamespace(weight=torch.ones_like(b))},
-        scaling={"default": 1.0, "null": 1.0},
-    )
+    layer = SimpleNamespace(lora_A=held(a), lora_B=held(b), scaling={"default": 1.0, "null": 1.0})
     fill(layer, "null", View.null(1, style="spectrum"), "wide", trained_changes(layer, "default"))
     new_a, new_b = factors(layer, "null")
     assert torch.allclose(torch.linalg.svdvals(new_b @ new_a), torch.linalg.svdvals(b @ a), atol=1e-4)
