@@ -18,7 +18,7 @@ from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, View
-from sway_dash.core.specificity import between, specificity, within, within_bootstrap
+from sway_dash.core.specificity import between, intervals, specificity, within
 from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
@@ -190,7 +190,7 @@ class ClusterKLProbe(Probe):
         verdict = Verdict.FAIL if reasons else Verdict.PASS
         if verdict is Verdict.PASS and len(measurements) < len(spec.prompts):
             verdict = Verdict.WARN
-        ci, icc_ci = within_bootstrap(values, labels, raw, table.icc, ctx.seed)
+        ci, icc_ci = intervals(values, labels)
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,

@@ -14,7 +14,6 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.core.scoring import View
-from sway_dash.core.specificity import specificity
 from sway_dash.core.stats import null_stats
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
@@ -112,12 +111,11 @@ def test_a_change_that_is_as_large_everywhere_fails() -> None:
     assert result.score < 0.3
 
 
-def test_by_chance_alone_nothing_passes_and_the_share_is_zero_on_average() -> None:
+def test_by_chance_alone_nothing_passes() -> None:
     rng = np.random.default_rng(6)
     tags = [["a"]] * 7 + [["b"]] * 7
-    found = [judged(np.exp(rng.normal(size=14)), topics="tags", tags=tags) for _ in range(20)]
+    found = [judged(np.exp(rng.normal(size=14)), topics="tags", tags=tags) for _ in range(8)]
     assert not any(r.verdict is Verdict.PASS for r in found)
-    assert np.mean([r.evidence["icc"] for r in found]) == pytest.approx(0.0, abs=0.12)
     # The public metric is not 0 then: this is why it does not decide.
     assert np.mean([r.raw for r in found]) > 0.02
 
@@ -171,13 +169,6 @@ def test_part_of_the_prompts_is_no_pass() -> None:
     result = judged(split(0.4, 0.002)[:12])
     assert result.verdict is Verdict.WARN
     assert "2 prompts not measured" in result.message
-
-
-def test_the_public_metric_has_its_closed_form() -> None:
-    # Means 1 and 3: between 1; within (0.25 + 0.25) / 2.
-    values, labels = np.array([0.5, 1.5, 2.5, 3.5]), np.array([0, 0, 1, 1])
-    assert specificity(values, labels) == pytest.approx(1.0 / 1.25)
-    assert specificity(np.ones(4), labels) is None
 
 
 def test_what_it_found_is_drawn_and_fits_into_json() -> None:
