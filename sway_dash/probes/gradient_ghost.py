@@ -157,7 +157,9 @@ def judge_state(
             f"severely undertrained: {state.global_step} optimizer steps (epoch {state.epoch:.3g}), at least "
             f"{spec.min_steps_threshold} are needed"
         )
-        return result(Verdict.FAIL, 0.0, state.global_step, message, primary_signal="global_step_below_threshold")
+        return result(
+            Verdict.FAIL, 0.0, state.global_step, message, primary_signal="global_step_below_threshold", unit="steps"
+        )
     if not usable:
         what = "are all NaN or infinite" if broken else "are not there: an Adam optimizer keeps exp_avg and exp_avg_sq"
         message = f"the optimizer's moments {what}"
@@ -233,6 +235,7 @@ def _layer_facts(
     public = _public_share(spec, usable, grouping)
     shown = [_panel(role, layers) for role in ROLES if layers.gradient[role]]
     return {
+        "unit": "share of layers",
         "frac_layers_undertrained": share,
         "num_layers_undertrained": len(layers.wrong),
         "frac_layers_undertrained_public": public,

@@ -120,7 +120,7 @@ class KLTrajectoryProbe(Probe):
                 "departing_share": share,
                 "raw_ci_95": list(ci) if ci else None,
                 "threshold": spec.threshold,
-                "unit": "nats",
+                "unit": "share of answers",
                 "leaves_at": leaves,
                 "median_position": median,
                 "parts_at": [t.parts_at for t in found],

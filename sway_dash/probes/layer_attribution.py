@@ -99,7 +99,7 @@ class LayerAttributionProbe(Probe):
             "sum_alone_note": "the layers' divergences alone added up; far from that of the whole adapter where layers"
             " act together",
             "divergence_kind": spec.divergence,
-            "unit": "nats",
+            "unit": "share of the change",
             "positions": spec.positions,
             "prompts": prompts,
             "num_prompts": len(prompts),
@@ -175,7 +175,7 @@ class LayerAttributionProbe(Probe):
             "without_ci_95": interval(without, seed=ctx.seed, bounds=bounds)[0],
             # Of the same prompts, so what they share cancels.
             "drop": mean(drop),
-            "drop_ci_95": interval(drop, seed=ctx.seed)[0],
+            "drop_ci_95": interval(drop, seed=ctx.seed, bounds=(-bounds[1], bounds[1]))[0],
         }
 
     def _panels(self, spec: LayerAttributionSpec, rows: Sequence[dict[str, Any]], full: float) -> list[dict[str, Any]]:

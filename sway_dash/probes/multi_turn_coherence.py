@@ -194,7 +194,7 @@ class MultiTurnCoherenceProbe(Probe):
                 "reply_lift_per_turn": lifts,
                 "reply_lift_note": "log-probability of the answers, tuned minus base, nats a token; by who wrote them",
                 "divergence_kind": spec.divergence,
-                "unit": "nats",
+                "unit": "turns",
                 "max_turns": spec.max_turns,
                 "num_prompts": paired,
                 "truncated_texts": truncated,

@@ -162,6 +162,7 @@ class ToolUseFidelityProbe(Probe):
             ci_95=ci,
             message=_sentence(n, found, delta, delta_ci, p, hallucination, reasons_failed, shown),
             evidence={
+                "unit": "share of cases",
                 "json_valid_rate_base": before,
                 "json_valid_rate_ft": raw,
                 "base_ci_95": _listed(wilson(found.base_valid, n)),
