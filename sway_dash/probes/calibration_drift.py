@@ -176,7 +176,7 @@ class _Judged:
             found.append(f"the regressed share may reach {share:.3g}")
         if self.mean < gate:
             found.append(f"the mean change is beyond {gate:g}")
-        elif self.harm.passed is False:
+        elif self.decidable and self.harm.passed is False:
             found.append(f"the mean change may be beyond {gate:g}")
         if self.broken:
             found.append(f"{self.broken} items have no finite log-probability under one view")
@@ -188,8 +188,11 @@ class _Judged:
         found = []
         if self.harm.passed is None:
             found.append(self.harm.note)
+        few = f"{len(self.judged)} items are too few to"
+        if not self.decidable and self.harm.passed is False:
+            found.append(f"{few} rule out a mean change beyond {self.spec.assert_mean_delta_gte:g}")
         if not self.decidable and self.regressed:
-            found.append(f"{len(self.judged)} items are too few to bound the regressed share")
+            found.append(f"{few} bound the regressed share")
         if self.unanswered:
             found.append(f"{len(self.unanswered)} or more items could not be scored: {self.unanswered[0]}")
         return found
@@ -208,7 +211,7 @@ class _Judged:
             name=spec.name,
             kind=spec.kind,
             verdict=Verdict.FAIL if faults else Verdict.WARN if doubts else Verdict.PASS,
-            score=min(score, 0.59) if faults else score,
+            score=min(score, 0.59) if faults or doubts else score,
             raw=self.raw,
             z_score=null.z if null else None,
             base_value=mean(f.base for f in judged),

@@ -160,7 +160,12 @@ def test_a_share_that_cannot_be_bounded_is_no_pass_once_something_regressed():
     assert few.verdict is Verdict.WARN
     assert "12 items are too few to bound the regressed share" in few.message
     assert measured(lambda i: -1.2 if i < 3 else 0.0, items_limit=12).verdict is Verdict.FAIL
-    # Three items bound no mean, either.
+    # One large loss of twelve: the mean could be harmless, or not. Who has so few items cannot know.
+    wide = measured(lambda i: -4.0 if i == 3 else 0.0, items_limit=12)
+    assert wide.verdict is Verdict.WARN
+    assert "12 items are too few to rule out a mean change beyond -0.5" in wide.message
+    assert wide.score < 0.6
+    # Three items bound no mean at all.
     assert measured(-0.1, items_limit=3).verdict is Verdict.WARN
     assert measured(-2.0, items_limit=3).verdict is Verdict.FAIL
 

@@ -104,12 +104,6 @@ def test_a_forgetting_adapter_fails_everywhere():
     assert "farther from the document" in style_of.message
 
 
-def test_an_overfit_adapter_knows_its_document_and_forgets_the_rest():
-    facts, text = measured("overfit", FACTS, TEXT)
-    assert verdicts([facts, text]) == [Verdict.FAIL, Verdict.FAIL]
-    assert 0.2 < facts.raw < 0.95
-
-
 def test_a_corpus_the_base_cannot_read_is_no_proof_of_anything():
     entry = {"kind": "external_perplexity", "max_chunks": 4, "chunk_chars": 400}
     for adapter in ("targeted", "forgetting"):
@@ -123,7 +117,9 @@ def test_a_corpus_the_base_cannot_read_is_no_proof_of_anything():
 
 def test_of_the_shipped_facts_the_known_ones_are_judged():
     entry = {"kind": "calibration_drift"}
-    (nothing,), (ruined,) = measured("zero", entry), measured("forgetting", entry)
+    (nothing,), (ruined,), (shipped,) = (measured(kind, entry) for kind in ("zero", "forgetting", "targeted"))
     assert 10 <= nothing.evidence["known_items"] <= 40
     assert nothing.evidence["judged_items"] == nothing.evidence["known_items"]
     assert (nothing.verdict, ruined.verdict) == (Verdict.PASS, Verdict.FAIL)
+    # A dozen facts are too few for a verdict on an adapter that changes one of them.
+    assert shipped.verdict is Verdict.WARN
