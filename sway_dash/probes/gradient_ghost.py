@@ -160,8 +160,14 @@ def judge_state(
         return result(
             Verdict.FAIL, 0.0, state.global_step, message, primary_signal="global_step_below_threshold", unit="steps"
         )
+    if not usable and not broken and state.skipped:
+        message = (
+            f"{state.global_step} steps, but {state.source} keeps no Adam moments (exp_avg, exp_avg_sq) that can be "
+            "read, as 8-bit and other optimizers do not"
+        )
+        return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence=evidence)
     if not usable:
-        what = "are all NaN or infinite" if broken else "are not there: an Adam optimizer keeps exp_avg and exp_avg_sq"
+        what = "are all NaN or infinite" if broken else "are not there: the optimizer's state is empty"
         message = f"the optimizer's moments {what}"
         return result(Verdict.FAIL, 0.0, 0.0, message, primary_signal="all_optimizer_state_nan")
     b_norms = _b_norms(matrices)

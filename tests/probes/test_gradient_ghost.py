@@ -199,6 +199,14 @@ def test_what_is_no_training_state_is_named(tmp_path, content, words):
     assert judged(tmp_path).verdict is Verdict.ERROR
 
 
+def test_an_optimizer_without_adams_moments_is_a_skip_and_an_empty_one_fails(tmp_path):
+    folder = trained(tmp_path, layers=1)
+    entry = {"step": 60, "state1": torch.zeros(4, dtype=torch.uint8)}
+    for state, verdict in (({0: entry}, Verdict.SKIP), ({}, Verdict.FAIL)):
+        torch.save({"optimizer_state_dict": {"state": state}, "global_step": 60}, folder / "training_state.pt")
+        assert judged(folder).verdict is verdict
+
+
 def test_without_any_state_it_is_a_skip(tmp_path):
     with pytest.raises(MissingTrainingStateError):
         load_training_state(tmp_path)

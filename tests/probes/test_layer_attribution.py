@@ -229,3 +229,16 @@ def test_an_adapter_with_trained_biases_is_refused_and_a_dora_is_not(opened, tmp
     refused = judged(biased, prompts=DEMO_PROMPTS)
     assert refused.verdict is Verdict.SKIP
     assert "biases" in refused.message
+
+
+def test_single_layers_are_no_ablation_curve_on_the_screen():
+    from sway_dash.core.events import RunStarted
+    from sway_dash.figures.derive import RunData
+
+    seen: list[Any] = []
+    judged(Layered(), {"emit": seen.append})
+    data = RunData()
+    for event in (RunStarted(), *seen):
+        data.add(event)
+    assert data.ablations == {}
+    assert len(data.series["layers"].rows) == len(NAMES)
