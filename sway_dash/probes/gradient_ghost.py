@@ -163,7 +163,7 @@ def judge_state(
     if not usable and not broken and state.skipped:
         message = (
             f"{state.global_step} steps, but {state.source} keeps no Adam moments (exp_avg, exp_avg_sq) that can be "
-            "read, as 8-bit and other optimizers do not"
+            "read: 8-bit optimizers and those without such moments are not judged"
         )
         return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence=evidence)
     if not usable:
