@@ -81,9 +81,10 @@ def mine_outliers(
     for index, prompt in enumerate(candidate_prompts):
         if prompt:
             first.setdefault(prompt, index)
-    values = _measured(probe_kind, list(first), backend, seed, settings or {})
+    values, said = _measured(probe_kind, list(first), backend, seed, settings or {})
     if not values:
-        return OutlierResult(probe_kind, [], [], note=f"{probe_kind} leaves no value for single prompts")
+        note = f"{probe_kind} leaves no value for single prompts" + (f": {said}" if said else "")
+        return OutlierResult(probe_kind, [], [], note=note)
     if len(values) < 2 * top_k:
         fitting = max(1, len(values) // 2)
         msg = f"{len(values)} different prompts are below the 2·top_k = {2 * top_k} needed. Pass --top-k {fitting}"
@@ -117,17 +118,19 @@ class _Kept:
 
 def _measured(
     kind: str, prompts: list[str], backend: DifferentialBackend, seed: int, settings: Mapping[str, Any]
-) -> dict[str, float]:
-    """Value of every prompt that has one, in the order of the pool."""
+) -> tuple[dict[str, float], str]:
+    """Value of every prompt that has one, in the order of the pool; and what the probe said."""
     cls = registry().get(kind)
     if cls is None or "prompts" not in cls.spec_cls.model_fields:
-        return {}
+        return {}, ""
     probe, spec = build_probe({"name": "mining", "kind": kind, "prompts": prompts, **settings})
     kept = _Kept()
     error: ProbeError | None = None
     evidence: dict[str, Any] = {}
+    said = ""
     try:
-        evidence = probe.run(spec, RunContext(backend=backend, seed=seed, emit=kept)).evidence
+        result = probe.run(spec, RunContext(backend=backend, seed=seed, emit=kept))
+        evidence, said = result.evidence, result.message
     except ProbeError as failure:
         # Too many prompts failed for a verdict; those that did not can be ranked all the same.
         error = failure
@@ -140,7 +143,7 @@ def _measured(
         values = _from_evidence(evidence, prompts)
     if not values and error is not None:
         raise error
-    return values
+    return values, said
 
 
 def _from_evidence(evidence: Mapping[str, Any], prompts: Sequence[str]) -> dict[str, float]:

@@ -60,8 +60,8 @@ class PromptCollapseProbe(Probe):
     batch_score = True
 
     def planned(self, spec: PromptCollapseSpec, ctx: RunContext) -> int:
-        """One measurement per prompt and length."""
-        return len(spec.prompts) * len(spec.context_lengths)
+        """One measurement per different prompt and length."""
+        return len({p.text for p in spec.prompts}) * len(spec.context_lengths)
 
     def asks(self, spec: PromptCollapseSpec, ctx: RunContext) -> list[Ask]:
         """The tuned view on every prompt after every filler; lengths are nominal, four characters a token."""

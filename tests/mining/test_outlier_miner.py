@@ -84,6 +84,7 @@ def test_a_probe_without_prompts_of_its_own_gives_nothing() -> None:
         found = mine(probe_kind=kind)
         assert (found.top, found.bottom) == ([], [])
         assert "no value for single prompts" in found.note
+    assert "≥20 different prompts" in mine(probe_kind="cluster_kl", candidate_prompts=POOL[:12]).note
 
 
 def test_values_in_the_evidence_serve_where_nothing_was_emitted(monkeypatch: pytest.MonkeyPatch) -> None:
