@@ -13,6 +13,9 @@ from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 OWN = ("p", "p_permutation", "p_harm", "p_reaches_gate")
 """Evidence keys under which a probe gives the p-value of its own test; the first one there is counts."""
 
+HARMS = ("adapter_revert", "calibration_drift", "external_perplexity", "leakage")
+"""Kinds that show harmlessness: where random adapters stand is context there and no test."""
+
 RULE = "Holm keeps the chance of even one false claim at 5 %, q the expected share of false ones among those at 0.05."
 
 
@@ -56,7 +59,7 @@ def adjusted(suite: SuiteResult) -> tuple[Adjusted, ...]:
 
 def p_value(probe: ProbeResult) -> float | None:
     """The p-value of a probe's test, ``None`` without one."""
-    null = probe.evidence.get("null")
+    null = probe.evidence.get("null") if probe.kind not in HARMS else None
     given = [probe.evidence.get(key) for key in OWN]
     given.append(null.get("p_prediction") if isinstance(null, Mapping) else None)
     return next((p for value in given if (p := _as_p(value)) is not None), None)

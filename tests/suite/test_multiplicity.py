@@ -34,6 +34,13 @@ def test_the_test_of_the_probe_itself_counts_before_the_null():
     assert [t.p for t in adjusted(suite(own, with_p("b", 0.2)))] == [0.5, 0.2]
 
 
+def test_for_a_harm_the_null_is_context_and_no_test():
+    harm = {"p_harm": 0.02, "null": {"p_prediction": 0.9}}
+    shown = probe("drift", "calibration_drift", evidence=harm)
+    unknown = probe("leak", "leakage", evidence={"p_reaches_gate": None, "null": {"p_prediction": 0.9}})
+    assert [t.p for t in adjusted(suite(with_p("a", 0.1), shown, unknown))] == [0.1, 0.02]
+
+
 @pytest.mark.parametrize(
     "probes",
     [
