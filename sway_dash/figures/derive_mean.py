@@ -47,15 +47,16 @@ class MeanPoint:
 
     @property
     def note(self) -> str:
-        """What the band asserts and what it assumes, in sentences; empty without a band."""
+        """What interval and band assert and what they assume, in sentences; empty without a band."""
         if self.ci is None:
             return ""
+        final = "The interval is that of the result, for the number of prompts planned. " if self.final else ""
         if self.pointwise:
-            return (
+            return final + (
                 "The band is pointwise: without an upper bound of the divergence none holds at every look, so each"
                 " interval is right for a number of prompts chosen beforehand, not for stopping early."
             )
-        text = (
+        text = final + (
             "The band is anytime-valid: with 95 % it holds the mean at every look at once, so watching it and stopping"
             " early do no harm, as long as prompts come in random order."
         )

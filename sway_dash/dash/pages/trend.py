@@ -80,12 +80,8 @@ class MeanView(pn.viewable.Viewer):
             ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
-        why = ""
-        if points and points[-1].note:
-            final = (
-                " The interval is that of the result, for the number of prompts planned." if points[-1].final else ""
-            )
-            why = f"{final} {points[-1].note} Prompts of like length are measured together."
+        note = points[-1].note if points else ""
+        why = f" {note} Prompts of like length are measured together." if note else ""
         set_html(self._caption, f'<p class="sway-caption">{esc(text + why)}</p>')
 
 
