@@ -43,7 +43,7 @@ def test_rows_are_ordered_turned_and_opened(open_tab: Open, server: Server) -> N
     tab = open_tab(f"?run={folder.id}&page=evidence&e=sections")
     table = tab.page.locator(".sway-hook-panel-table").first
     tab.until(lambda: table.locator(".rows .row").count() > 10)
-    part = tab.page.locator(".sway-hook-part").first
+    part = tab.page.locator(".sway-hook-part span").first
     assert "1 to 30 of 120" in part.inner_text()
     tab.page.get_by_role("button", name="Next rows").first.click()
     tab.until(lambda: "31 to 60 of 120" in part.inner_text())
