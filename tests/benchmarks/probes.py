@@ -1,0 +1,197 @@
+"""Which probes say what of which adapter: every kind, over adapters made to order on the demo's base model.
+
+    python -m tests.benchmarks.probes                      # every kind, every adapter
+    python -m tests.benchmarks.probes --kinds leakage      # some kinds
+    python -m tests.benchmarks.probes --adapters zero blunt --nulls 10
+
+Settings are the defaults wherever the demo allows them: its context is 256 tokens. Prints one table, a row a probe and
+a column an adapter, with verdict and raw value; ``!`` marks a verdict that is not the one :data:`EXPECTED`. Asserts
+nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+os.environ.setdefault("SWAY_DISABLE_NULL_CACHE", "1")
+
+from sway_dash.backends import build
+from sway_dash.core.errors import SwayError
+from sway_dash.core.model import ModelSpec
+from sway_dash.core.result import ProbeResult
+from sway_dash.core.sections import Section
+from sway_dash.demo import demo_dir
+from sway_dash.demo.figures import read_prompts
+from sway_dash.demo.handbook import handbook_facts
+from sway_dash.probes import registry
+from sway_dash.suite.loader import from_dict
+from sway_dash.suite.runner import run
+from tests.adapters import MEMORISED, kinds, made
+
+PASS, FAIL, ANY = "pass", "fail", "any"
+
+EXPECTED: Mapping[str, Mapping[str, str]] = {
+    "delta_kl": {"targeted": PASS, "zero": FAIL, "blunt": PASS, "forgetting": PASS, "memorising": PASS},
+    "topic_contrast": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL, "overfit": FAIL},
+    "cluster_kl": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
+    "adapter_ablation": {"targeted": PASS, "zero": FAIL},
+    "prompt_collapse": {"targeted": PASS, "collapsing": FAIL, "zero": FAIL},
+    "section_internalization": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL, "overfit": PASS},
+    "paraphrase_invariance": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
+    "preference_flip": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
+    "style_fingerprint": {"zero": FAIL, "forgetting": FAIL},
+    "calibration_drift": {"forgetting": FAIL},
+    "external_perplexity": {"forgetting": FAIL},
+    "leakage": {"zero": PASS, "overfit": FAIL, "forgetting": PASS, "blunt": PASS},
+    "leakage of a text": {"memorising": FAIL, "targeted": PASS, "zero": PASS},
+    "adapter_revert": {"targeted": PASS, "zero": FAIL, "forgetting": FAIL},
+    "layer_attribution": {"targeted": PASS},
+}
+"""What a sound probe says of these adapters, where that is clear beforehand.
+
+Not of ``targeted`` in ``leakage``, for it does recite parts of its handbook, nor where the demo's base, which knows no
+world but its own, cannot read the shipped texts and questions.
+"""
+
+
+def prompts() -> list[dict[str, Any]]:
+    """The demo suite's prompts with their tags."""
+    return [{"text": p.text, "tags": list(p.tags)} for p in read_prompts(demo_dir() / "sway.yaml")]
+
+
+def cases() -> list[dict[str, Any]]:
+    """Facts of the handbook with several wordings of the question: what the shipped adapter was trained to answer."""
+    found = []
+    for fact in handbook_facts():
+        asked = [f"Q: {q}\nA:" for q in fact.questions]
+        stated = [s.rsplit(" ", 1)[0] for s in fact.statements[:1] if s.endswith(fact.answers[-1])]
+        if len(asked) > 1:
+            found.append({"prompt": asked[0], "gold": " " + fact.answers[0], "paraphrases": [*asked[1:], *stated]})
+    return found
+
+
+def triples() -> list[dict[str, Any]]:
+    """The handbook's answer against those of three other facts."""
+    facts = [f for f in handbook_facts() if len(f.questions) > 1]
+    return [
+        {
+            "prompt": f"Q: {fact.questions[0]}\nA:",
+            "chosen": " " + fact.answers[0],
+            "rejected": " " + facts[(i + k) % len(facts)].answers[0],
+        }
+        for i, fact in enumerate(facts)
+        for k in (1, 2, 3)
+    ]
+
+
+def entries() -> dict[str, dict[str, Any]]:
+    """An entry for every kind that needs a model; row name → entry."""
+    every, asked = prompts(), cases()
+    on = [p for p in every if "on-topic" in p["tags"]]
+    tool = {"name": "find_light", "parameters": {"required": ["name"], "properties": {"name": {"type": "string"}}}}
+    return {
+        "delta_kl": {"prompts": every},
+        "topic_contrast": {"prompts": every},
+        "cluster_kl": {"prompts": every, "topics": "tags"},
+        "adapter_ablation": {"prompts": on},
+        "prompt_collapse": {"prompts": on, "context_lengths": [0, 32, 96, 192], "assert_half_life_tokens": 128},
+        "multi_turn_coherence_decay": {"prompts": [p["text"] for p in on][:6], "max_turns": 4, "max_new_tokens": 24},
+        "section_internalization": {},
+        "paraphrase_invariance": {"cases": asked},
+        "preference_flip": {"triples": triples()},
+        "style_fingerprint": {"prompts": [p["text"] for p in on][:8], "max_new_tokens": 48},
+        "adapter_revert": {"cases": asked, "max_new_tokens": 24},
+        "calibration_drift": {},
+        "external_perplexity": {},
+        "leakage": {},
+        "tool_use_fidelity": {
+            "cases": [
+                {"prompt": p["text"], "tool_spec": tool, "gold_tool_name": "find_light", "max_new_tokens": 16}
+                for p in on[:4]
+            ]
+        },
+        "layer_attribution": {"prompts": on},
+    }
+
+
+def handbook() -> list[Section]:
+    """The handbook's sections."""
+    from sway_dash.demo.handbook import passages
+
+    return [Section(f"p{i}", "prose", text) for i, text in enumerate(passages(demo_dir() / "document.md")) if i]
+
+
+def measured(adapter: str, rows: Mapping[str, dict[str, Any]], nulls: int) -> dict[str, ProbeResult | str]:
+    """Results of every row for one adapter; a sentence where there is none."""
+    spec = ModelSpec(base=str(demo_dir() / "model"), adapter=made(adapter), dtype="fp32", device="cpu")
+    backend = build(spec)
+    found: dict[str, ProbeResult | str] = {}
+    try:
+        if not backend.preflight_finite_check()[0]:  # type: ignore[attr-defined]
+            return dict.fromkeys([*rows, "leakage of a text"], "broken")
+        for name, entry in rows.items():
+            found[name] = one(backend, {"name": name, "kind": name, **entry}, handbook(), nulls)
+        if "leakage" in rows:
+            half = MEMORISED.index(" Never")
+            text = [Section("all", "prose", MEMORISED), Section("end", "prose", MEMORISED[half + 1 :])]
+            found["leakage of a text"] = one(backend, {"name": "text", "kind": "leakage"}, text, 0)
+    finally:
+        backend.close()  # type: ignore[attr-defined]
+    return found
+
+
+def one(backend: Any, entry: dict[str, Any], sections: Sequence[Section], nulls: int) -> ProbeResult | str:
+    """One probe after random adapters, in a suite of its own; its error in a word if it cannot be built."""
+    noise = {"name": "noise", "kind": "null_adapter", "runs": nulls}
+    model = {"kind": "dummy", "base": "dummy"}
+    try:
+        suite = from_dict({"models": {"base": model, "ft": model}, "suite": [*([noise] if nulls else []), entry]})
+        text = "\n\n".join(s.content for s in sections)
+        return run(suite, backend, sections=tuple(sections), doc_text=text).probes[-1]
+    except SwayError as error:
+        return f"cannot be built: {error}"
+
+
+def cell(name: str, adapter: str, found: ProbeResult | str) -> str:
+    """Verdict and raw value, with a mark where another verdict was expected."""
+    if isinstance(found, str):
+        return found[:14]
+    wanted = EXPECTED.get(name, {}).get(adapter, ANY)
+    mark = "" if wanted in (ANY, found.verdict.value) else " !"
+    raw = "" if found.raw is None else f" {found.raw:.3g}"
+    return f"{found.verdict.value}{raw}{mark}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="*", default=[])
+    parser.add_argument("--adapters", nargs="*", default=list(kinds()))
+    parser.add_argument("--nulls", type=int, default=5)
+    parser.add_argument("--words", action="store_true", help="print every message, too")
+    args = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    known = registry()
+    rows = {k: e for k, e in entries().items() if k in known and (not args.kinds or k in args.kinds)}
+    table: dict[str, dict[str, ProbeResult | str]] = {}
+    for adapter in args.adapters:
+        start = time.perf_counter()
+        table[adapter] = measured(adapter, rows, args.nulls)
+        print(f"{adapter}: {time.perf_counter() - start:.0f} s", flush=True)
+        for name, found in table[adapter].items() if args.words else ():
+            print(f"  {name}: {found if isinstance(found, str) else found.message}", flush=True)
+    names = [*rows, *(["leakage of a text"] if "leakage" in rows else [])]
+    print(f"\n{'':26}" + "".join(f"{a:>16}" for a in args.adapters))
+    for name in names:
+        print(f"{name:26}" + "".join(f"{cell(name, a, table[a].get(name, '')):>16}" for a in args.adapters))
+    absent = sorted(set(known) - set(entries()) - {"null_adapter"})
+    print(f"\nwithout an entry here: {', '.join(absent) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
