@@ -232,6 +232,7 @@ def _judged(
             "revert_rate_upper": high,
             "revert_rate_lower": low,
             "bounds": f"one-sided {CONFIDENCE:.0%} Wilson, as of {worth} independent paraphrases",
+            "p_harm": _p_harm(hits, worth, gate),
             "design_effect": effect,
             "needed": needed,
             "gate": gate,
@@ -258,6 +259,14 @@ def _judged(
             "panels": _panels(spec, kept, margins),
         },
     )
+
+
+def _p_harm(hits: int, n: int, gate: float) -> float:
+    """One-sided p-value of "the rate reaches the gate": the score test whose bound is Wilson's."""
+    from scipy.special import ndtr
+
+    gate = min(gate, 1.0 - 1e-9)
+    return float(ndtr((hits / n - gate) / (gate * (1.0 - gate) / n) ** 0.5))
 
 
 def _needed(gate: float) -> int:

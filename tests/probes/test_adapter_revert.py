@@ -97,6 +97,13 @@ def test_a_rate_near_the_gate_is_told_as_it_is() -> None:
     assert "though it may be as low as" in over.message
 
 
+def test_the_p_value_is_that_of_the_bound() -> None:
+    for held, of in ((9, 9), (8, 8), (11, 12), (15, 16)):
+        found = run([[GOLD]] * held + [[BASE]] * (of - held)).evidence
+        assert (found["p_harm"] <= 0.05) is (found["revert_rate_upper"] < 0.25)
+    assert run([[BASE]] * 9).evidence["p_harm"] > 0.99
+
+
 def test_paraphrases_of_one_case_that_fall_together_count_for_less() -> None:
     together = run([[GOLD] * 10] * 9 + [[BASE] * 10])
     apart = run([[GOLD] * 9 + [BASE]] * 10)
