@@ -16,7 +16,10 @@ OWN = ("p", "p_permutation", "p_harm", "p_reaches_gate")
 HARMS = ("adapter_revert", "calibration_drift", "external_perplexity", "leakage")
 """Kinds that show harmlessness: where random adapters stand is context there and no test."""
 
-RULE = "Holm keeps the chance of even one false claim at 5 %, q the expected share of false ones among those at 0.05."
+RULE = (
+    "Of claims with p (Holm) up to 0.05 even one is false with at most 5 %; of those with q up to 0.05 an expected 5 %"
+    " are false."
+)
 
 
 @dataclass(frozen=True, slots=True)
