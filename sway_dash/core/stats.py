@@ -65,11 +65,7 @@ class BootstrapT:
         t_lo, t_hi = (float(v) for v in np.quantile(t, [alpha, 1.0 - alpha], method="inverted_cdf"))
         wide = _student_quantile(self.df, 1.0 - alpha) * spread
         # Few or tied values: so many resamples repeat one value that the quantile of t* is infinite on this side.
-        low, high = (
-            (0.0, 0.0)
-            if math.isfinite(t_lo) and math.isfinite(t_hi)
-            else (float(q) for q in np.quantile(self.means, [alpha, 1.0 - alpha]))
-        )
+        low, high = (float(v) for v in np.quantile(self.means, [alpha, 1.0 - alpha]))
         lo = centre - t_hi * spread if math.isfinite(t_hi) else min(centre - wide, low)
         hi = centre - t_lo * spread if math.isfinite(t_lo) else max(centre + wide, high)
         lo, hi = max(lo, centre - LONGEST_SIDE * wide), min(hi, centre + LONGEST_SIDE * wide)
@@ -208,9 +204,7 @@ def cluster_ci(
     bounds
         Range of the statistic; the interval is clamped to it.
 
-    Returns
-    -------
-    ``(lo, hi)``; ``(v, v)`` when there is no spread between clusters; ``None`` below :data:`MIN_CLUSTERS` clusters,
+    Gives ``(lo, hi)``; ``(v, v)`` without any spread between clusters; ``None`` below :data:`MIN_CLUSTERS` clusters,
     for values that are not finite, or a ``confidence`` outside (0, 1). ``ValueError`` when the lengths differ.
     """
     if not 0.0 < confidence < 1.0:
