@@ -115,7 +115,7 @@ def _sections(e: Evidence) -> list[Panel]:
             label=" ".join(filter(None, (_text(s.get("section_id"), f"section {k + 1}"), _text(s.get("tag"))))),
             base=_number(s.get("base_nll")),
             tuned=_number(s.get("ft_nll")),
-            flag={True: "good", False: "bad"}.get(s.get("passed"), ""),
+            flag="good" if s.get("passed") is True else "bad" if s.get("passed") is False else "",
             note=_text(s.get("kind")),
         )
         for k, s in _records(e, "per_section")

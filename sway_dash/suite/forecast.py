@@ -41,7 +41,7 @@ class EntryForecast:
     on_disk: int = 0
     """Draws that an earlier run has left; they are not measured again."""
     unknown: bool = False
-    """The probe does not say what it asks; its measurements stand for its passes."""
+    """The probe does not say what it asks; its measurements, if it makes any, stand for its passes."""
 
 
 @dataclass(slots=True)
@@ -102,8 +102,11 @@ def forecast(
         if not settings.enabled:
             continue
         asks = list(probe.asks(settings, ctx))
-        if not asks and (measured := probe.planned(settings, ctx)):
-            line.passes, line.weight, line.unknown = 2 * measured, 2.0 * measured, True
+        if not asks:
+            measured = probe.planned(settings, ctx)
+            line.passes, line.weight = 2 * measured, 2.0 * measured
+            # A probe of its own making may ask without saying what.
+            line.unknown = bool(measured) or (probe.needs_backend and type(probe).asks is Probe.asks)
         known = (
             _known(ctx, fingerprint) if settings.kind == "null_adapter" and getattr(settings, "cache", False) else None
         )

@@ -103,7 +103,6 @@ print(json.dumps({
 FORM = """
 import json
 from sway_dash.dash.draft import Draft
-from sway_dash.dash.costs import Costs
 from sway_dash.dash.pages.form_probes import ProbesForm
 from sway_dash.suite.loader import loads
 
@@ -116,7 +115,13 @@ form.entry = draft.add_entry("brevity")
 form.fill()
 fields = [f.field.name for f in form._group.fields]
 draft.set_values({("suite", 0, "prompts"): ["How tall is the lighthouse?"]})
-print(json.dumps({"offered": offered, "fields": fields, "problems": draft.lines(), "planned": draft.planned}))
+spec = loads(draft.text)
+from sway_dash.dash.costs import Cost
+from sway_dash.dash.pages.plan_card import plan_html
+from sway_dash.suite.forecast import forecast
+from sway_dash.suite.loader import check_entries
+card = plan_html(Cost(forecast(spec, check_entries(spec)), None, None), 0)
+print(json.dumps({"offered": offered, "fields": fields, "problems": draft.lines(), "card": card}))
 """
 
 
@@ -144,9 +149,13 @@ def test_it_is_offered_in_the_form_with_its_settings(site: Path) -> None:
     assert found["offered"] == ["brevity: Does the adapter make answers shorter?"]
     assert "assert_saved_gte" in found["fields"]
     assert found["problems"] == []
+    # Nobody knows what it will ask; that is no reason to say that it does nothing.
+    assert "brevity" in found["card"]
+    assert "not known beforehand" in found["card"]
+    assert "nothing to do" not in found["card"]
 
 
-def test_it_is_listed_and_a_suite_with_it_can_be_planned(site: Path) -> None:
+def test_it_is_listed(site: Path) -> None:
     done = python(site, "-m", "sway_dash", "list-probes")
     assert re.search(r"^brevity +adherence +Does the adapter make answers shorter\?", done.stdout, re.MULTILINE)
     assert done.stderr == ""

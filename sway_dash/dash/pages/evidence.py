@@ -45,6 +45,7 @@ class EvidencePage(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**{"choice": Selection(), **params})
+        self._kind = ""
         self._probes = pmui.Select(options=[""], label="Probe", size="small", margin=(6, 8, 4, 0), **WIDE)
         self._probes.param.watch(self._picked, "value")
         self._own = pmui.Button(label="", size="small", variant="outlined", margin=(6, 0, 4, 0), visible=False)
@@ -59,7 +60,6 @@ class EvidencePage(pn.viewable.Viewer):
         self._fold = Fold("All of it as JSON", lambda: [self._json])
         self._fold.param.watch(lambda _: self._fill_json(), "open")
         self._views: dict[str, list[View]] = {"items": [], "curve": [], "groups": []}
-        self._kind = ""
         self._result: ProbeResult | None = None
         self._drawn: Any = None
         self._filling = False

@@ -78,15 +78,18 @@ def plan_html(cost: Cost, measurements: int) -> str:
     """The plan as a table, a sum, and what time and memory it will take."""
     plan = cost.forecast
     rows = [
-        [esc(e.name), f"{e.passes:,}", f"{e.hits:,}", esc(what(e))]
+        [esc(e.name), f"{e.passes:,}" if e.passes or not e.unknown else "?", f"{e.hits:,}", esc(what(e))]
         for e in plan.entries
-        if e.passes or e.hits or e.on_disk
+        if e.passes or e.hits or e.on_disk or e.unknown
     ]
     if plan.preflight:
         rows.insert(0, ["check of the model", f"{plan.preflight:,}", "0", "4 prompts × base + tuned"])
     head = ["Probe", "Passes", "Cached", "What"]
-    skipped = [e.name for e in plan.entries if not (e.passes or e.hits or e.on_disk)]
+    skipped = [e.name for e in plan.entries if not (e.passes or e.hits or e.on_disk or e.unknown)]
+    open_ended = sum(e.unknown and not e.passes for e in plan.entries)
     parts = [f"{count(plan.passes, 'pass', 'passes')}, {plan.hits:,} more look-ups from the cache"]
+    if open_ended:
+        parts.append(f"{count(open_ended, 'probe')} not counted: it is known only while they run what they ask")
     parts.append(count(measurements, "measurement"))
     if plan.on_disk:
         parts.append(f"{plan.on_disk:,} draws of random adapters are kept from an earlier run")
@@ -101,7 +104,7 @@ def plan_html(cost: Cost, measurements: int) -> str:
 def what(e: EntryForecast) -> str:
     """``24 prompts × base + tuned``; ``24 prompts × 20 random adapters``."""
     if e.unknown:
-        return "both views; a rough count"
+        return "both views; a rough count" if e.passes else "both views; not known beforehand"
     prompts = count(e.prompts, "prompt")
     if e.kind == "null_adapter":
         return f"{prompts} × base + {count(e.views, 'random adapter')}"

@@ -34,7 +34,8 @@ def section_of(place: int, kind: str) -> str:
 
 def evidence(result: SuiteResult, out: Drawn) -> tuple[str, Json]:
     """HTML of all probes that no section of their own shows, and the rows of their tables for the page's script."""
-    parts, tables = [], {}
+    parts: list[str] = []
+    tables: Json = {}
     for place, probe in enumerate(result.probes):
         if probe.kind in OWN_PAGE:
             continue
