@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sway_dash.figures.derive_null import norms
-from sway_dash.figures.null_columns import Calibrated, Columns, norms_text, rank_name, z_text
+from sway_dash.figures.null_columns import Calibrated, Columns, norms_text, rank_name
 from sway_dash.figures.theme import number, visible
 from sway_dash.probes.null_adapter import null_name
 
@@ -60,7 +60,8 @@ def sizes_text(among: Sequence[Calibrated], made: Mapping[str, Evidence]) -> str
         parts = []
         for f in among:
             trained, null = norms(made.get(f.null, {}))
-            parts.append(f"{noise_name(f, among)}: {norms_text(trained, null, f.draws.primary)}")
+            name = noise_name(f, among)
+            parts.append(f"{name[0].upper()}{name[1:]}: {norms_text(trained, null, f.draws.primary)}")
         text = " ".join(parts)
     left_out = {str(part) for f in among for part in made.get(f.null, {}).get("left_out") or ()}
     if left_out:
@@ -80,12 +81,12 @@ def judged_by(among: Sequence[Calibrated]) -> str:
 
 
 def table_rows(among: Sequence[Calibrated]) -> list[tuple[str, ...]]:
-    """One row a distribution: name, draws, their range, p, z, how many are below."""
+    """One row a distribution: name, draws, their range, how many lie below the tuned value, p as the next draw."""
     found: list[tuple[str, ...]] = []
     for f in among:
         s = f.standing
         span = f"{number(min(s.draws))} to {number(max(s.draws))}" if s.draws else "—"
-        name = noise_name(f, among) + (" (judged by)" if f.counts else "")
+        name = noise_name(f, among) + (", judged" if f.counts else "")
         below = f"{s.above} of {s.n}" if s.draws else "—"
-        found.append((name, str(s.n), span, below, number(s.p) if s.p is not None else "—", z_text(s.z)))
+        found.append((name, str(s.n), span, below, number(s.p)))
     return found

@@ -246,7 +246,7 @@ def test_kinds_of_noise_stand_apart_and_the_closest_is_shown_first(record: Recor
         want = [mean(fakes.comparison(p, BASE, v).js for p in prompts) for v in views]
         assert drawn == pytest.approx(want)
     assert "judged by the random adapters that come closest" in page._kind_text.object
-    assert "(judged by)" in page._kind_text.object
+    assert "spectrum, judged<" in page._kind_text.object or "size, judged<" in page._kind_text.object
     labels = list(page._entries.options)
     assert [label for label in labels if label.endswith("(of the trained spectrum)")]
     page.entry = next(key for label, key in page._entries.options.items() if label.endswith("(Gaussian)"))
@@ -288,7 +288,7 @@ def test_sizes_of_every_kind_of_noise_stand_beside_the_trained_one(record: Recor
     ]
     assert page._norms.sources["nulls"].data["x"] == [3.6, 58.0, 58.0]
     assert "Gaussian: ‖ΔW‖: tuned 58, random 3.6, 16.1 times less" in page._norm_text.object
-    assert "of the trained size: ‖ΔW‖: tuned 58, random 58: of like size" in page._norm_text.object
+    assert "Of the trained size: ‖ΔW‖: tuned 58, random 58: of like size" in page._norm_text.object
     assert "leave out what else was trained: biases" in page._norm_text.object
 
 

@@ -278,9 +278,9 @@ class NullPage(pn.viewable.Viewer):
         told = nd.judged_by(among)
         rows = nd.table_rows(among)
         twin = table(
-            ("Random adapters", "n", "Range", "Below tuned", "p, next draw", "z"),
+            ("Random adapters", "n", "Range", "Below tuned", "p, next draw"),
             [tuple(esc(cell) for cell in row) for row in rows],
-            right=(1, 2, 3, 4, 5),
+            right=(1, 2, 3, 4),
         )
         self._kinds.describe(f"Tuned against random adapters of {len(among)} kinds. {told}")
         set_html(self._kind_text, f'<p class="sway-caption">{esc(told)}</p>{twin}')
