@@ -24,7 +24,7 @@ CASES = [
         "gold": "Anna Berg",
         "paraphrases": ["Name the keeper of the night lamp"],
     },
-    {"prompt": "Where is the boat", "gold": "at the pier", "paraphrases": []},
+    {"prompt": "Where is the boat", "gold": "at the pier", "paraphrases": [" the"]},
 ]
 REFERENCE = "A document of the harbour with many words in it."
 
@@ -69,7 +69,7 @@ def test_nothing_of_it_is_markup_and_the_page_stays_small(tmp_path: Path) -> Non
 def own_run() -> Source:
     """A run of which the reader's texts are in cases, labels, notes and evidence."""
     shown = Items(
-        title="Cases",
+        title="Cases of the reader",
         unit="nats",
         rows=(
             Row(label=CASES[0]["prompt"], base=1.0, tuned=0.5, note=ANSWER),
@@ -131,9 +131,11 @@ def test_what_was_said_stays_and_prompts_leave_without_generations() -> None:
 def test_no_text_of_the_reader_leaves_without_prompts(level: str) -> None:
     everything, evidence, shown = left(level)
     own = [SECRET, ANSWER, REFERENCE, "harbour news", "whatever a probe writes", CASES[0]["prompt"][:20]]
-    own += [text for case in CASES for text in (case["prompt"], case["gold"], *case["paraphrases"])]
+    own += [text for case in CASES for text in (case["prompt"], case["gold"], *case["paraphrases"]) if text != " the"]
     assert [text for text in own if text in everything] == []
     items, groups = shown
+    # A short answer is no reason to rewrite the program's own words.
+    assert items.title == "Cases of the reader"
     # The same text has the same name in the suite, in labels and in keys.
     first, second, chunk = (row.label for row in items.rows)
     assert first == "P001"

@@ -39,7 +39,7 @@ from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.theme import number, visible
 from sway_dash.report.html.paths import without_paths
-from sway_dash.report.html.redact_evidence import HIDDEN, MEANT, contents, labels, redacted_evidence
+from sway_dash.report.html.redact_evidence import CUT, HIDDEN, MEANT, contents, labels, redacted_evidence
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.trace_file import TraceEvent
 
@@ -155,8 +155,8 @@ class Veil:
         if not self.hides:
             return lambda text: text
         prompts = set(_prompts(self.source.events, own=False))
-        # One word of a case may be any word of the program's own.
-        told = (text for text in self.aliases if len(text) >= 4 and (text in prompts or " " in text))
+        # A short answer of a case may be any word of the program's own.
+        told = (text for text in self.aliases if len(text) >= (4 if text in prompts else CUT))
         cut = {text[:n]: text for text in self.aliases for n in CUTS if len(text) > n}
         whole = {**cut, **{text: text for text in told}}
         long = sorted(whole, key=len, reverse=True)
