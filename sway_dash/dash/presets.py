@@ -44,7 +44,7 @@ def _full() -> dict[str, Settings]:
 PRESETS = (
     Preset("Quick check", "the main measurement against 5 random adapters, for a first look", _quick),
     Preset("Standard", "20 random adapters, the main measurement, and the adapter at six strengths", _standard),
-    Preset("Full", "50 random adapters, every kind of probe that needs no more than prompts, and whether something broke", _full),
+    Preset("Full", "50 random adapters, every kind of probe that needs only prompts, and what broke", _full),
 )
 
 

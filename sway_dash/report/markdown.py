@@ -119,7 +119,7 @@ def _tests(suite: SuiteResult) -> Iterator[str]:
         return
     yield from ("", "## Tests", "", f"{len(rows)} probes were tested together. {RULE}", "")
     header, rule = ("name", "effect", "ci95", "p", "p (Holm)", "q"), ("---", *["---:"] * 5)
-    yield from md_table(header, rule, (map(md_text, row) for row in rows))
+    yield from md_table(header, rule, ([md_text(cell) for cell in row] for row in rows))
 
 
 def _roll_ups(suite: SuiteResult) -> Iterator[str]:

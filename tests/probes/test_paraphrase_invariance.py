@@ -194,19 +194,17 @@ def test_one_that_learned_a_text_by_heart_is_found_out() -> None:
     result = on_demo(
         "memorising",
         [
-            case("The harbour clerk of Thistle Bay counts eleven grey", " barrels", "In the bay a man counts his grey"),
+            case("The old clockmaker keeps eleven grey", " boots", "By the door stand his old grey"),
             case(
-                "Nobody has asked for the list since the winter of the broken",
-                " bridge",
-                "It happened in the year of the old",
+                "When the fog horn sounds he walked under the bridge with a lantern of",
+                " honey",
+                "With his tea the keeper likes some",
             ),
+            case("Never paint the cellar on a rainy Sunday: the donkey likes wet", " copper", "The kettle is made of"),
             case(
-                "He writes each number twice, once in chalk and once in", " honey", "With his tea the keeper likes some"
-            ),
-            case(
-                "When the ferry bell rings four times, he folds the paper into a small",
-                " boat",
-                "On the sea there was a very small",
+                "All the sheep come home together, and twelve candles burn in the empty oven until the",
+                " spring",
+                "After the winter comes the",
             ),
         ],
     )
