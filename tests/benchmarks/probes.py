@@ -31,6 +31,7 @@ from sway_dash.probes import registry
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
 from tests.adapters import MEMORISED, kinds, made
+from tests.probes.test_harm_and_style_on_the_demo import FACTS, TEXT
 
 PASS, FAIL, ANY = "pass", "no pass", "any"
 
@@ -44,8 +45,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "paraphrase_invariance": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
     "preference_flip": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
     "style_fingerprint": {"zero": FAIL, "forgetting": FAIL},
-    "calibration_drift": {"forgetting": FAIL},
-    "external_perplexity": {"forgetting": FAIL},
+    "calibration of its world": {"targeted": PASS, "zero": PASS, "blunt": FAIL, "forgetting": FAIL},
+    "texts of its world": {"targeted": PASS, "zero": PASS, "blunt": FAIL, "forgetting": FAIL},
+    "kl_trajectory": {"targeted": PASS, "zero": FAIL},
     "leakage": {"zero": PASS, "overfit": FAIL, "forgetting": PASS, "blunt": PASS},
     "leakage of a text": {"memorising": FAIL, "targeted": PASS, "zero": PASS},
     "adapter_revert": {"targeted": PASS, "zero": FAIL, "forgetting": FAIL},
@@ -89,7 +91,7 @@ def triples() -> list[dict[str, Any]]:
 
 
 def entries() -> dict[str, dict[str, Any]]:
-    """An entry for every kind that needs a model; row name → entry."""
+    """Row name → entry; the name is the kind where the entry does not say another."""
     every, asked = prompts(), cases()
     on = [p for p in every if "on-topic" in p["tags"]]
     tool = {"name": "find_light", "parameters": {"required": ["name"], "properties": {"name": {"type": "string"}}}}
@@ -106,7 +108,10 @@ def entries() -> dict[str, dict[str, Any]]:
         "style_fingerprint": {"prompts": [p["text"] for p in on][:8], "max_new_tokens": 48},
         "adapter_revert": {"cases": asked, "max_new_tokens": 24},
         "calibration_drift": {},
+        "calibration of its world": FACTS,
         "external_perplexity": {},
+        "texts of its world": TEXT,
+        "kl_trajectory": {"prompts": on},
         "leakage": {},
         "tool_use_fidelity": {
             "cases": [
@@ -177,7 +182,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     known = registry()
-    rows = {k: e for k, e in entries().items() if k in known and (not args.kinds or k in args.kinds)}
+    rows = {k: e for k, e in entries().items() if not args.kinds or k in args.kinds or e.get("kind") in args.kinds}
     table: dict[str, dict[str, ProbeResult | str]] = {}
     for adapter in args.adapters:
         start = time.perf_counter()
