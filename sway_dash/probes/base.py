@@ -29,6 +29,9 @@ from sway_dash.core.scoring import (
 )
 from sway_dash.core.sections import Section
 
+Bound = Literal["exact", "at least", "at most"]
+"""What is told beforehand: just what comes, a part of it, or the most that may come."""
+
 Category = Literal["adherence", "attribution", "calibration", "ablation", "baseline"]
 
 SENTINEL_PROMPTS = (
@@ -108,6 +111,8 @@ class RunContext:
     """Raw value of every null draw: entry name → rank key → draws."""
     null_distributions: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]] = field(default_factory=dict)
     """The same for every distribution of noise that was drawn: distribution → entry name → rank key → draws."""
+    null_summaries: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Summaries of the draws: distribution → rank key, empty for the rank that counts → kind → summary."""
     pair: tuple[View, View] = (BASE, FINETUNED)
     fingerprint: str = ""
     """Identifies base, adapter and dtype; part of every measurement's key."""
@@ -178,6 +183,10 @@ class Probe(ABC):
     def asks(self, spec: Any, ctx: RunContext) -> Sequence[Ask]:
         """What ``run`` asks of the backend, in order; needs no model. Empty if this probe cannot say."""
         return ()
+
+    def asks_bound(self, spec: Any) -> Bound:
+        """Whether :meth:`asks` is all that ``run`` asks, only what is known beforehand, or the most."""
+        return "exact"
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> ProbeSpec | None:
