@@ -19,7 +19,7 @@ from sway_dash.core.stats import (
     percentiles,
     score_from_anchors,
 )
-from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Bound, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
 from sway_dash.probes.null_adapter import Calibration, calibration
 from sway_dash.probes.stopping import Decision, decide, measure_until_decided
@@ -82,6 +82,10 @@ class DeltaKLProbe(Probe):
         """The tuned view on every prompt."""
         texts = tuple(p.text for p in spec.prompts)
         return [Ask((FINETUNED,), texts, spec.positions, spec.continuation_tokens, spec.top_k)]
+
+    def asks_bound(self, spec: DeltaKLSpec) -> Bound:
+        """Where it stops once it is decided, nobody knows when that will be."""
+        return "at most" if spec.stop_when_decided else "exact"
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> DeltaKLSpec:

@@ -16,7 +16,7 @@ from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, OUTSIDE, ExactComparer, LayeredBackend, Positions, View
 from sway_dash.core.stats import interval, mean, ratio_ci, score_from_anchors
-from sway_dash.probes.base import Ask, Probe, ProbeSpec, PromptField, RunContext
+from sway_dash.probes.base import Ask, Bound, Probe, ProbeSpec, PromptField, RunContext
 from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
 
 FLAT = 1e-9
@@ -75,6 +75,10 @@ class LayerAttributionProbe(Probe):
     def asks(self, spec: LayerAttributionSpec, ctx: RunContext) -> list[Ask]:
         """The whole adapter on every prompt; how many layers there are is known once it is loaded."""
         return [Ask((FINETUNED,), tuple(p.text for p in spec.prompts), spec.positions, spec.continuation_tokens)]
+
+    def asks_bound(self, spec: LayerAttributionSpec) -> Bound:
+        """Two more views of every prompt for each group of layers."""
+        return "at least"
 
     def judge(self, spec: LayerAttributionSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
         """Compare the groups over the prompts that were measured under every view."""
