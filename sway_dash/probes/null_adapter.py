@@ -2,9 +2,7 @@
 
 A random adapter may keep nothing of the trained one (``gaussian``), the size of its change in every module
 (``norm_matched``) or the singular values of the change (``spectrum``). Each is a hypothesis of its own of what noise
-does. Entries of several distributions in one suite are drawn, kept and compared apart, and the draws are never mixed;
-what is judged is the distribution from which the value stands out least. "More than noise" then holds only where every
-one of the hypotheses is rejected, so no correction for their number is needed (intersection-union test, Berger 1982).
+does. Entries of several distributions in one suite are drawn, kept and compared apart, and the draws are never mixed.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat
@@ -21,12 +19,19 @@ from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import Measurement, Warned
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, NullStyle, View, null_styles
-from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
+from sway_dash.core.stats import null_stats
 from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext, registry
 from sway_dash.probes.null_cache import NullCache
-
-MAX_Z = 99.0
-"""Larger z are cut: they say only that the null hardly varies, not how large the effect is."""
+from sway_dash.probes.null_comparison import MAX_Z as MAX_Z
+from sway_dash.probes.null_comparison import SIGNIFICANCE as SIGNIFICANCE
+from sway_dash.probes.null_comparison import Calibration as Calibration
+from sway_dash.probes.null_comparison import calibration as calibration
+from sway_dash.probes.null_comparison import get_null_stats as get_null_stats
+from sway_dash.probes.null_comparison import get_null_stats_by_rank as get_null_stats_by_rank
+from sway_dash.probes.null_comparison import noise_cap as noise_cap
+from sway_dash.probes.null_comparison import noise_does_as_well as noise_does_as_well
+from sway_dash.probes.null_comparison import null_name as null_name
+from sway_dash.probes.null_comparison import primary_rank as primary_rank
 
 
 class NullAdapterSpec(ProbeSpec):
@@ -45,124 +50,6 @@ class NullAdapterSpec(ProbeSpec):
     calibrate_kinds: tuple[str, ...] = Field(default=(), description="kinds to calibrate; empty: all later entries")
     cache: bool = Field(default=True, description="keep draws on disk for the next run of the same model and prompts")
     rank_multipliers: tuple[float, ...] = Field(default=(1.0,), description="noise as if of rank m·r")
-
-
-NULL_NAMES: Mapping[str, str] = {
-    "gaussian": "Gaussian",
-    "norm_matched": "of the trained size",
-    "spectrum": "of the trained spectrum",
-}
-"""Distributions of random adapters in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Where a raw value stands against its null."""
-
-    z: float
-    p: float | None
-    rank_p: float | None
-    n: int
-    largest: float | None
-    z_by_rank: dict[str, float] | None
-    sign: int = 1
-    """-1 where smaller is better: z and p then say how far below the null the value is."""
-    distribution: str = "gaussian"
-    among: tuple[Calibration, ...] = ()
-    """Every distribution that was drawn, this one with them; empty when it is the only one."""
-
-    @property
-    def sentence(self) -> str:
-        """The comparison in words."""
-        z = f"z ≥ {MAX_Z:+.0f}σ" if self.z >= MAX_Z else f"z={self.z:+.2f}σ"
-        p = "" if self.p is None else f", p={self.p:.2g} as the next draw"
-        what = "" if self.distribution == "gaussian" and not self.among else f"{null_name(self.distribution)}, "
-        closest = f"; the closest of {len(self.among)} nulls" if self.among else ""
-        return f"{z} vs null ({what}n={self.n}{p}{closest})"
-
-    @property
-    def evidence(self) -> dict[str, Any]:
-        """JSON-ready facts: of the distribution that is judged, and of each."""
-        return {
-            **self._facts,
-            "sign": self.sign,
-            "distribution": self.distribution,
-            "by_distribution": {c.distribution: {**c._facts, "z": c.z} for c in self.among or (self,)},
-        }
-
-    @property
-    def _facts(self) -> dict[str, Any]:
-        return {"n": self.n, "p_prediction": self.p, "p_rank": self.rank_p, "largest_draw": self.largest}
-
-
-def null_name(distribution: str) -> str:
-    """A distribution of random adapters in words."""
-    return NULL_NAMES.get(distribution, distribution)
-
-
-def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) -> Calibration | None:
-    """Compare ``raw`` with the null of this entry, else of its kind; ``None`` when there is none to compare with.
-
-    ``sign`` is -1 where smaller is better: z and p then say how far below the null ``raw`` is. Of several
-    distributions the one with the largest p counts; one whose draws do not vary says nothing and is passed over.
-    """
-    own = {style: drawn[spec.name] for style, drawn in ctx.null_distributions.items() if drawn.get(spec.name)}
-    if not own and ctx.null_draws.get(spec.name):
-        own = {"gaussian": ctx.null_draws[spec.name]}
-    if not own:
-        stats = get_null_stats(ctx, spec.kind)
-        return _against(raw, "gaussian", stats, (), get_null_stats_by_rank(ctx, spec.kind), sign)
-    found = []
-    for style, by_rank in own.items():
-        summaries = {rank: null_stats(values) for rank, values in by_rank.items() if values}
-        if not summaries:
-            continue
-        primary = primary_rank(summaries)
-        if against := _against(raw, style, summaries[primary], by_rank[primary], summaries, sign):
-            found.append(against)
-    if len(found) < 2:
-        return found[0] if found else None
-    return replace(max(found, key=lambda c: (1.0 if c.p is None else c.p, -c.z)), among=tuple(found))
-
-
-def _against(
-    raw: float,
-    distribution: str,
-    stats: Mapping[str, float] | None,
-    draws: Sequence[float],
-    by_rank: Mapping[str, Mapping[str, float]] | None,
-    sign: int,
-) -> Calibration | None:
-    z = z_score(raw, stats)
-    if z is None:
-        return None
-    p = prediction_p(raw, stats)
-    return Calibration(
-        z=min(max(sign * z, -MAX_Z), MAX_Z),
-        p=p if p is None or sign > 0 else 1.0 - p,
-        rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws else None,
-        n=int((stats or {}).get("n") or 0),
-        largest=max(draws) if draws else None,
-        z_by_rank=z_scores_by_rank(raw, by_rank, sign=sign),
-        sign=sign,
-        distribution=distribution,
-    )
-
-
-def get_null_stats(ctx: RunContext, kind: str) -> Mapping[str, float] | None:
-    """Null statistics of a kind, if a ``null_adapter`` entry has made them."""
-    return ctx.null_stats.get(kind)
-
-
-def get_null_stats_by_rank(ctx: RunContext, kind: str) -> dict[str, Mapping[str, float]] | None:
-    """Null statistics of a kind for every rank multiplier that has them."""
-    found = {rank: kinds[kind] for rank, kinds in ctx.null_stats_by_rank.items() if kind in kinds}
-    return found or None
-
-
-def primary_rank(by_rank: Mapping[str, Any]) -> str:
-    """The rank key that counts: the trained rank if it was drawn, else the first."""
-    return "rank_1.00" if "rank_1.00" in by_rank else next(iter(by_rank))
 
 
 def _counted(n: int, noun: str) -> str:

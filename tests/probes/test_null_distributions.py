@@ -14,7 +14,7 @@ from sway_dash.core.scoring import NULL_STYLES
 from sway_dash.core.stats import null_stats, prediction_p
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
-from sway_dash.probes.null_adapter import calibration
+from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
 from sway_dash.suite.fold import with_null
 from sway_dash.suite.runner import run
 from tests.fakes_cli import Exact, amplitude, null_js
@@ -102,9 +102,61 @@ def test_what_is_above_one_kind_of_noise_and_inside_another_is_no_finding(dummy_
     assert both.evidence["null"]["by_distribution"]["gaussian"]["p_prediction"] < 0.01
 
 
-def test_noise_that_does_not_vary_says_nothing_and_is_passed_over():
-    found = against(0.23, made("gaussian", FAINT), made("spectrum", [0.5] * 5))
+def test_noise_that_does_not_vary_and_does_less_is_passed_over_and_said():
+    said = []
+    ctx = RunContext(emit=said.append)
+    for result in (made("gaussian", FAINT), made("spectrum", [0.05] * 5)):
+        ctx = with_null(ctx, result)
+    found = calibration(ctx, build_probe(A)[1], 0.23)
     assert (found.distribution, found.among) == ("gaussian", ())
+    (warned,) = said
+    assert warned.message == (
+        "the null of the trained spectrum does not vary: all 5 draws are 0.05, p=0.17 by rank, and no z"
+    )
+
+
+@pytest.mark.parametrize(("raw", "sign"), [(0.75, 1), (0.5, 1), (0.75, -1), (0.8, -1)])
+def test_what_noise_that_does_not_vary_does_as_well_is_no_finding(raw, sign):
+    found = against(raw, made("norm_matched", [0.75] * 20), sign=sign)
+    assert (found.z, found.p, found.rank_p, found.n) == (0.0, 1.0, 1.0, 20)
+    assert noise_does_as_well(found, 3.0) == "random adapters do as well: z below 3, p=1 above 0.05"
+    # One draw is none to compare with, and neither are statistics without draws.
+    assert against(raw, made("norm_matched", [0.75]), sign=sign) is None
+    assert calibration(RunContext(null_stats={"delta_kl": null_stats([0.75] * 20)}), build_probe(A)[1], raw) is None
+
+
+def test_the_least_z_and_the_largest_p_are_judged_whichever_null_they_come_from():
+    few, many = [0.009, 0.011], [0.009, 0.011, 0.0125, 0.0075] * 10
+    found = against(0.0152, made("spectrum", few), made("norm_matched", many))
+    by = {c.distribution: c for c in found.among}
+    assert by["spectrum"].p > by["norm_matched"].p
+    assert by["spectrum"].z > 3.0 > by["norm_matched"].z
+    assert (found.distribution, found.p) == ("spectrum", by["spectrum"].p)
+    assert (found.z, found.z_by_rank) == (by["norm_matched"].z, by["norm_matched"].z_by_rank)
+    assert "z against the one of the trained size" in found.sentence
+
+
+def test_more_than_noise_needs_z_and_p():
+    assert noise_does_as_well(None, 3.0) == ""
+    assert noise_cap(None, 3.0) == 1.0
+    clear = against(0.23, made("gaussian", FAINT))
+    assert (noise_does_as_well(clear, 3.0), noise_cap(clear, 3.0)) == ("", 1.0)
+    # Of two draws even a z of 5 is no small p.
+    few = against(0.015, made("gaussian", [0.009, 0.011]))
+    assert few.z == pytest.approx(5.0)
+    assert noise_does_as_well(few, 3.0) == "random adapters do as well: p=0.11 above 0.05"
+    assert noise_cap(few, 3.0) == 0.59
+    assert noise_cap(against(0.0115, made("gaussian", FAINT)), 3.0) < 0.59
+
+
+def test_draws_of_another_entry_are_no_null_of_this_one():
+    # The draws of "a" failed, those of another entry of its kind did not: their statistics are of other prompts.
+    other = made("gaussian", FAINT)
+    other.evidence["null_draws"] = {"b": other.evidence["null_draws"]["a"]}
+    assert against(0.23, other) is None
+    # Statistics that came without any draws stand for the kind.
+    other.evidence["null_draws"] = {}
+    assert against(0.23, other).p < 0.001
 
 
 def test_for_smaller_is_better_the_closest_is_the_one_least_undercut():
