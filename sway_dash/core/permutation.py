@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +52,7 @@ def permutation_p(
     least = observed - TIE * abs(observed)
     kinds, codes = np.unique(y, return_inverse=True)
     if _assignments(codes) <= n + 1:
-        found = [_finite(statistic(x, kinds[list(order)])) >= least for order in _distinct(codes)]
+        found = [_finite(statistic(x, kinds[order])) >= least for order in _distinct(codes)]
         return sum(found) / len(found)
     rng = np.random.default_rng(seed)
     reached = sum(_finite(statistic(x, rng.permutation(y))) >= least for _ in range(n))
@@ -72,21 +73,18 @@ def _assignments(codes: npt.NDArray[np.intp]) -> int:
     return math.factorial(len(codes)) // math.prod(math.factorial(c) for c in counts)
 
 
-def _distinct(codes: npt.NDArray[np.intp]) -> Iterator[tuple[int, ...]]:
-    """Every different order of the labels once."""
-    left = Counter(codes.tolist())
-    order: list[int] = []
+def _distinct(codes: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+    """Every different order of the labels once: each kind but the commonest is dealt to the places that are left."""
+    (most, _), *others = Counter(codes.tolist()).most_common()
 
-    def step() -> Iterator[tuple[int, ...]]:
-        if len(order) == len(codes):
-            yield tuple(order)
+    def deal(order: npt.NDArray[np.intp], left: list[tuple[int, int]]) -> Iterator[npt.NDArray[np.intp]]:
+        if not left:
+            yield order
             return
-        for code in sorted(left):
-            if left[code]:
-                left[code] -= 1
-                order.append(code)
-                yield from step()
-                order.pop()
-                left[code] += 1
+        (code, count), *rest = left
+        for places in itertools.combinations(np.flatnonzero(order == most).tolist(), count):
+            dealt = order.copy()
+            dealt[list(places)] = code
+            yield from deal(dealt, rest)
 
-    return step()
+    return deal(np.full(len(codes), most, dtype=np.intp), others)

@@ -59,6 +59,28 @@ def test_labels_may_be_words_and_more_than_two():
     assert permutation_p([1.0, 1.1, 5.0, 5.1, 9.0, 9.1], list("aabbcc"), spread) == pytest.approx(6 / 90)
 
 
+def test_one_item_among_very_many_is_enumerated():
+    for n in (1200, 3000):
+        x = np.arange(float(n))
+        labels = np.zeros(n, dtype=int)
+        labels[-3] = 1
+        assert permutation_p(x, labels, difference) == 3 / n
+
+
+def test_every_assignment_is_looked_at_once():
+    seen = []
+
+    def remember(values, labels):
+        seen.append("".join(labels))
+        return 0.0
+
+    # 6! / (3! 2! 1!) = 60 orders, and the observed one once more.
+    assert permutation_p(range(6), list("abcabb"), remember) == 1.0
+    assert len(seen) == 61
+    assert len(set(seen)) == 60
+    assert {"".join(sorted(order)) for order in seen} == {"aabbbc"}
+
+
 def test_the_level_holds():
     rejected = 0
     for seed in range(200):
