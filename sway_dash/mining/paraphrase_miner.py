@@ -13,6 +13,7 @@ from sway_dash.core.embedding import DEFAULT_MODEL, Vectors, embedder
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.mining.rewording import rule_candidates
+from sway_dash.mining.synonyms import nlpaug_candidates as nlpaug_candidates
 from sway_dash.probes.answers import ask_both, score_completions
 from sway_dash.probes.base import RunContext
 
@@ -89,7 +90,7 @@ def mine_paraphrases(
     prompt, gold
         What was trained.
     generate_candidates
-        Makes the candidates; the rules of this package if not given.
+        Makes the candidates; the rules of this package if not given. :func:`nlpaug_candidates` is another.
     min_similarity
         Least cosine to the prompt, so that what means something else is left out before anything is chosen. Without a
         number: 0.6 with a sentence model, none with n-grams, which know wordings only.
