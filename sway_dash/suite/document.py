@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import yaml
@@ -49,7 +50,7 @@ MEND = "mend it there"
 
 LISTS = (".jsonl", ".json", ".yaml", ".yml")
 
-_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*)$")
 _FENCE = re.compile(r"^ {0,3}(```|~~~)")
 _FRONT = re.compile(r"\A---[ \t]*\n.*?\n---[ \t]*\n", re.DOTALL)
 _BLANK = re.compile(r"\n[ \t]*\n\s*")
@@ -76,24 +77,33 @@ def document_of(spec: SwaySpec) -> Document | None:
 
 def read_document(path: Path) -> Document:
     """Read a document; a file that has not changed is read once."""
-    path = path.expanduser()
     try:
+        path = path.expanduser()
         stat = path.stat()
+    except RuntimeError:
+        raise _wrong(path, "lies in the home folder of a user who is not known here") from None
     except OSError as error:
         raise _wrong(path, "is not there" if isinstance(error, FileNotFoundError) else str(error.strerror)) from None
+    if S_ISDIR(stat.st_mode):
+        raise _wrong(path, "is a folder")
+    if not S_ISREG(stat.st_mode):
+        # A device or a pipe has a size of 0 and no end.
+        raise _wrong(path, "is no regular file")
     return _read(path.absolute(), stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, changed: int, size: int) -> Document:
-    if path.is_dir():
-        raise _wrong(path, "is a folder")
     if size > MAX_BYTES:
         raise _wrong(path, f"has {size / 2**20:.0f} MiB, more than the {MAX_BYTES // 2**20} that are read")
     if path.suffix.lower() == ".dlm":
         return Document(str(path), _named(path, read_dlm(path)))
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise _wrong(path, f"has more than the {MAX_BYTES // 2**20} MiB that are read")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise _wrong(path, f"is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
@@ -141,7 +151,8 @@ def _by_heading(text: str) -> Iterator[tuple[str, str]]:
             lines.append(line)
             continue
         yield title, "\n".join(lines).strip()
-        title, lines = found[2].strip(" *_`"), []
+        # The marks that may close a heading; in the pattern they would be tried at every blank.
+        title, lines = found[2].rstrip(" \t").rstrip("#").strip(" \t*_`"), []
     yield title, "\n".join(lines).strip()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from sway_dash.core import events as ev
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.result import Verdict
 from sway_dash.demo import demo_dir
+from sway_dash.suite import document
 from sway_dash.suite.document import read_document
 from sway_dash.suite.execute import execute
 from sway_dash.suite.loader import load_checked, load_spec
@@ -101,6 +103,32 @@ def test_a_single_endless_paragraph_is_cut_between_sentences(tmp_path: Path) -> 
     found = read_document(write(tmp_path / "d.txt", "It goes on and on without any end. " * 200)).sections
     assert len(found) > 3
     assert all(s.content.endswith(".") for s in found)
+
+
+def test_a_line_of_blanks_is_a_heading_like_any_other(tmp_path: Path) -> None:
+    text = f"# a{' ' * 20_000}b\n\none\n\n## Two \t ##  \n\ntwo\n"
+    found = read_document(write(tmp_path / "d.md", text)).sections
+    assert [s.tag for s in found] == [f"a{' ' * 20_000}b", "Two"]
+
+
+def test_what_has_no_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.md")
+    assert "is no regular file" in refused(tmp_path / "pipe.md")
+    assert "is no regular file" in refused(Path("/dev/zero"))
+    # A file that grows while it is read, or says that it is empty.
+    endless = Path("/proc/self/status")
+    if endless.is_file():
+        monkeypatch.setattr(document, "MAX_BYTES", 8)
+        assert "more than" in refused(endless)
+
+
+def test_the_home_folder_of_nobody_is_one_sentence() -> None:
+    assert "home folder of a user who is not known" in refused(Path("~no-such-user-here/x.md"))
+
+
+def test_line_ends_of_other_systems_are_read_as_any(tmp_path: Path) -> None:
+    found = read_document(write(tmp_path / "d.md", b"\xef\xbb\xbf# A\r\n\r\none\r\ntwo\r\n\r\n# B\r\rthree\r"))
+    assert [(s.tag, s.content) for s in found.sections] == [("A", "one\ntwo"), ("B", "three")]
 
 
 # -- lists of sections ----------------------------------------------------------------------
