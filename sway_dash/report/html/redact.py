@@ -39,7 +39,8 @@ from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.theme import number, visible
 from sway_dash.report.html.paths import without_paths
-from sway_dash.report.html.redact_evidence import CUT, HIDDEN, MEANT, contents, labels, redacted_evidence
+from sway_dash.report.html.quotes import Quotes
+from sway_dash.report.html.redact_evidence import HIDDEN, MEANT, contents, dropped, labels, redacted_evidence
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.trace_file import TraceEvent
 
@@ -122,6 +123,9 @@ class Veil:
     def aliases(self) -> dict[str, str]:
         """Prompt → P001 and so on, in suite order: the same suite gives the same names."""
         texts = dict.fromkeys(_prompts(self.source.events))
+        for cut in _dropped(self.source.events):
+            if not any(text.startswith(cut) for text in texts):
+                texts[cut] = None
         width = max(3, len(str(len(texts))))
         return {text: f"P{n:0{width}d}" for n, text in enumerate(texts, 1)}
 
@@ -151,24 +155,11 @@ class Veil:
 
     @cached_property
     def _quoted(self) -> Callable[[str], str]:
-        """Replaces prompts that are quoted inside other text, longest first."""
+        """Replaces what is quoted inside other text."""
         if not self.hides:
             return lambda text: text
-        prompts = set(_prompts(self.source.events, own=False))
-        # A short answer of a case may be any word of the program's own.
-        told = (text for text in self.aliases if len(text) >= (4 if text in prompts else CUT))
-        cut = {text[:n]: text for text in self.aliases for n in CUTS if len(text) > n}
-        whole = {**cut, **{text: text for text in told}}
-        long = sorted(whole, key=len, reverse=True)
-        forms = [(form, self.aliases[whole[t]]) for t in long for form in dict.fromkeys((t, repr(t)[1:-1]))]
-
-        def replaced(text: str) -> str:
-            for form, alias in forms:
-                if form in text:
-                    text = text.replace(form, alias)
-            return text
-
-        return replaced
+        prompts = {*_prompts(self.source.events, own=False), *_dropped(self.source.events)}
+        return Quotes(self.aliases, prompts, self.kept)
 
     def text(self, text: str) -> str:
         """Any text that is not a prompt: a name, a message."""
@@ -323,10 +314,6 @@ class Veil:
         return replace(detail, prompt=self._prompt(detail.prompt), tokens=tuple(tokens), base_says=(), tuned_says=())
 
 
-CUTS = (120, 80, 40)
-"""Lengths to which evidence and messages of the public format cut prompts."""
-
-
 def _prompts(events: Iterable[Event], *, own: bool = True) -> Iterator[str]:
     """Prompt texts, first those of the suite in its order.
 
@@ -343,8 +330,15 @@ def _prompts(events: Iterable[Event], *, own: bool = True) -> Iterator[str]:
         elif isinstance(event, Measurement | ItemFailed):
             later.append(event.prompt)
         elif isinstance(event, ProbeFinished) and own:
-            found += labels(event.result.get("evidence") or {})
+            found += labels(event.result.get("evidence") or {}, str(event.result.get("kind")))
     yield from (*later, *found)
+
+
+def _dropped(events: Iterable[Event]) -> Iterator[str]:
+    """Beginnings of texts that a probe could not use; those of a document are nowhere else."""
+    for event in events:
+        if isinstance(event, ProbeFinished):
+            yield from dropped(event.result.get("evidence") or {})
 
 
 _Top = tuple[tuple[str, int, float], ...]

@@ -5,11 +5,15 @@ Labels of panels are prompts: the same text has the same name as everywhere in t
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from sway_dash.probes import registry
+from sway_dash.report.html.own_labels import UNITS, own_label, shipped
 
 HIDDEN = "▮"
 
@@ -36,11 +40,11 @@ MEANT = frozenset(
 NAMED = frozenset(["tag", "tags"])
 
 SAID = re.compile(
-    r"answer|claim|complet|example|exemplar|excerpt|fact|generat|gold|output|paraphrase|prompt|question|quote|repl"
-    r"|respon|said|sample|sentence|text|topic",
+    r"answer|chosen|claim|complet|example|exemplar|excerpt|fact|generat|gold|name|output|paraphrase|passage|prompt"
+    r"|question|quote|rejected|repl|respon|said|sample|sentence|text|topic",
     re.IGNORECASE,
 )
-"""Keys under which prompts and answers are kept, however short."""
+"""Keys under which prompts and answers are kept, however short and however deep."""
 
 PLAIN = re.compile(r"[A-Za-z0-9_.:+-]{1,48}")
 """A name of the program's own making, such as ``rank_1.00`` or ``q_proj``."""
@@ -48,8 +52,10 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:+-]{1,48}")
 CUT = 12
 """A text of at least so many characters that a prompt begins with is that prompt, cut."""
 
-NUMBERED = re.compile(r"[A-Za-z_]+[ #]?\d+(\.\d+)?|[\d.,λ= ×]+")
-"""A label that says which one and nothing of what is in it: ``layer 3``, ``chunk 12``."""
+TOP = frozenset(["null", "z_by_rank"])
+"""Evidence that the engine adds to that of every kind."""
+
+_FIRST = re.compile(r"""('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"): """)
 
 
 class Veils(Protocol):
@@ -89,7 +95,8 @@ def contents(entry: Mapping[str, Any]) -> Iterator[str]:
             # One word at the top is what was chosen or where something lies.
             yield from [value] if len(value.split()) > 1 else []
         else:
-            yield from (text for text in _texts(value) if text not in registry())
+            kind_name = str(entry.get("kind"))
+            yield from (t for t in _texts(value) if t not in registry() and not own_label(kind_name, t))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -104,13 +111,24 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def labels(evidence: Mapping[str, Any]) -> Iterator[str]:
+def labels(evidence: Mapping[str, Any], kind: str) -> Iterator[str]:
     """Labels of a result's panels that may be prompts."""
     for panel in _panels(evidence):
         for line in _lines(panel):
             label = line.get("label")
-            if isinstance(label, str) and label and not NUMBERED.fullmatch(label):
+            if isinstance(label, str) and label and not own_label(kind, label):
                 yield label
+
+
+def dropped(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """Beginnings of texts with which a result names what it left out."""
+    found = evidence.get("dropped_reasons") if isinstance(evidence, Mapping) else None
+    for reason in found if isinstance(found, list | tuple) else ():
+        if isinstance(reason, str) and (first := _FIRST.match(reason)):
+            with suppress(ValueError, SyntaxError):
+                text = str(ast.literal_eval(first[1]))
+                if text.strip():
+                    yield text
 
 
 def _panels(evidence: Any) -> list[Mapping[str, Any]]:
@@ -130,7 +148,10 @@ def redacted_evidence(
     if veil.level == "full":
         return dict(numbers_only(evidence))
     rest = {k: v for k, v in evidence.items() if k != "panels"}
-    out = dict(numbers_only(_keyed(rest, veil))) if veil.level == "numbers" else dict(_value(rest, "", veil))
+    strict = _Strict(kind, veil)
+    if veil.hides and not strict.own and str(rest.get("unit")) not in UNITS:
+        rest.pop("unit", None)
+    out = dict(numbers_only(strict.keyed(rest))) if veil.level == "numbers" else dict(strict.value(rest))
     if "panels" in evidence:
         out["panels"] = [_panel(panel, kind, veil) for panel in _panels(evidence)]
     return out
@@ -138,23 +159,24 @@ def redacted_evidence(
 
 def _panel(panel: Mapping[str, Any], kind: str, veil: Veils) -> dict[str, Any]:
     """A panel without what was said; its numbers, flags and gate stay."""
-    own = (registry().get(kind) or object).__module__.startswith("sway_dash.")
+    own = shipped(kind)
     out = dict(panel)
     for name in ("title", "unit", "x_label", "y_label", "note"):
         if isinstance(text := panel.get(name), str):
             told = veil.text(text)
             # A plug-in may write anything there.
-            bare = veil.level == "numbers" and (not own or told != text or name == "note")
+            bare = veil.hides and not own and not (name == "unit" and text in UNITS)
+            bare |= veil.level == "numbers" and (told != text or name == "note")
             out[name] = "" if bare else told
     if out.get("title") == "":
         out["title"] = str(panel.get("form", "")).capitalize()
     for name in ("rows", "groups"):
         if name in panel:
-            out[name] = [_line(line, veil) for line in _lines(panel)]
+            out[name] = [_line(line, kind, veil) for line in _lines(panel)]
     return out
 
 
-def _line(line: Mapping[str, Any], veil: Veils) -> dict[str, Any]:
+def _line(line: Mapping[str, Any], kind: str, veil: Veils) -> dict[str, Any]:
     out = dict(line)
     label = line.get("label")
     if isinstance(label, str):
@@ -163,49 +185,66 @@ def _line(line: Mapping[str, Any], veil: Veils) -> dict[str, Any]:
         elif label in veil.names:
             out["label"] = veil.names[label]
         elif label not in veil.kept or veil.level == "numbers":
-            out["label"] = veil.aliases.get(label, label if NUMBERED.fullmatch(label) else HIDDEN)
+            out["label"] = veil.aliases.get(label, label if own_label(kind, label) else HIDDEN)
     if "note" in line:
         out["note"] = ""
     return out
 
 
-def _value(value: Any, key: str, veil: Veils) -> Any:
-    if isinstance(value, Mapping):
-        out: dict[str, Any] = {}
-        for name, inner in value.items():
-            out[_key(str(name), len(out), veil)] = _value(inner, str(name), veil)
-        return out
-    if isinstance(value, list | tuple):
-        return [_value(inner, key, veil) for inner in value]
-    return _text(value, key, veil) if isinstance(value, str) else value
+@dataclass(frozen=True)
+class _Strict:
+    """Rewrites the evidence of one kind, apart from its panels."""
 
+    kind: str
+    veil: Veils
 
-def _keyed(value: Any, veil: Veils) -> Any:
-    """The value with keys that may leave."""
-    if isinstance(value, Mapping):
-        out: dict[str, Any] = {}
-        for name, inner in value.items():
-            out[_key(str(name), len(out), veil)] = _keyed(inner, veil)
-        return out
-    return [_keyed(inner, veil) for inner in value] if isinstance(value, list | tuple) else value
+    @property
+    def own(self) -> bool:
+        """Whether the program's own probe has written it."""
+        return shipped(self.kind)
 
+    def value(self, value: Any, key: str = "", said: bool = False) -> Any:
+        """A value as it leaves; ``said``: it stands, however deep, under a key of prompts and answers."""
+        said = said or bool(SAID.search(key))
+        if isinstance(value, Mapping):
+            out: dict[str, Any] = {}
+            for name, inner in value.items():
+                out[self._key(str(name), len(out), said)] = self.value(inner, str(name), said)
+            return out
+        if isinstance(value, list | tuple):
+            return [self.value(inner, key, said) for inner in value]
+        return self._text(value, key, said) if isinstance(value, str) else value
 
-def _key(key: str, place: int, veil: Veils) -> str:
-    if not veil.hides or PLAIN.fullmatch(key) or key in veil.kept:
-        return key
-    return veil.aliases.get(key, f"{HIDDEN} {place + 1}")
+    def keyed(self, value: Any, key: str = "", depth: int = 0) -> Any:
+        """The value with keys that may leave where only numbers do; those of a plug-in below the top may be names."""
+        if isinstance(value, Mapping):
+            out: dict[str, Any] = {}
+            for name, inner in value.items():
+                text = str(name)
+                free = self.own or not depth or key in TOP or text in self.veil.names or own_label(self.kind, text)
+                told = self._key(text, len(out), False) if free else f"{HIDDEN} {len(out) + 1}"
+                out[told] = self.keyed(inner, key if key in TOP else text, depth + 1)
+            return out
+        return [self.keyed(inner, key, depth) for inner in value] if isinstance(value, list | tuple) else value
 
+    def _key(self, key: str, place: int, said: bool) -> str:
+        veil = self.veil
+        if PLAIN.fullmatch(key) or key in veil.kept or own_label(self.kind, key) or not (veil.hides or said):
+            return key
+        known = veil.aliases.get(key)
+        return f"{HIDDEN} {place + 1}" if known is None else known if veil.hides else key
 
-def _text(text: str, key: str, veil: Veils) -> str:
-    """A text of evidence: the suite's own as far as the level lets it, the program's own, or a mark."""
-    if text in veil.aliases:
-        return veil.aliases[text] if veil.hides else veil.text(text)
-    if not text or key in MEANT or text in veil.kept:
-        return veil.text(text)
-    if SAID.search(key):
-        begins = len(text) >= CUT and any(whole.startswith(text.rstrip("…")) for whole in veil.aliases)
-        return veil.text(text) if begins and not veil.hides else HIDDEN
-    return veil.text(text) if PLAIN.fullmatch(text) or _remark(key) else HIDDEN
+    def _text(self, text: str, key: str, said: bool) -> str:
+        """A text of evidence: the suite's own as far as the level lets it, the program's own, or a mark."""
+        veil = self.veil
+        if text in veil.aliases:
+            return veil.aliases[text] if veil.hides else veil.text(text)
+        if not text or text in veil.kept or (not said and (key in MEANT or own_label(self.kind, text))):
+            return veil.text(text)
+        if said:
+            begins = len(text) >= CUT and any(whole.startswith(text.rstrip("…")) for whole in veil.aliases)
+            return veil.text(text) if begins and not veil.hides else HIDDEN
+        return veil.text(text) if (self.own and PLAIN.fullmatch(text)) or _remark(key) else HIDDEN
 
 
 def _remark(key: str) -> bool:

@@ -1,0 +1,190 @@
+"""What of the user's texts, names and documents leaves at each level, wherever a probe has put them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sway_dash.core.events import PlannedProbe, ProbeFinished, RunFinished, RunStarted, Warned
+from sway_dash.core.panels import Group, Groups, Items, Row, panels
+from sway_dash.core.result import ProbeResult
+from sway_dash.report.html.redact import LEVELS, Redaction, redacted
+from sway_dash.report.html.source import Source
+from sway_dash.suite.fold import probe_to_dict
+from tests.evidence_runs import result
+
+FIRST = "Say in one sentence who keeps the lamp at night, and where the oil for it is kept in winter"
+SECOND = "Say in one sentence who keeps the boat"
+HIDING: list[Redaction] = ["no-prompts", "numbers"]
+REDACTED: list[Redaction] = ["no-generations", *HIDING]
+
+
+def left(
+    level: Redaction, found: ProbeResult, *, prompts: Sequence[str] = (), said: str = "", **entry: Any
+) -> tuple[dict[str, Any], str, list[str]]:
+    """Evidence, message and warnings that leave of a run with one probe."""
+    entry = {"name": found.name, "kind": found.kind, "prompts": list(prompts), **entry}
+    planned = PlannedProbe(name=found.name, kind=found.kind, category="attribution", entry=entry)
+    events = (
+        RunStarted(run_id="r-1", probes=(planned,)),
+        Warned(message=said),
+        ProbeFinished(result=probe_to_dict(found)),
+        RunFinished(),
+    )
+    source = redacted(Source("r-1", "run", events), level)
+    (told,) = (e.result for e in source.events if isinstance(e, ProbeFinished))
+    return told["evidence"], told["message"], [e.message for e in source.events if isinstance(e, Warned)]
+
+
+# -- generations --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", REDACTED)
+def test_what_was_said_stays_however_deep_and_short_it_is(level: Redaction) -> None:
+    replies = {"base": [["Yes", "1492"]], "tuned": [["Anna-Berg", "It is a secret"]]}
+    evidence = {"replies": replies, "answers": {"It is a secret": 3}, "per_turn_kls": [0.1, 0.2]}
+    told, _, _ = left(level, result("talk", "multi_turn_coherence_decay", evidence=evidence))
+    assert not {"Yes", "1492", "Anna-Berg", "secret"} & set(str(told).replace("'", " ").split())
+    assert "secret" not in str(told)
+    assert set(told["replies"]) == {"base", "tuned"}
+    assert told["per_turn_kls"] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("level", REDACTED)
+@pytest.mark.parametrize("kind", ["tool_use_fidelity", "of_a_plugin"])
+def test_names_that_a_model_made_up_are_generations(level: Redaction, kind: str) -> None:
+    told, _, _ = left(level, result("tools", kind, evidence={"invented_names": ["fire_john_smith"], "num_cases": 4}))
+    assert "john" not in str(told)
+    assert told["num_cases"] == 4
+
+
+@pytest.mark.parametrize("level", REDACTED)
+def test_one_word_of_a_plugin_may_be_a_generation_under_any_key(level: Redaction) -> None:
+    told, _, _ = left(level, result("tools", "of_a_plugin", evidence={"verdicts": ["fire_john_smith"], "kind": "x"}))
+    assert "john" not in str(told)
+    own, _, _ = left("no-prompts", result("style", "style_fingerprint", evidence={"language": "english"}))
+    assert own["language"] == "english"
+
+
+# -- prompts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [40, 60, 80])
+def test_a_cut_prompt_is_found_wherever_it_was_cut(length: int) -> None:
+    text = f"the prompt {FIRST[:length]!r} is tagged both"
+    _, message, warned = left("no-prompts", result("a", "delta_kl", message=text), prompts=[SECOND, FIRST], said=text)
+    assert message == "the prompt 'P002' is tagged both"
+    assert warned == [message]
+
+
+def test_of_prompts_that_begin_alike_the_one_that_stands_there_is_named() -> None:
+    text = f"{SECOND!r} differs from {FIRST!r}, and {FIRST[:40]}… from both"
+    _, message, _ = left("no-prompts", result("a", "delta_kl", message=text), prompts=[FIRST, SECOND])
+    assert message == "'P002' differs from 'P001', and P001… from both"
+
+
+def test_a_prompt_with_marks_of_both_kinds_is_found_cut_or_whole() -> None:
+    prompt = "Who wrote 'The lamp at night' and then the sequel \"Oil\" in a winter?"
+    text = f"{prompt[:40]!r} and {prompt!r}"
+    _, message, _ = left("no-prompts", result("a", "delta_kl", message=text), prompts=[prompt])
+    assert "lamp" not in message
+    assert "Oil" not in message
+    assert message.count("P001") == 2
+
+
+@pytest.mark.parametrize("level", HIDING)
+def test_triples_of_a_document_stay_in_reasons_and_messages(level: Redaction) -> None:
+    cut = "Does Anna Berg of the harbour office know"
+    reasons = [f"{cut[:40]!r}: no log-probability", "'Hi': completion tokenized to zero tokens: 'the blue stone'"]
+    found = result(
+        "pairs",
+        "preference_flip",
+        message=f"none of the 2 triples could be scored: {reasons[0]}; {reasons[1]}",
+        evidence={"dropped_reasons": reasons, "dropped_triples": 2},
+    )
+    told, message, _ = left(level, found)
+    for text in (cut[:30], "'Hi'", "blue stone"):
+        assert text not in str(told) + message
+    assert told["dropped_triples"] == 2
+    if level == "no-prompts":
+        assert told["dropped_reasons"][0] == "'P001': no log-probability"
+        assert message.startswith("none of the 2 triples could be scored: 'P001': no log-probability")
+    plain, message, _ = left("full", found)
+    assert plain["dropped_reasons"] == reasons
+    assert cut[:40] in message
+
+
+# -- the program's own words --------------------------------------------------------------------
+
+
+def labels_left(level: Redaction, kind: str, labels: Sequence[str]) -> list[str]:
+    shown = Groups(title="Groups", groups=tuple(Group(label=label, value=0.5) for label in labels))
+    told, _, _ = left(level, result("a", kind, evidence={"panels": panels(shown)}))
+    return [group["label"] for group in told["panels"][0]["groups"]]
+
+
+@pytest.mark.parametrize("level", HIDING)
+@pytest.mark.parametrize(
+    "label",
+    ["layer 3", "layers 3 to 5", "chunk 12", "token 7", "cluster 2", "own text 4", "λ = 0.5", "0.75", "step_10"],
+)
+def test_a_number_of_a_thing_says_nothing_of_it(level: Redaction, label: str) -> None:
+    assert labels_left(level, "of_a_plugin", [label]) == [label]
+
+
+@pytest.mark.parametrize("level", HIDING)
+@pytest.mark.parametrize("label", ["Merger 2026", "Apollo 11", "Station_7", "Room #4"])
+def test_a_name_with_a_number_is_a_name(level: Redaction, label: str) -> None:
+    assert labels_left(level, "cluster_kl", [label]) == ["P001"]
+
+
+@pytest.mark.parametrize("level", HIDING)
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("style_fingerprint", ["all features", "function words", "letters a word", "the"]),
+        ("preference_flip", ["wrong set right", "right set wrong", "net"]),
+        ("leakage", ["base", "tuned"]),
+        ("external_perplexity", ["all corpora", "public_domain_en"]),
+    ],
+)
+def test_labels_of_the_programs_own_stay(level: Redaction, kind: str, labels: list[str]) -> None:
+    assert labels_left(level, kind, labels) == labels
+    # Of another kind the same words are the user's.
+    assert labels_left(level, "of_a_plugin", labels) == [f"P{k:03d}" for k in range(1, len(labels) + 1)]
+
+
+def test_no_word_of_the_programs_own_is_rewritten_in_its_messages() -> None:
+    shown = Groups(title="By kind", groups=(Group(label="function words", value=0.5), Group(label="rhythm", value=0.1)))
+    text = "function words moved half the way, public_domain_en not at all"
+    found = result("style", "style_fingerprint", message=text, evidence={"panels": panels(shown)})
+    assert left("no-prompts", found)[1] == text
+    found = result("harm", "external_perplexity", message=text)
+    assert left("no-prompts", found, corpora=["public_domain_en"])[1] == text
+
+
+# -- plug-ins -----------------------------------------------------------------------------------
+
+
+def test_keys_of_a_plugin_below_the_top_stay_where_only_numbers_leave() -> None:
+    evidence = {"by_tool": {"fire_john": 0.2, "layer 3": 0.1}, "null": {"n": 20, "p_rank": 0.05}, "weight": 1.0}
+    told, _, _ = left("numbers", result("tools", "of_a_plugin", evidence=evidence))
+    assert told["by_tool"] == {"▮ 1": 0.2, "layer 3": 0.1}
+    assert (told["null"], told["weight"]) == ({"n": 20, "p_rank": 0.05}, 1.0)
+    own, _, _ = left("numbers", result("cases", "paraphrase_invariance", evidence={"per_case": [{"lift": 0.25}]}))
+    assert own["per_case"] == [{"lift": 0.25}]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_words_around_the_panels_of_a_plugin_leave_with_the_prompts(level: Redaction) -> None:
+    shown = Items(
+        title="Letters of Anna", unit="letters", rows=(Row(label="case 1", tuned=0.5),), note="Anna wrote most"
+    )
+    counted = Items(title="Surprise", unit="nats", rows=(Row(label="case 1", tuned=0.5),))
+    evidence = {"panels": panels(shown, counted), "unit": "letters of Anna"}
+    told, _, _ = left(level, result("post", "of_a_plugin", evidence=evidence))
+    assert ("Anna" in str(told)) == (level in ("full", "no-generations"))
+    assert [panel["rows"][0]["tuned"] for panel in told["panels"]] == [0.5, 0.5]
+    assert told["panels"][1]["unit"] == "nats"
