@@ -27,7 +27,7 @@ from sway_dash.figures.theme import count, esc, interval, number, visible
 from sway_dash.figures.trace_columns import view_name
 from sway_dash.report.html.contents import METRICS, gate_of
 from sway_dash.report.html.drawing import Drawing
-from sway_dash.report.html.parts import caption, exact, folded
+from sway_dash.report.html.parts import caption, exact, folded, heading
 
 NAMES = {"js": "JS divergence", "kl": "KL(tuned‖base)"}
 Words = dict[str, dict[str, str]]
@@ -84,7 +84,7 @@ def _null_means(data: RunData, series: ProbeSeries, metric: Metric) -> list[floa
     if series.null_sets:
         return series.null_means(metric)
     kept = [f for f in nc.calibrated(data) if f.entry == series.name and f.metric == metric]
-    return list(kept[-1].standing.draws) if kept else []
+    return next((list(f.standing.draws) for f in kept if f.counts), [])
 
 
 def _strip(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> None:
@@ -222,7 +222,7 @@ def _curve_words(series: AblationSeries, relative: bool) -> str:
 
 def null(data: RunData, out: Drawn) -> list[str]:
     """Draws, their cumulative distribution, ‖ΔW‖; names of the entries that can be chosen."""
-    known = nc.calibrated(data)
+    known = nc.every(data)
     if not known:
         return []
     draws, bars = null_draws(), norm_bars()
@@ -243,13 +243,13 @@ def null(data: RunData, out: Drawn) -> list[str]:
 
 def _draws(plot: Plot, data: RunData, found: nc.Calibrated, whole: bool) -> None:
     s = found.standing
-    gate = gate_of(data, found.entry, found.metric)
+    gate = _gate(data, found)
     ends = nc.reach(s, all_of_it=whole, gate=gate)
     plot.figure.x_range.update(start=ends[0], end=ends[1], reset_start=ends[0], reset_end=ends[1])
-    dots = nc.stacked(s.draws, ends, _draw_names(found))
+    dots = nc.stacked(s.draws, ends, _draw_names(found), s.unit)
     top = max(dots["y"], default=0.0) + 1.0
     inside = s.raw is not None and ends[0] <= s.raw <= ends[1]
-    text = number(s.raw, "nats")
+    text = number(s.raw, s.unit)
     plot.sources["draws"].data = dots
     plot.sources["tuned"].data = (
         {"x": [s.raw], "y": [0.5 * top - 0.5], "text": [text]} if inside else {"x": [], "y": [], "text": []}
@@ -262,15 +262,16 @@ def _draws(plot: Plot, data: RunData, found: nc.Calibrated, whole: bool) -> None
     plot.parts["dots"].glyph.size = min(9, max(3, 150 / (top + 1)))
     lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
     plot.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
-    set_noise(plot, "x", getattr(data.noise, found.metric) if data.noise else None)
+    noise = data.noise if found.kind == "delta_kl" else None
+    set_noise(plot, "x", getattr(noise, found.metric) if noise else None)
     plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
-    plot.figure.xaxis[0].axis_label = f"mean {found.name} divergence, nats"
+    plot.figure.xaxis[0].axis_label = found.axis
     plot.describe(f"{visible(found.entry)} against {visible(found.null)}. {nc.verdict(found)[0]}")
 
 
 def _steps(plot: Plot, data: RunData, found: nc.Calibrated, whole: bool) -> None:
     s = found.standing
-    ends = nc.reach(s, all_of_it=whole, gate=gate_of(data, found.entry, found.metric))
+    ends = nc.reach(s, all_of_it=whole, gate=_gate(data, found))
     steps, mark = nc.ecdf(s, ends) if len(s.draws) >= SOME else ({"x": [], "share": []}, {})
     plot.sources["steps"].data = steps
     plot.sources["tuned"].data = mark or {"x": [], "share": [], "text": []}
@@ -297,20 +298,31 @@ def _tell_null(data: RunData, found: nc.Calibrated, state: str, out: Drawn) -> N
         how += ", stacked where they would overlap; below, the share of them at or below a value"
     out.tell("null-caption", state, caption(f"{visible(found.entry)}, drawn by {visible(found.null)}: {how}."))
     rows = [
-        (esc(name), exact(number(value, "nats"), value))
+        (esc(name), exact(number(value, found.standing.unit), value))
         for name, value in zip(_draw_names(found), found.standing.draws, strict=True)
     ]
-    twin = table(("Random adapter", f"Mean {found.name}"), rows, right=(1,), css_class="draws")
+    twin = table(("Random adapter", found.what), rows, right=(1,), css_class="draws")
     out.tell("null-draws", state, folded("Every draw as a table", twin) if rows else "")
     made = data.finished.get(found.null)
     trained, random = norms(made.evidence if made else {})
     out.tell("norms", state, caption(nc.norms_text(trained, random, found.draws.primary)))
-    own = own_null(found.series.rows, found.draws, found.metric)
-    how = "The 95 % are those of the next draw on the prompt (Student's t, one-sided)." if own.judged else ""
-    out.tell("own-null", state, f"<p>{esc(nc.own_null_text(own))}</p>{caption(how)}")
+    out.tell("own-null", state, _by_prompt(found))
     ranks = sorted(found.by_rank.items())
     told = "; ".join(f"{nc.rank_name(r)}: z {nc.z_text(s.z)}, above {s.above} of {s.n}" for r, s in ranks)
     out.tell("ranks", state, f"<p>By rank: {esc(told)}.</p>" if len(ranks) > 1 else "")
+
+
+def _by_prompt(found: nc.Calibrated) -> str:
+    """Prompts among their own random adapters; of other kinds than ``delta_kl`` none are recorded."""
+    if found.kind != "delta_kl":
+        return ""
+    own = own_null(found.series.rows, found.draws, found.metric)
+    how = "The 95 % are those of the next draw on the prompt (Student's t, one-sided)." if own.judged else ""
+    return f"<div>{heading('Prompt by prompt')}<p>{esc(nc.own_null_text(own))}</p>{caption(how)}</div>"
+
+
+def _gate(data: RunData, found: nc.Calibrated) -> float | None:
+    return gate_of(data, found.entry, found.metric) if found.kind == "delta_kl" else None
 
 
 def _draw_names(found: nc.Calibrated) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -15,10 +15,12 @@ from sway_dash.figures.environment import rows as known
 from sway_dash.figures.evidence import OWN_PAGE, value_text
 from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.theme import DASH, GLYPH, TONE, duration, esc, interval, number, visible
+from sway_dash.report.formats import effect_rows
 from sway_dash.report.html.drawn import Drawn
 from sway_dash.report.html.evidence import section_of
 from sway_dash.report.html.parts import caption, choices, exact, figure, folded, heading, words
 from sway_dash.suite.headline import headline
+from sway_dash.suite.multiplicity import RULE
 
 SIGNS = {
     Verdict.PASS: ("▲", "good", "pass"),
@@ -58,7 +60,8 @@ def probes(result: SuiteResult) -> str:
         name = esc(p.name)
         if p.kind not in OWN_PAGE or p.verdict not in (Verdict.SKIP, Verdict.ERROR):
             name = f'<a class="sway-go" href="#{section_of(place, p.kind)}">{name}</a>'
-        null = p.evidence.get("null") or {}
+        told = p.evidence.get("null")
+        null = told if isinstance(told, Mapping) else {}
         z = "" if p.z_score is None else f"≥ {MAX_Z:.0f}" if p.z_score >= MAX_Z else number(p.z_score)
         rows.append(
             (
@@ -72,7 +75,16 @@ def probes(result: SuiteResult) -> str:
             )
         )
     head = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
-    return table(head, rows, right=(2, 3, 5), css_class="probes")
+    return table(head, rows, right=(2, 3, 5), css_class="probes") + _tests(result)
+
+
+def _tests(result: SuiteResult) -> str:
+    """p-values adjusted for how many there are; empty below two tests."""
+    rows = [tuple(map(esc, row)) for row in effect_rows(result)]
+    if not rows:
+        return ""
+    twin = table(("Probe", "Effect", "95 % interval", "p", "p (Holm)", "q"), rows, right=(1, 2, 3, 4, 5))
+    return f"<div>{heading('Tests')}{caption(f'{len(rows)} probes were tested together. {RULE}')}{twin}</div>"
 
 
 def strength(data: RunData, out: Drawn) -> str:
@@ -131,7 +143,7 @@ def null(data: RunData, out: Drawn, entries: Sequence[str]) -> str:
     left += words("null-caption", out.first("null-caption")) + words("null-draws", out.first("null-draws"))
     floor = nc.same_twice(data)
     right = f"<div>{heading('How large they are')}{figure('norms')}{words('norms', out.first('norms'))}</div>"
-    right += f"<div>{heading('Prompt by prompt')}{words('own-null', out.first('own-null'))}</div>"
+    right += words("own-null", out.first("own-null"))
     right += words("ranks", out.first("ranks"))
     right += f"<div>{heading('The same model twice')}<p>{esc(floor)}</p></div>" if floor else ""
     head = words("null", out.first("null"))
@@ -210,7 +222,10 @@ def _notes(result: SuiteResult, data: RunData) -> Iterator[str]:
         yield "λ scales the adapter: 0 is the base, 1 the adapter as trained."
     if any(p.kind == "delta_kl" for p in result.probes):
         yield "Token colours: how differently the two models predicted that token from the text before it."
-    yield "Probes are judged one by one; no correction for their number is applied."
+    if any(True for _ in effect_rows(result)):
+        yield "Verdicts are of each probe alone; the table of tests adjusts the p-values for how many there are."
+    else:
+        yield "Verdicts are of each probe alone: there is one test at most, so no p-value needs to be adjusted."
 
 
 def folded_log(data: RunData) -> str:
