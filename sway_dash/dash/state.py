@@ -205,6 +205,7 @@ class Selection(param.Parameterized):
         picked = set() if "picked" in without else set(self.picked)
         status = "" if "status" in without else self.status
         least, query = self.least, self.query
+        plain = "" if self.regex else query.casefold()
         if status:
             stands = series.statuses(rows, metric)
             rows = [m for m, stand in zip(rows, stands, strict=True) if stand == status]
@@ -214,7 +215,8 @@ class Selection(param.Parameterized):
             if (not tags or tags & set(m.tags))
             and (not picked or m.item in picked)
             and (not least or value_of(m, metric) >= least)
-            and (not query or any(pattern.search(text) for text in _texts(m)))
+            # Plain text is looked for in all of a prompt's texts at once, which is many times faster.
+            and (not query or (plain in _text(m) if plain else any(pattern.search(text) for text in _texts(m))))
         ]
 
     def clear(self) -> None:
@@ -229,6 +231,10 @@ def _texts(m: Measurement) -> Iterator[str]:
     yield m.continuation
     for top in (m.base_top[:1], m.tuned_top[:1]):
         yield from (text for text, _, _ in top)
+
+
+def _text(m: Measurement) -> str:
+    return "\0".join(_texts(m)).casefold()
 
 
 _NOTHING = RunData()

@@ -180,7 +180,9 @@ def large(table: Table, *, prompts: int = 10_000, calls: int = 100_000) -> None:
         page.locator(".sway-hook-table .rows .row").first.wait_for(timeout=120_000)
         table.add(f"{prompts:,} prompts, {calls:,} scoring calls: opened", f"{time.perf_counter() - start:.1f} s")
         for name, times in actions(page):
-            table.add(f"  {name}", f"{1000 * max(times):.0f} ms (worst of {len(times)})", "< 300 ms")
+            # The first click waits until the page has reported itself ready.
+            target = "" if name.startswith("the first") else "< 300 ms"
+            table.add(f"  {name}", f"{1000 * max(times):.0f} ms (worst of {len(times)})", target)
 
 
 def sessions(table: Table, n: int = 8) -> None:

@@ -95,8 +95,13 @@ def set_rows(plot: Plot, labels: dict[float, str], n: int) -> None:
     """Give the dot plot room for ``n`` rows with these names; without names the rows share a fixed height."""
     axis = plot.figure.yaxis[0]
     ticks = sorted(labels)
-    axis.ticker = FixedTicker(ticks=ticks)
-    axis.major_label_overrides = labels
+    # Another ticker, or other labels, make Bokeh look through all models of the document.
+    if isinstance(axis.ticker, FixedTicker):
+        axis.ticker.ticks = ticks
+    else:
+        axis.ticker = FixedTicker(ticks=ticks)
+    if axis.major_label_overrides != labels:
+        axis.major_label_overrides = labels
     axis.visible = bool(labels)
     row = max(CLOSEST_PX, min(ROW_PX, LABELLED_PX // max(n, 1)))
     dense = n > 0 and not labels
