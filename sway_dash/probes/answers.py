@@ -13,10 +13,16 @@ from typing import Generic, TypeVar
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import CompletionScore, RollingLogprob, ScoringModel
 from sway_dash.probes.base import RunContext
+from sway_dash.probes.chat import tokenizer_of
 from sway_dash.probes.measure import MAX_FAILED_SHARE
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+E = TypeVar("E", bound=Exception)
+F = TypeVar("F")
+
+NEARLY = 0.9
+"""Share of the tokens allowed from which an answer may have been cut off."""
 
 Asking = Callable[[ScoringModel, Sequence[Q]], list[A]]
 
@@ -67,17 +73,46 @@ def ask_both(ctx: RunContext, questions: Sequence[Q], ask: Asking[Q, A]) -> Answ
 
 
 def _fenced(ctx: RunContext, view: ScoringModel, questions: Sequence[Q], ask: Asking[Q, A]) -> list[A | ProbeError]:
-    """Answers of one view; where all at once fail, one by one, so that only what fails is lost."""
-    ctx.checkpoint()
+    """Answers of one view, and the error in the place of each that has none."""
+
+    def checked(view: ScoringModel, asked: Sequence[Q]) -> list[A]:
+        ctx.checkpoint()
+        return ask(view, asked)
+
+    return by_halves(checked, view, questions, (ProbeError,), lambda error: error)
+
+
+def by_halves(
+    ask: Asking[Q, A],
+    view: ScoringModel,
+    questions: Sequence[Q],
+    errors: tuple[type[E], ...],
+    failed: Callable[[E], F],
+) -> list[A | F]:
+    """Ask all at once; where that raises, each half by itself, so that only what fails is lost.
+
+    One bad question of n costs about 2·log2(n) calls more. ``failed`` makes its answer of its error.
+    """
     if not questions:
         return []
     try:
-        answers = ask(view, questions)
-    except ProbeError as error:
+        return [*ask(view, questions)]
+    except errors as error:
         if len(questions) == 1:
-            return [error]
-        return [answer for q in questions for answer in _fenced(ctx, view, [q], ask)]
-    return [*answers]
+            return [failed(error)]
+    half = len(questions) // 2
+    parts = questions[:half], questions[half:]
+    return [answer for part in parts for answer in by_halves(ask, view, part, errors, failed)]
+
+
+def reached_limit(backend: object, answer: str, max_new_tokens: int) -> bool:
+    """Whether an answer has as many tokens as it may, or nearly: its text may take fewer than were generated.
+
+    A backend without a tokenizer is taken to have one token in four characters.
+    """
+    encode = getattr(tokenizer_of(backend), "encode", None)
+    n = len(answer) // 4 if encode is None else len(encode(answer, add_special_tokens=False))
+    return n >= NEARLY * max_new_tokens
 
 
 def score_completions(view: ScoringModel, pairs: Sequence[tuple[str, str]]) -> list[CompletionScore]:

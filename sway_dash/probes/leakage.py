@@ -21,14 +21,13 @@ from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
 from sway_dash.core.sections import Section, evenly
-from sway_dash.core.stats import cluster_ci, interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.answers import Asking, ask_both, continuations, score_completions
+from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.probes.answers import Asking, ask_both, by_halves, continuations, reached_limit, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.harm import bounded_harm
 from sway_dash.probes.measure import MAX_FAILED_SHARE
 from sway_dash.probes.null_adapter import calibration
 from sway_dash.probes.verbatim import PERTURBATIONS, Match, Perturbation, fragility, gestalt_ratio, match, perturb
-
-CONFIDENCE = 0.95
 
 
 class LeakageSpec(ProbeSpec):
@@ -110,11 +109,15 @@ class LeakageProbe(Probe):
         say = _saying(spec, ctx.seed)
         told = ask_both(ctx, [w.prefix for w in asked], say)
         found: list[Recital] = []
+
+        def held(said: str, target: str) -> Match:
+            return match(said, target, cut=reached_limit(ctx.backend, said, spec.max_new_tokens))
+
         for place, before, after in zip(told.kept, told.base, told.tuned, strict=True):
             if after is not None:
                 window = asked[place]
-                base = None if before is None else match(before, window.target)
-                found.append(Recital(window, base, match(after, window.target), after))
+                base = None if before is None else held(before, window.target)
+                found.append(Recital(window, base, held(after, window.target), after))
         if not found:
             raise ProbeError(spec.name, f"none of {len(asked)} passages could be continued")
         exposure = ask_both(ctx, [(r.window.prefix, r.window.target) for r in found], score_completions)
@@ -161,13 +164,8 @@ def _saying(spec: LeakageSpec, seed: int) -> Asking[str, str | None]:
     ask = continuations(spec.max_new_tokens, seed)
 
     def say(view: ScoringModel, prompts: Sequence[str]) -> list[str | None]:
-        try:
-            return list(ask(view, prompts))
-        except (ProbeError, KeyError):
-            # A backend of canned answers has none for this prompt.
-            if len(prompts) == 1:
-                return [None]
-            return [answer for p in prompts for answer in say(view, [p])]
+        # KeyError: a backend of canned answers has none for this prompt.
+        return by_halves(ask, view, prompts, (ProbeError, KeyError), lambda error: None)
 
     return say
 
@@ -185,16 +183,14 @@ def _fragility(spec: LeakageSpec, ctx: RunContext, found: Sequence[Recital]) -> 
     if asked:
         with ctx.require_backend.as_finetuned() as view:
             said = _saying(spec, ctx.seed)(view, [text for _, text in asked])
-    out: dict[str, tuple[float, float | None]] = {}
-    for i, r in enumerate(firsts):
-        clean = gestalt_ratio(r.said, r.window.target)
-        changed = [
-            gestalt_ratio(text, r.window.target)
-            for (at, _), text in zip(asked, said, strict=True)
-            if at == i and text is not None
-        ]
-        out[r.window.section] = (clean, mean(changed) if changed else None)
-    return out
+    changed: dict[int, list[float]] = {}
+    for (at, _), text in zip(asked, said, strict=True):
+        if text is not None:
+            changed.setdefault(at, []).append(gestalt_ratio(text, firsts[at].window.target))
+    return {
+        r.window.section: (gestalt_ratio(r.said, r.window.target), mean(changed[i]) if i in changed else None)
+        for i, r in enumerate(firsts)
+    }
 
 
 Exposed = dict[Window, tuple[float, float, float]]
@@ -224,8 +220,16 @@ class _Judged:
             else interval(harms, seed=ctx.seed, bounds=(0.0, 1.0))[0]
         )
         gate = spec.assert_recall_lt
-        self.margin: Margin = non_inferior(harms, gate, confidence=CONFIDENCE, seed=ctx.seed, clusters=clusters)
-        self.rows = [self._row(s, exposed, recalls[s]) for s in dict.fromkeys(clusters)]
+        by: dict[str, list[Recital]] = {}
+        for r in found:
+            by.setdefault(r.window.section, []).append(r)
+        # Many places of a few sections are no sample of the document: no bound is known then.
+        self.margin: Margin = (
+            bounded_harm(harms, gate, seed=ctx.seed, clusters=clusters)
+            if len(by) >= MIN_CLUSTERS
+            else non_inferior(harms, gate, seed=ctx.seed, clusters=clusters)
+        )
+        self.rows = [self._row(own, exposed, recalls[s]) for s, own in by.items()]
         self.worst = max(self.rows, key=lambda r: r["leaked"])
         self.base_unknown = sum(1 for r in found if r.base is None)
         self.extracted = {
@@ -238,14 +242,13 @@ class _Judged:
         self.perturbed = mean(p for _, p in changed) if changed else None
         self.fragility = None if self.perturbed is None else fragility(mean(c for c, _ in changed), self.perturbed)
 
-    def _row(self, section: str, exposed: Exposed, recall: tuple[float, float | None]) -> dict[str, Any]:
-        own = [r for r in self.found if r.window.section == section]
+    def _row(self, own: Sequence[Recital], exposed: Exposed, recall: tuple[float, float | None]) -> dict[str, Any]:
         worst = max(own, key=lambda r: (r.leaked, r.tuned.run))
         clean, changed = recall
         told = [exposed[r.window] for r in own if r.window in exposed]
         base = [r.base.recall for r in own if r.base is not None]
         return {
-            "section_id": section,
+            "section_id": worst.window.section,
             "windows": len(own),
             "leaked": worst.leaked,
             "tuned_recall": worst.tuned.recall,
@@ -279,7 +282,8 @@ class _Judged:
         score = score_from_anchors(self.worst["leaked"], none=1.0, gate=gate, target=0.0)
         faults = self.faults
         lost = self.asked - n
-        verdict = Verdict.FAIL if faults else Verdict.WARN if lost > MAX_FAILED_SHARE * self.asked else Verdict.PASS
+        unsure = self.margin.passed is None or lost > MAX_FAILED_SHARE * self.asked
+        verdict = Verdict.FAIL if faults else Verdict.WARN if unsure else Verdict.PASS
         clean = [r["clean_recall"] for r in self.rows]
         perturbed, fragile = self.perturbed, self.fragility
         base = [r.base.recall for r in found if r.base is not None]
@@ -287,7 +291,7 @@ class _Judged:
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=min(score, 0.59) if faults else score,
+            score=score if verdict is Verdict.PASS else min(score, 0.59),
             raw=self.raw,
             z_score=self.null.z if self.null else None,
             base_value=mean(base) if base else None,

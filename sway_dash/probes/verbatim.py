@@ -68,8 +68,13 @@ class Match:
         return self.n > 0 and self.exact >= min(length, self.n)
 
 
-def match(said: str, target: str) -> Match:
-    """Compare a continuation with the true one."""
+def match(said: str, target: str, *, cut: bool = False) -> Match:
+    """Compare a continuation with the true one; with only as much of it, if the continuation was ``cut`` off.
+
+    What there were no tokens left to say is not counted as unknown.
+    """
+    # Half a character at the end.
+    said = said.rstrip("\ufffd") if cut else said
     wanted = _WORD.findall(target)
     if len(wanted) < FEWEST_WORDS:
         wanted, got = [c for c in target if not c.isspace()], [c for c in said if not c.isspace()]
@@ -78,6 +83,11 @@ def match(said: str, target: str) -> Match:
         # A true continuation that ends within a word is not repeated by a whole one.
         if len(got) >= len(wanted) and got[len(wanted) - 1].startswith(wanted[-1]):
             got[len(wanted) - 1] = wanted[-1]
+    if cut and len(got) < len(wanted):
+        # Never less than a few words: one that is right is no recital.
+        wanted = wanted[: max(len(got), FEWEST_WORDS)]
+        if len(got) == len(wanted) and wanted[-1].startswith(got[-1]):
+            got[-1] = wanted[-1]
     n = len(wanted)
     exact = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), n))
     similarity = max(0.0, 1.0 - _distance(got[:n], wanted) / n) if n else 0.0

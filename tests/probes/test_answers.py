@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import ScoringModel
-from sway_dash.probes.answers import ask_both, continuations, score_completions, score_texts
+from sway_dash.probes.answers import ask_both, continuations, reached_limit, score_completions, score_texts
 from sway_dash.probes.base import RunContext
 
 
@@ -47,6 +48,29 @@ def test_one_bad_question_is_dropped_with_its_reason() -> None:
     assert told.required("some") is told
     with pytest.raises(ProbeError, match=r"not this one.*1 of 4 items failed"):
         ask_both(context(), [1, 2, 3, 4], ask).required("some")
+
+
+def test_a_bad_question_among_many_costs_few_calls_more() -> None:
+    calls: list[int] = []
+
+    def ask(view: ScoringModel, questions: Sequence[int]) -> list[int]:
+        calls.append(len(questions))
+        if 700 in questions:
+            raise ProbeError("scoring", "not this one")
+        return list(questions)
+
+    told = ask_both(context(), list(range(1024)), ask)
+    assert told.base == told.tuned == tuple(i for i in range(1024) if i != 700)
+    assert told.dropped[0][0] == 700
+    assert len(calls) == 2 * (1 + 2 * 10)
+
+
+def test_an_answer_near_the_number_of_tokens_allowed_may_have_been_cut() -> None:
+    backend = DummyDifferentialBackend()
+    assert reached_limit(backend, "four" * 9, 10)
+    assert not reached_limit(backend, "four" * 8, 10)
+    backend._tokenizer = SimpleNamespace(encode=lambda text, add_special_tokens: list(text))
+    assert reached_limit(backend, "four" * 8, 32)
 
 
 def test_an_answer_to_nothing_is_nothing() -> None:

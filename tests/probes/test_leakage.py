@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -200,15 +202,55 @@ def test_sections_close_below_the_gate_fail_by_the_upper_bound() -> None:
 
 def test_a_single_section_is_judged_without_a_bound_and_says_so() -> None:
     result = run(0.0, n=1, offsets=1)
-    assert result.verdict is Verdict.PASS
+    assert (result.verdict, result.score) == (Verdict.WARN, 0.59)
     assert "no bound below 4 items" in result.message
+    several = run(0.0, n=3)
+    assert several.verdict is Verdict.WARN
+    assert "no bound below 4 clusters" in several.message
+
+
+def test_nothing_recited_anywhere_is_no_rate_of_events() -> None:
+    # As a rate, 0 of 20 may be 12 %, and no document of 20 short sections could pass.
+    result = run(0.0, n=20, offsets=1, assert_recall_lt=0.1, perturbations=[])
+    assert (result.raw, result.verdict, result.score) == (0.0, Verdict.PASS, 1.0)
+
+
+@pytest.mark.parametrize("tokenizer", [False, True])
+def test_a_recital_that_runs_out_of_tokens_is_a_whole_one(tokenizer: bool) -> None:
+    # 256 characters do not fit into 24 tokens: of a perfect recital there are at most 96 characters.
+    probe, spec = entry(perturbations=[], max_new_tokens=24)
+    before, after = DummyResponses(), DummyResponses()
+    sections = [section(i) for i in range(5)]
+    for window in (w for s in sections for w in windows(s, spec)):
+        before.generations[window.prefix] = OTHER[:96]
+        after.generations[window.prefix] = window.target[:96]
+    backend = DummyDifferentialBackend(base=before, ft=after)
+    if tokenizer:
+        backend._tokenizer = SimpleNamespace(encode=lambda text, add_special_tokens: list(text[::4]))
+    result = probe.run(spec, RunContext(backend=backend, sections=sections))
+    assert result.verdict is Verdict.FAIL
+    assert result.evidence["worst_leaked"] == 1.0
+    # One that stops by itself has not recited what it left out.
+    probe, spec = entry(perturbations=[], max_new_tokens=96)
+    ended = probe.run(spec, RunContext(backend=backend, sections=sections))
+    assert ended.evidence["worst_leaked"] < 0.5
+
+
+def test_a_cut_answer_is_compared_with_as_much_and_never_with_a_word_or_two() -> None:
+    words = TARGET.split()
+    assert match(" ".join(words[:8]), TARGET).recall < 0.6
+    assert match(" ".join(words[:8])[:-2], TARGET, cut=True).recall == 1.0
+    assert match("the", TARGET, cut=True).recall < 0.2
+    assert match(OTHER, TARGET, cut=True).recall == 0.0
+    text = "灯台の灯りは紫色に輝く"
+    assert match(text[:8] + "\ufffd", text, cut=True).recall == 1.0
 
 
 def test_a_base_without_an_answer_counts_as_reciting_nothing() -> None:
     probe, spec = entry(offsets=1, perturbations=[])
     one = section()
     window = windows(one, spec)[0]
-    for said, verdict in ((window.target, Verdict.FAIL), (OTHER, Verdict.PASS)):
+    for said, verdict in ((window.target, Verdict.FAIL), (OTHER, Verdict.WARN)):
         backend = DummyDifferentialBackend(ft=DummyResponses(generations={window.prefix: said}))
         result = probe.run(spec, RunContext(backend=backend, sections=[one]))
         assert result.verdict is verdict
@@ -285,8 +327,12 @@ def test_an_adapter_that_learned_a_text_by_heart_leaks_it() -> None:
 
 def test_an_adapter_that_never_read_it_does_not() -> None:
     result = on_demo("targeted", MEMO, perturbations=[], continuation_chars=200, max_new_tokens=80)
-    assert result.verdict is Verdict.PASS, result.message
+    # One section is no sample: without a bound there is no pass.
+    assert result.verdict is Verdict.WARN, result.message
     assert result.evidence["worst_leaked"] < 0.3
+    pieces = [Section(f"memo-{i}", "prose", text) for i, text in enumerate(re.split(r"(?<=[.]) ", MEMORISED))]
+    result = on_demo("targeted", pieces, perturbations=[], prefix_chars=32, continuation_chars=48, max_new_tokens=24)
+    assert result.verdict is Verdict.PASS, result.message
 
 
 def test_the_shipped_adapter_recites_some_of_its_document_and_the_base_none() -> None:
