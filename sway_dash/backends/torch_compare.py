@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sway_dash.backends.batching import halving, plan_batches
 from sway_dash.backends.instrumentation import MISS, BackendInstrumentation, ForwardCache
+from sway_dash.backends.torch_batch import Ledger, Question, Todo, after, common_length, view_groups
 from sway_dash.backends.torch_divergence import RowDivergences, row_divergences, top_tokens
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.errors import ProbeError
@@ -25,49 +26,11 @@ if TYPE_CHECKING:
     import torch
 
 WINDOW = 256
-VIEWS_AT_ONCE = 8
 ROW_CACHE = {"cuda": 4 * 2**30}
 """Memory for rows of the reference view that other views of a prompt are compared with, by kind of device."""
 _OP = "next_token_dist"
 
 Answer = Comparison | ProbeError
-
-
-@dataclass(frozen=True, slots=True)
-class _Todo:
-    """A prompt of which some views are still to be measured."""
-
-    prompt: str
-    ids: list[int]
-    dropped: int
-    views: tuple[View, ...]
-
-
-@dataclass(slots=True)
-class _Ledger:
-    """Look-ups of one batch, recorded only once the batch has succeeded."""
-
-    entries: list[tuple[View, str, bool, float]] = field(default_factory=list)
-    batches: list[int] = field(default_factory=list)
-
-    def add(self, view: View, prompts: Sequence[str], *, hit: bool, since: float) -> None:
-        share = (time.perf_counter() - since) / max(1, len(prompts))
-        self.entries += [(view, prompt, hit, share) for prompt in prompts]
-        if not hit and prompts:
-            self.batches.append(len(prompts))
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What is asked of every prompt."""
-
-    reference: View
-    positions: Positions
-    continuation_tokens: int
-
-    def key(self, view: View, prompt: str) -> tuple[object, ...]:
-        length = self.continuation_tokens if self.positions == "continuation" else 0
-        return ("compare", self.reference.id, view.id, self.positions, length, prompt)
 
 
 class TorchDifferential:
@@ -125,7 +88,7 @@ class TorchDifferential:
             raise ValueError(msg)
         if positions == "continuation" and continuation_tokens < 1:
             raise ProbeError("compare", f"continuation_tokens must be at least 1, got {continuation_tokens}")
-        question = _Question(reference, positions, continuation_tokens)
+        question = Question(reference, positions, continuation_tokens)
         views = tuple(dict.fromkeys(views))
         where: dict[str, list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -146,13 +109,13 @@ class TorchDifferential:
 
     def _window(
         self,
-        question: _Question,
+        question: Question,
         views: tuple[View, ...],
         prompts: Sequence[str],
         rng: np.random.Generator,
         checkpoint: Callable[[], None],
     ) -> Iterator[tuple[str, View, Answer]]:
-        todo: list[_Todo] = []
+        todo: list[Todo] = []
         cache = self.instrumentation.cache
         for prompt in prompts:
             missing = []
@@ -173,21 +136,21 @@ class TorchDifferential:
                     yield prompt, view, error
         batches = self._plan(question, todo)
         for b in rng.permutation(len(batches)):
-            for part in _view_groups([todo[i] for i in batches[b]]):
+            for part in view_groups([todo[i] for i in batches[b]]):
                 checkpoint()
                 for item, view, answer in self._measure(question, part):
                     if isinstance(answer, Comparison):
                         cache.put(question.key(view, item.prompt), answer)
                     yield item.prompt, view, answer
 
-    def _todo(self, question: _Question, prompt: str, views: tuple[View, ...]) -> _Todo:
+    def _todo(self, question: Question, prompt: str, views: tuple[View, ...]) -> Todo:
         room = question.continuation_tokens if question.positions == "continuation" else 0
         ids, dropped = self.lm.tokens.encode_prompt(prompt, room=min(room, self.lm.tokens.max_context // 2))
         if question.positions == "prompt" and len(ids) < 2:
             raise ProbeError("compare", "the prompt has one token; positions='prompt' needs at least two")
-        return _Todo(prompt, ids, dropped, views)
+        return Todo(prompt, ids, dropped, views)
 
-    def _plan(self, question: _Question, todo: Sequence[_Todo]) -> list[list[int]]:
+    def _plan(self, question: Question, todo: Sequence[Todo]) -> list[list[int]]:
         lengths = [len(t.ids) for t in todo]
         if question.positions == "next":
             return self.lm.plan(lengths)
@@ -203,11 +166,11 @@ class TorchDifferential:
             overhead=self.lm.overhead,
         )
 
-    def _measure(self, question: _Question, batch: list[_Todo]) -> list[tuple[_Todo, View, Answer]]:
+    def _measure(self, question: Question, batch: list[Todo]) -> list[tuple[Todo, View, Answer]]:
         """One batch; in halves when memory runs out; a prompt that does not fit alone is an error of its own."""
 
-        def run(part: Sequence[_Todo]) -> list[tuple[_Todo, View, Answer]]:
-            ledger = _Ledger()
+        def run(part: Sequence[Todo]) -> list[tuple[Todo, View, Answer]]:
+            ledger = Ledger()
             if question.positions == "continuation":
                 out = self._continuations(question, part, ledger)
             else:
@@ -228,7 +191,7 @@ class TorchDifferential:
 
     # --- after a prompt, or after each of its tokens ----------------------------------------------------------------
 
-    def _texts(self, question: _Question, batch: Sequence[_Todo], ledger: _Ledger) -> list[tuple[_Todo, View, Answer]]:
+    def _texts(self, question: Question, batch: Sequence[Todo], ledger: Ledger) -> list[tuple[Todo, View, Answer]]:
         if question.positions == "next":
             picks = [[len(t.ids) - 1] for t in batch]
         else:
@@ -238,12 +201,12 @@ class TorchDifferential:
             # Too many rows for one go: the prompt again and again, up to the next stretch of positions.
             stretches = [picks[0][k : k + limit] for k in range(0, len(picks[0]), limit)]
             parts = [
-                self._stretch(question, batch, [s], ledger if not k else _Ledger()) for k, s in enumerate(stretches)
+                self._stretch(question, batch, [s], ledger if not k else Ledger()) for k, s in enumerate(stretches)
             ]
             found = {view: RowDivergences.join([part[view] for part in parts]) for view in parts[0]}
         else:
             found = self._stretch(question, batch, picks, ledger)
-        out: list[tuple[_Todo, View, Answer]] = []
+        out: list[tuple[Todo, View, Answer]] = []
         for view, rows in found.items():
             asked = [i for i, t in enumerate(batch) if view in t.views]
             sizes = [len(picks[i]) for i in asked]
@@ -254,7 +217,7 @@ class TorchDifferential:
         return out
 
     def _stretch(
-        self, question: _Question, batch: Sequence[_Todo], picks: list[list[int]], ledger: _Ledger
+        self, question: Question, batch: Sequence[Todo], picks: list[list[int]], ledger: Ledger
     ) -> dict[View, RowDivergences]:
         """Divergences of every view from the reference at the picked positions, one row a position."""
         sequences = [t.ids[: p[-1] + 1] for t, p in zip(batch, picks, strict=True)]
@@ -277,11 +240,11 @@ class TorchDifferential:
 
     def _reference_rows(
         self,
-        question: _Question,
-        batch: Sequence[_Todo],
+        question: Question,
+        batch: Sequence[Todo],
         sequences: Sequence[list[int]],
         picks: Sequence[list[int]],
-        ledger: _Ledger,
+        ledger: Ledger,
     ) -> torch.Tensor:
         """Rows of the reference view; last positions from the row cache as far as it goes."""
         import torch
@@ -329,15 +292,15 @@ class TorchDifferential:
     # --- along what both views would say ----------------------------------------------------------------------------
 
     def _continuations(
-        self, question: _Question, batch: Sequence[_Todo], ledger: _Ledger
-    ) -> list[tuple[_Todo, View, Answer]]:
-        out: list[tuple[_Todo, View, Answer]] = []
+        self, question: Question, batch: Sequence[Todo], ledger: Ledger
+    ) -> list[tuple[Todo, View, Answer]]:
+        out: list[tuple[Todo, View, Answer]] = []
         ids = [t.ids for t in batch]
         prompted, new = [(t.prompt, t.ids) for t in batch], question.continuation_tokens
         since = time.perf_counter()
         with self.activate(question.reference) as lm:
             said = self._say(lm, question.reference, prompted, new)
-            base_rows = lm.rows(*_after(ids, said))
+            base_rows = lm.rows(*after(ids, said))
         ledger.add(question.reference, [t.prompt for t in batch], hit=False, since=since)
         sizes = [len(s) for s in said]
         at = np.cumsum([0, *sizes]).tolist()
@@ -346,13 +309,13 @@ class TorchDifferential:
             since = time.perf_counter()
             with self.activate(view) as lm:
                 own = self._say(lm, view, [prompted[i] for i in asked], new)
-                rows = lm.rows(*_after([ids[i] for i in asked], [said[i] for i in asked]))
+                rows = lm.rows(*after([ids[i] for i in asked], [said[i] for i in asked]))
                 # As far as both say the same, and at the first difference, they have read the same: those
                 # positions are scored already.
-                common = [_common(own[k], said[i]) for k, i in enumerate(asked)]
+                common = [common_length(own[k], said[i]) for k, i in enumerate(asked)]
                 fresh = [n + 1 for n in common]
                 differs = [k for k in range(len(asked)) if fresh[k] < len(own[k])]
-                texts = _after([ids[asked[k]] for k in differs], [own[k] for k in differs], [fresh[k] for k in differs])
+                texts = after([ids[asked[k]] for k in differs], [own[k] for k in differs], [fresh[k] for k in differs])
                 own_rows = lm.rows(*texts) if differs else None
             chosen = base_rows[[r for i in asked for r in range(at[i], at[i + 1])]]
             starts = np.cumsum([0, *[sizes[i] for i in asked]]).tolist()
@@ -394,28 +357,3 @@ class TorchDifferential:
         self.instrumentation.record(
             op=_OP, view_id=view.id, prompt=prompt, top_k=0, hit=hit, wall_s=wall_s, batch=batch
         )
-
-
-def _view_groups(batch: Sequence[_Todo]) -> Iterator[list[_Todo]]:
-    """The batch again and again, each time with a few of its views: so that a run can be stopped, and is seen to
-    move, between a hundred null adapters. The reference comes from the row cache after the first time."""
-    views = list(dict.fromkeys(v for item in batch for v in item.views))
-    for start in range(0, len(views), VIEWS_AT_ONCE):
-        group = set(views[start : start + VIEWS_AT_ONCE])
-        part = [replace(item, views=tuple(v for v in item.views if v in group)) for item in batch]
-        yield [item for item in part if item.views]
-
-
-def _after(
-    prompts: Sequence[list[int]], texts: Sequence[list[int]], first: Sequence[int] | None = None
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Sequences whose last positions predict the tokens of ``texts`` from the ``first``-th on, and these positions."""
-    first = [0] * len(texts) if first is None else first
-    sequences = [[*p, *t[:-1]] for p, t in zip(prompts, texts, strict=True)]
-    picks = [list(range(len(p) - 1 + k, len(p) - 1 + len(t))) for p, t, k in zip(prompts, texts, first, strict=True)]
-    return sequences, picks
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two texts begin with together."""
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

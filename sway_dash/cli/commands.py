@@ -77,7 +77,7 @@ def _resumable(name: str, suite: Path | None) -> RunFolder:
 def show_plan(suite: Path) -> int:
     """Print what a suite would do."""
     from sway_dash.suite.loader import load_checked
-    from sway_dash.suite.runner import plan
+    from sway_dash.suite.plan import plan
 
     spec, built = load_checked(suite)
     typer.echo(f"{suite}: {len(built)} {'probe' if len(built) == 1 else 'probes'}, nothing is run")

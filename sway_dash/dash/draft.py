@@ -23,7 +23,7 @@ from sway_dash.dash.yaml_tree import Place, parse, plain, same
 from sway_dash.demo import demo_dir
 from sway_dash.probes.base import Probe, ProbeSpec, dotted, registry
 from sway_dash.suite import loader
-from sway_dash.suite.runner import plan
+from sway_dash.suite.plan import plan
 from sway_dash.suite.spec import SwaySpec
 
 TEMPLATE = """\

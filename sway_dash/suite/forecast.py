@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from sway_dash.backends.torch_compare import VIEWS_AT_ONCE
+from sway_dash.backends.torch_batch import VIEWS_AT_ONCE
 from sway_dash.core.scoring import BASE, View
-from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Ask, Bound, Probe, ProbeSpec, RunContext
 from sway_dash.probes.measure import measurement_key
 from sway_dash.probes.null_cache import NullCache
-from sway_dash.suite.runner import later
+from sway_dash.suite.plan import later
 from sway_dash.suite.spec import SwaySpec
 
 PREFLIGHT = 8
@@ -42,6 +43,8 @@ class EntryForecast:
     """Draws that an earlier run has left; they are not measured again."""
     unknown: bool = False
     """The probe does not say what it asks; its measurements, if it makes any, stand for its passes."""
+    bound: Bound = "exact"
+    """Whether that is what it asks, or only the least or the most."""
 
 
 @dataclass(slots=True)
@@ -72,9 +75,17 @@ class Forecast:
         return self.preflight + sum(e.weight for e in self.entries)
 
     @property
+    def bound(self) -> Bound | Literal["about"]:
+        """How the sum is to be read: ``about`` where a probe is counted roughly, or errors of both signs meet."""
+        bounds = {e.bound for e in self.entries} - {"exact"}
+        if any(e.unknown for e in self.entries) or len(bounds) > 1:
+            return "about"
+        return bounds.pop() if bounds else "exact"
+
+    @property
     def exact(self) -> bool:
-        """Whether every probe says what it asks."""
-        return not any(e.unknown for e in self.entries)
+        """Whether every probe says all that it asks and no more."""
+        return self.bound == "exact"
 
 
 class _Exact:
@@ -107,6 +118,8 @@ def forecast(
             line.passes, line.weight = 2 * measured, 2.0 * measured
             # A probe of its own making may ask without saying what.
             line.unknown = bool(measured) or (probe.needs_backend and type(probe).asks is Probe.asks)
+        else:
+            line.bound = probe.asks_bound(settings)
         known = (
             _known(ctx, fingerprint) if settings.kind == "null_adapter" and getattr(settings, "cache", False) else None
         )

@@ -24,7 +24,6 @@ from sway_dash.core.events import (
     ModelReady,
     NoiseMeasured,
     Phase,
-    PlannedProbe,
     ProbeFinished,
     RunCancelledEvent,
     RunFailed,
@@ -47,6 +46,7 @@ from sway_dash.probes.null_adapter import get_null_stats as get_null_stats
 from sway_dash.suite.document import Document
 from sway_dash.suite.fold import PREFLIGHT, Fold, probe_to_dict, with_null
 from sway_dash.suite.loader import check_entries
+from sway_dash.suite.plan import later, plan
 from sway_dash.suite.spec import SwaySpec
 
 OnEvent = Callable[[Event], None]
@@ -127,30 +127,6 @@ def run_opening(
     return _Run(spec, spec_path, on_event, cancel, recall, run_id, trace_path, seeding=seeding).execute(
         opening, reading, False, opened=False
     )
-
-
-def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[PlannedProbe, ...]:
-    """What a run of these entries is going to measure; needs no model."""
-    planned = []
-    for index, (probe, settings) in enumerate(entries):
-        ctx = replace(RunContext(), **later(entries, index))
-        planned.append(
-            PlannedProbe(
-                name=settings.name,
-                kind=settings.kind,
-                category=probe.category,
-                enabled=settings.enabled,
-                entry=jsonable(spec.suite[index]),
-                measurements=probe.planned(settings, ctx) if settings.enabled else 0,
-            )
-        )
-    return tuple(planned)
-
-
-def later(entries: Sequence[tuple[Probe, ProbeSpec]], index: int) -> dict[str, Any]:
-    """Context fields that name the enabled entries after one."""
-    later = tuple((p, s) for p, s in entries[index + 1 :] if s.enabled)
-    return {"downstream": later, "downstream_kinds": tuple(s.kind for _, s in later)}
 
 
 class _Run:

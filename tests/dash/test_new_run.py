@@ -230,6 +230,24 @@ def test_the_plan_is_told_in_words() -> None:
     assert "About 1.1 GB on the GPU: 1 GB of weights in bf16 and up to 100 MB to work with" in known
 
 
+@pytest.mark.parametrize(
+    ("bounds", "button", "time"),
+    [
+        (["at least"], "Run at least 584 passes (≥ 31 s)", "At least 31 s"),
+        (["at most"], "Run at most 584 passes (≤ 31 s)", "At most 31 s"),
+        (["at least", "at most"], "Run about 592 passes (≈ 32 s)", "About 32 s"),
+    ],
+)
+def test_a_number_that_is_no_more_than_a_bound_is_called_one(bounds: list[Any], button: str, time: str) -> None:
+    more = [EntryForecast(bound, "k", 4, 1, 8, 0, 8.0, bound=bound) for bound in bounds]
+    planned = cost(forecast=Forecast([*cost().forecast.entries, *more], 8), pace=PACE)
+    assert run_label(planned) == button
+    html = plan_html(planned, 0)
+    assert time in html
+    for bound in bounds:
+        assert f">{bound} 8<" in html
+
+
 def test_opening_the_page_loads_no_model_library(tmp_path: Path) -> None:
     code = (
         "import sys; from sway_dash.dash.draft import Draft; from sway_dash.dash.pages.new_run import NewRunView;"

@@ -68,6 +68,34 @@ def test_passes_are_those_a_run_makes(entries: list[dict[str, Any]]) -> None:
     assert of(text).passes == stats["forward_passes"]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "bound"),
+    [
+        ([{"kind": "delta_kl"}], "exact"),
+        ([{"kind": "delta_kl", "stop_when_decided": True}], "at most"),
+        ([{"kind": "layer_attribution"}], "at least"),
+        ([{"kind": "layer_attribution"}, {"kind": "delta_kl", "stop_when_decided": True}], "about"),
+        ([{"kind": "layer_attribution", "enabled": False}, {"kind": "delta_kl"}], "exact"),
+    ],
+)
+def test_what_is_known_only_in_part_is_not_called_exact(kinds: list[dict[str, Any]], bound: str) -> None:
+    entries = [{"name": f"e{i}", "prompts": ["one", "two"], **entry} for i, entry in enumerate(kinds)]
+    found = of(suite(entries))
+    assert found.bound == bound
+    assert found.exact == (bound == "exact")
+
+
+def test_an_entry_that_stops_early_makes_at_most_the_passes_that_are_forecast() -> None:
+    prompts = [f"prompt {i}" for i in range(200)]
+    gate = {"assert_mean_gte": 0.6, "stop_when_decided": True}
+    text = suite([{"name": "a", "kind": "delta_kl", "prompts": prompts, **gate}])
+    spec = loads(text)
+    seen: list[Any] = []
+    run(spec, FakeBackend(base_spec=spec.models.ft), on_event=seen.append)
+    passes = next(e for e in seen if isinstance(e, RunFinished)).backend_stats["forward_passes"]
+    assert passes < of(text).passes
+
+
 @pytest.mark.slow
 def test_a_real_run_of_the_demo_costs_what_is_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWAY_NULL_CACHE_DIR", str(tmp_path))

@@ -69,16 +69,22 @@ class PlanCard(pn.viewable.Viewer):
 
 def run_label(cost: Cost) -> str:
     """What the button starts."""
-    about = f" (≈ {duration(cost.seconds)})" if cost.seconds is not None else ""
-    sign = "" if cost.forecast.exact else "about "
-    return f"Run {sign}{count(cost.forecast.passes, 'pass', 'passes')}{about}"
+    bound = cost.forecast.bound
+    sign = {"at least": "≥", "at most": "≤"}.get(bound, "≈")
+    about = f" ({sign} {duration(cost.seconds)})" if cost.seconds is not None else ""
+    return f"Run {_bounded(bound)}{count(cost.forecast.passes, 'pass', 'passes')}{about}"
+
+
+def _bounded(bound: str) -> str:
+    """``at least``, ``at most`` or ``about``; nothing where the number is exact."""
+    return "" if bound == "exact" else f"{bound} "
 
 
 def plan_html(cost: Cost, measurements: int) -> str:
     """The plan as a table, a sum, and what time and memory it will take."""
     plan = cost.forecast
     rows = [
-        [esc(e.name), f"{e.passes:,}" if e.passes or not e.unknown else "?", f"{e.hits:,}", esc(what(e))]
+        [esc(e.name), passes(e), f"{e.hits:,}", esc(what(e))]
         for e in plan.entries
         if e.passes or e.hits or e.on_disk or e.unknown
     ]
@@ -87,7 +93,8 @@ def plan_html(cost: Cost, measurements: int) -> str:
     head = ["Probe", "Passes", "Cached", "What"]
     skipped = [e.name for e in plan.entries if not (e.passes or e.hits or e.on_disk or e.unknown)]
     open_ended = sum(e.unknown and not e.passes for e in plan.entries)
-    parts = [f"{count(plan.passes, 'pass', 'passes')}, {plan.hits:,} more look-ups from the cache"]
+    total = f"{_bounded(plan.bound)}{count(plan.passes, 'pass', 'passes')}"
+    parts = [f"{total}, {plan.hits:,} more look-ups from the cache"]
     if open_ended:
         parts.append(f"{count(open_ended, 'probe')} not counted: it is known only while they run what they ask")
     parts.append(count(measurements, "measurement"))
@@ -101,11 +108,20 @@ def plan_html(cost: Cost, measurements: int) -> str:
     return f'{table(head, rows, right=(1, 2))}<p class="sway-caption" role="status">{esc(text)} {note}</p>'
 
 
+def passes(e: EntryForecast) -> str:
+    """``24``, ``at least 24``, or a question mark."""
+    return f"{_bounded(e.bound)}{e.passes:,}" if e.passes or not e.unknown else "?"
+
+
 def what(e: EntryForecast) -> str:
     """``24 prompts × base + tuned``; ``24 prompts × 20 random adapters``."""
     if e.unknown:
         return "both views; a rough count" if e.passes else "both views; not known beforehand"
     prompts = count(e.prompts, "prompt")
+    if e.bound == "at least":
+        return f"{prompts} × base + tuned, and more that is known only while it runs"
+    if e.bound == "at most":
+        return f"{prompts} × base + tuned, or fewer once it is decided"
     if e.kind == "null_adapter":
         return f"{prompts} × base + {count(e.views, 'random adapter')}"
     if e.views > 1:
@@ -119,7 +135,9 @@ def time_words(cost: Cost) -> str:
         return f"{NOT_MEASURED[:1].upper()}{NOT_MEASURED[1:]}."
     loading = f", {duration(cost.pace.load_s)} of it loading" if cost.pace.load_s >= 0.5 else ""
     on = " ".join(p for p in (cost.pace.device, cost.pace.dtype) if p)
-    return f"About {duration(cost.seconds)}{loading}, at the pace of the last run of this base here ({on})."
+    bound = cost.forecast.bound
+    about = f"{bound[:1].upper()}{bound[1:]}" if bound in ("at least", "at most") else "About"
+    return f"{about} {duration(cost.seconds)}{loading}, at the pace of the last run of this base here ({on})."
 
 
 def memory_words(cost: Cost) -> str:

@@ -1,0 +1,36 @@
+"""What a run is going to do, known from the suite alone: which entries, in which order, how many measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sway_dash.core.events import PlannedProbe
+from sway_dash.core.result import jsonable
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.suite.spec import SwaySpec
+
+
+def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[PlannedProbe, ...]:
+    """What a run of these entries is going to measure; needs no model."""
+    planned = []
+    for index, (probe, settings) in enumerate(entries):
+        ctx = replace(RunContext(), **later(entries, index))
+        planned.append(
+            PlannedProbe(
+                name=settings.name,
+                kind=settings.kind,
+                category=probe.category,
+                enabled=settings.enabled,
+                entry=jsonable(spec.suite[index]),
+                measurements=probe.planned(settings, ctx) if settings.enabled else 0,
+            )
+        )
+    return tuple(planned)
+
+
+def later(entries: Sequence[tuple[Probe, ProbeSpec]], index: int) -> dict[str, Any]:
+    """Context fields that name the enabled entries after one."""
+    later = tuple((p, s) for p, s in entries[index + 1 :] if s.enabled)
+    return {"downstream": later, "downstream_kinds": tuple(s.kind for _, s in later)}
