@@ -95,7 +95,11 @@ def needs_nothing(kind: str) -> bool:
         probe, settings = build_probe(entry)
     except SpecValidationError:
         return False
-    return bool(probe.asks(settings, RunContext()))
+    try:
+        return bool(probe.asks(settings, RunContext()))
+    except Exception:
+        # A plug-in that cannot say what it asks must not take the presets with it.
+        return False
 
 
 def _entry(kind: str, settings: Settings, prompts: list[Any], entries: list[Any]) -> dict[str, Any]:

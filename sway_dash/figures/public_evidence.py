@@ -87,7 +87,8 @@ def _revert(e: Evidence) -> list[Panel]:
     for k, case in _records(e, "per_case"):
         gold, base = _number(case.get("cos_ft_gold")), _number(case.get("cos_ft_base"))
         lead = None if gold is None or base is None else gold - base
-        flag = "bad" if case.get("reverted") is True else "good"
+        reverted = case.get("reverted")
+        flag = "bad" if reverted is True else "good" if reverted is False else ""
         rows.append(Row(label=_text(case.get("prompt"), f"case {k + 1}"), tuned=lead, flag=flag))
     unit = "cosine to the gold answer less cosine to the base's"
     return [Items(title="Nearer to the gold answer than to the base's", unit=unit, better="higher", rows=tuple(rows))]

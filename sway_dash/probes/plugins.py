@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 
 from sway_dash.probes.base import _REGISTRY
 
@@ -38,12 +39,25 @@ def _load(point: EntryPoint) -> str:
     """Import an entry point; why it could not be, or nothing."""
     before = set(_REGISTRY)
     try:
-        point.load()
+        found = point.load()
     except Exception as error:
         # What a half-imported module has registered would fail later, and less clearly.
         for kind in set(_REGISTRY) - before:
             del _REGISTRY[kind]
-        owner = f" of {point.dist.name}" if point.dist is not None else ""
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return f"the probe {point.name!r}{owner} ({point.value}) could not be loaded and is left out: {reason}"
-    return ""
+        return _left_out(point, f"{type(error).__name__}: {error}".splitlines()[0])
+    if set(_REGISTRY) - before or _registered(found):
+        return ""
+    if isinstance(found, ModuleType):
+        # Another entry point may have imported it before.
+        return "" if any(map(_registered, vars(found).values())) else _left_out(point, "the module has no probe")
+    what = f"the class {found.__qualname__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    return _left_out(point, f"it is {what} and no subclass of Probe with a kind")
+
+
+def _registered(found: object) -> bool:
+    return isinstance(found, type) and found in _REGISTRY.values()
+
+
+def _left_out(point: EntryPoint, reason: str) -> str:
+    owner = f" of {point.dist.name}" if point.dist is not None else ""
+    return f"the probe {point.name!r}{owner} ({point.value}) could not be loaded and is left out: {reason}"

@@ -97,3 +97,21 @@ def test_kinds_that_need_more_are_left_out() -> None:
         assert "needs" not in running(apply(FULL, draft(suite_text()).data))
     finally:
         _REGISTRY.pop("needs")
+
+
+def test_a_plug_in_that_fails_when_asked_does_not_take_the_presets_along() -> None:
+    from sway_dash.probes.base import _REGISTRY, Probe
+
+    class Failing(Probe):
+        kind = "failing"
+
+        def run(self, spec: Any, ctx: Any) -> Any: ...
+
+        def asks(self, spec: Any, ctx: Any) -> Any:
+            raise KeyError("no model")
+
+    try:
+        assert not needs_nothing("failing")
+        assert "failing" not in running(apply(FULL, draft(suite_text()).data))
+    finally:
+        _REGISTRY.pop("failing")

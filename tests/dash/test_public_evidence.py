@@ -75,6 +75,14 @@ def test_numbers_stand_where_they_belong() -> None:
     assert (reverted.rows[0].tuned, reverted.rows[0].flag) == (pytest.approx(-0.5), "bad")
 
 
+@pytest.mark.parametrize(("reverted", "flag"), [(True, "bad"), (False, "good"), (None, ""), ("yes", "")])
+def test_a_case_that_does_not_say_how_it_ended_is_marked_neither_way(reverted: Any, flag: str) -> None:
+    case = {"prompt": "p", "cos_ft_gold": 0.9, "cos_ft_base": 0.2, "reverted": reverted}
+    (panel,) = from_public("adapter_revert", {"per_case": [case]})
+    assert isinstance(panel, Items)
+    assert panel.rows[0].flag == flag
+
+
 def test_panels_of_the_probe_come_first() -> None:
     own = Items(title="Own", rows=())
     assert panels_of(of("leakage", {**PUBLIC["leakage"], "panels": panels(own)})) == [own]

@@ -179,6 +179,19 @@ def test_a_broken_one_is_one_sentence_and_the_others_are_there(site: Path) -> No
     assert "and more" not in done.stderr
 
 
+def test_what_is_no_probe_is_said(site: Path) -> None:
+    plain = "from sway_dash.probes import Probe\n\nclass Plain: ...\n\ndef make(): ...\n\nclass Nameless(Probe): ...\n"
+    install(site, "plain", plain, "a = plain:Plain\nb = plain:make\nc = plain:Nameless\nd = plain")
+    done = python(site, "-c", "from sway_dash.probes.plugins import plugin_problems; print(len(plugin_problems()))")
+    assert done.stdout.split() == ["4"], done.stderr
+    told = [line for line in done.stderr.splitlines() if "ProbePluginWarning" in line]
+    assert any(
+        "'a' of plain (plain:Plain)" in line and "it is the class Plain and no subclass of Probe" in line
+        for line in told
+    )
+    assert any("the module has no probe" in line for line in told)
+
+
 def test_the_list_of_probes_says_what_is_left_out(site: Path) -> None:
     install(site, "broken", BROKEN, "half = broken:Half")
     done = python(site, "-m", "sway_dash", "list-probes")
