@@ -264,24 +264,42 @@ def with_null(ctx: RunContext, result: ProbeResult) -> RunContext:
     evidence = result.evidence
     if not evidence.get("null_stats"):
         return ctx
-    draws = evidence.get("null_draws") or {}
     distribution = str(evidence.get("distribution") or "gaussian")
-    by_rank = {rank: dict(kinds) for rank, kinds in ctx.null_stats_by_rank.items()}
-    for rank, kinds in (evidence.get("null_stats_by_rank") or {}).items():
-        by_rank[rank] = merged(by_rank.get(rank, {}), kinds, distribution)
-    own = {**ctx.null_distributions.get(distribution, {}), **draws}
+    drawn = _with(ctx.null_distributions, distribution, _mapping(evidence.get("null_draws")))
+    ranks = {"": evidence["null_stats"], **_mapping(evidence.get("null_stats_by_rank"))}
+    known = ctx.null_summaries.get(distribution, {})
+    by_rank = {rank: {**known.get(rank, {}), **_mapping(kinds)} for rank, kinds in ranks.items()}
+    summaries = _with(ctx.null_summaries, distribution, by_rank)
+    public = {rank: dict(kinds) for rank, kinds in ctx.null_stats_by_rank.items()}
+    for rank in dict.fromkeys(r for own in summaries.values() for r in own if r):
+        public[rank] = _public(public.get(rank, {}), {d: own.get(rank, {}) for d, own in summaries.items()})
+    stats = {d: own.get("", {}) for d, own in summaries.items()}
     return replace(
         ctx,
-        null_stats=MappingProxyType(merged(ctx.null_stats, evidence["null_stats"], distribution)),
-        null_stats_by_rank=MappingProxyType(by_rank),
-        null_draws=MappingProxyType(merged(ctx.null_draws, draws, distribution)),
-        null_distributions=MappingProxyType({**ctx.null_distributions, distribution: own}),
+        null_stats=MappingProxyType(_public(ctx.null_stats, stats)),
+        null_stats_by_rank=MappingProxyType(public),
+        null_draws=MappingProxyType(_public(ctx.null_draws, drawn)),
+        null_distributions=MappingProxyType(drawn),
+        null_summaries=MappingProxyType(summaries),
     )
 
 
-def merged(known: Mapping[str, Any], new: Mapping[str, Any], distribution: str) -> dict[str, Any]:
-    """Nulls of the public format after one more entry: what is not Gaussian only fills gaps."""
-    return {**known, **new} if distribution == "gaussian" else {**new, **known}
+def _with(known: Mapping[str, Mapping[str, Any]], distribution: str, new: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known by distribution after one more entry: of the same distribution the later one counts."""
+    return {**known, distribution: {**known.get(distribution, {}), **new}}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Evidence may come from another program's file."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _public(before: Mapping[str, Any], by_distribution: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One null a key, as in the public format: the Gaussian one, else that of the distribution drawn first."""
+    found: dict[str, Any] = {}
+    for name in sorted(by_distribution, key=lambda d: d != "gaussian"):
+        found = {**by_distribution[name], **found}
+    return {**before, **found}
 
 
 def probe_to_dict(result: ProbeResult) -> dict[str, Any]:

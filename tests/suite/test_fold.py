@@ -12,8 +12,8 @@ from sway_dash.core import events as ev
 from sway_dash.core.errors import SwayError
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 from sway_dash.figures.derive import RunData
-from sway_dash.probes.base import Probe, ProbeSpec
-from sway_dash.suite.fold import Fold, fold, probe_from_dict, probe_to_dict
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.suite.fold import Fold, fold, probe_from_dict, probe_to_dict, with_null
 from sway_dash.suite.runner import run, run_opening
 from sway_dash.suite.store import RunFolder
 from tests.fakes_cli import Exact, Unfit
@@ -286,3 +286,35 @@ def test_a_warning_reaches_the_result_with_its_causes_in_order() -> None:
     warned = ev.Warned(message="base and tuned give identical logits", causes=("never trained", "scaled by 0"))
     (text,) = fold([ev.RunStarted(), warned]).warnings
     assert text == "base and tuned give identical logits. Most likely: (1) never trained; (2) scaled by 0"
+
+
+def null_row(name: str, style: str, value: float) -> ProbeResult:
+    stats = {"delta_kl": {"mean": value, "std": 1.0, "n": 3.0}}
+    evidence = {
+        "distribution": style,
+        "null_stats": stats,
+        "null_stats_by_rank": {"rank_1.00": stats},
+        "null_draws": {"a": {"rank_1.00": [value] * 3}},
+    }
+    return ProbeResult(name, "null_adapter", Verdict.PASS, 1.0, evidence=evidence)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "counts"),
+    [
+        ([("gaussian", 1.0), ("gaussian", 2.0)], 2.0),
+        ([("norm_matched", 1.0), ("norm_matched", 2.0)], 2.0),
+        ([("norm_matched", 1.0), ("spectrum", 2.0)], 1.0),
+        ([("norm_matched", 1.0), ("gaussian", 2.0), ("norm_matched", 3.0)], 2.0),
+        ([("norm_matched", 1.0), ("spectrum", 2.0), ("norm_matched", 3.0)], 3.0),
+    ],
+)
+def test_of_two_nulls_of_a_distribution_the_later_counts(drawn, counts):
+    ctx = RunContext()
+    for i, (style, value) in enumerate(drawn):
+        ctx = with_null(ctx, null_row(f"n{i}", style, value))
+    assert ctx.null_stats["delta_kl"]["mean"] == counts
+    assert ctx.null_stats_by_rank["rank_1.00"]["delta_kl"]["mean"] == counts
+    assert ctx.null_draws["a"]["rank_1.00"] == [counts] * 3
+    last = dict(drawn)
+    assert {d: own["a"]["rank_1.00"][0] for d, own in ctx.null_distributions.items()} == last
