@@ -363,12 +363,16 @@ def ratio_ci(
     if x.size < MIN_ITEMS or x.size != y.size or not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, x.size, size=(n_bootstrap, x.size))
-    denominator = y[drawn].mean(axis=1)
+    numerator, denominator = np.empty(n_bootstrap), np.empty(n_bootstrap)
+    block = max(1, min(n_bootstrap, 4_000_000 // x.size))
+    for start in range(0, n_bootstrap, block):
+        part = slice(start, min(start + block, n_bootstrap))
+        drawn = rng.integers(0, x.size, size=(part.stop - start, x.size))
+        numerator[part], denominator[part] = x[drawn].mean(axis=1), y[drawn].mean(axis=1)
     if (denominator <= 0).any():
         return None
     tail = (1.0 - confidence) / 2.0
-    lo, hi = np.quantile(x[drawn].mean(axis=1) / denominator, [tail, 1.0 - tail])
+    lo, hi = np.quantile(numerator / denominator, [tail, 1.0 - tail])
     return (float(lo), float(hi))
 
 

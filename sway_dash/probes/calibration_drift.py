@@ -164,6 +164,7 @@ class _Judged:
         self.mean_ci = cluster_ci(deltas, together, seed=ctx.seed) if together else interval(deltas, seed=ctx.seed)[0]
         self.null: Calibration | None = calibration(ctx, spec, self.raw, sign=-1)
         self.seed = ctx.seed
+        self.topics = self._topics()
 
     @property
     def faults(self) -> list[str]:
@@ -240,7 +241,7 @@ class _Judged:
                 "p_harm": self.harm.p,
                 "ci_note": f"Wilson, {self.regressed} of {len(judged)} items; mean: {self.harm.note}",
                 **self._knowledge(),
-                "per_topic": self._topics(),
+                "per_topic": self.topics,
                 "non_finite_items": self.broken,
                 "unanswered_items": list(self.unanswered),
                 "unit": "share of items",
@@ -269,9 +270,13 @@ class _Judged:
 
     def _topics(self) -> list[dict[str, Any]]:
         rows = []
-        for topic in dict.fromkeys(f.item.topic for f in self.facts):
-            everything = [f for f in self.facts if f.item.topic == topic]
-            own = [f for f in self.judged if f.item.topic == topic]
+        every: dict[str, list[_Fact]] = {}
+        judged: dict[str, list[_Fact]] = {}
+        for facts, by in ((self.facts, every), (self.judged, judged)):
+            for fact in facts:
+                by.setdefault(fact.item.topic, []).append(fact)
+        for topic, everything in every.items():
+            own = judged.get(topic, [])
             ci = interval([f.delta for f in own], seed=self.seed)[0] if own else None
             rows.append(
                 {
@@ -320,7 +325,7 @@ class _Judged:
                 n=row["judged"],
                 flag="bad" if (row["mean_delta"] or 0.0) < spec.assert_mean_delta_gte else "",
             )
-            for row in self._topics()
+            for row in self.topics
         )
         rows = tuple(
             Row(

@@ -68,7 +68,11 @@ class GradientGhostProbe(Probe):
         # By name: what reads a pickle safely lives where torch does.
         module = importlib.import_module("sway_dash.backends.training_state")
         reader = cast(TrainingReader, module)
-        folder = Path(spec.adapter_path).expanduser()
+        try:
+            folder = Path(spec.adapter_path).expanduser()
+        except RuntimeError:
+            message = f"adapter_path {spec.adapter_path} lies in the home folder of a user who is not known here"
+            return self._short(spec, Verdict.ERROR, message)
         try:
             state = reader.load_training_state(folder)
         except MissingTrainingStateError:

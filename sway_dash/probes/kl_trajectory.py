@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, FiniteFloat
 
 from sway_dash.core.divergence import LN2
@@ -21,6 +22,9 @@ from sway_dash.probes.measure import distinct, measure_prompts
 
 QUARTERS = 4
 """Early and late are the first and the last quarter of each answer."""
+
+MOST_RESAMPLED = 200
+"""Answers up to which the mean of a position has a bootstrap interval."""
 
 
 class KLTrajectorySpec(ProbeSpec):
@@ -102,6 +106,7 @@ class KLTrajectoryProbe(Probe):
         ratio = mean(early) / mean(late) if late and mean(late) > 0 else None
         ratio_band = ratio_ci(early, late, seed=ctx.seed) if ratio is not None else None
         passed = share >= spec.assert_departing_share_gte
+        score = score_from_anchors(share, none=0.0, gate=min(spec.assert_departing_share_gte, 1 - 1e-6), target=1.0)
         unmeasured = len(spec.prompts) - len(measurements)
         verdict = (Verdict.WARN if unmeasured else Verdict.PASS) if passed else Verdict.FAIL
         along_base = _mean_curve([t.along_base for t in found], ctx.seed)
@@ -112,7 +117,7 @@ class KLTrajectoryProbe(Probe):
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=score_from_anchors(share, none=0.0, gate=min(spec.assert_departing_share_gte, 1 - 1e-6), target=1.0),
+            score=score if passed else min(score, 0.59),
             raw=share,
             ci_95=ci,
             message=_sentence(spec, n, departed, share, ci, median, ratio, ratio_band, unmeasured),
@@ -209,13 +214,27 @@ def quarters(found: Sequence[Trajectory]) -> tuple[list[float], list[float]]:
 
 
 def _mean_curve(curves: Sequence[Sequence[float]], seed: int) -> list[dict[str, Any]]:
-    """Mean over the answers that reach a position, with an interval where there are enough of them."""
+    """Mean over the answers that reach a position, with an interval where there are enough of them.
+
+    Where there are very many, Student's t interval: resampling thousands at every position takes minutes, and their
+    mean is as good as normal.
+    """
     out = []
     for i in range(max(map(len, curves))):
         values = [c[i] for c in curves if len(c) > i]
-        ci, _ = interval(values, seed=seed, bounds=(0.0, LN2))
+        few = len(values) <= MOST_RESAMPLED
+        ci = interval(values, seed=seed, bounds=(0.0, LN2))[0] if few else _student(values)
         out.append({"position": i, "mean": mean(values), "ci_95": list(ci) if ci else None, "n": len(values)})
     return out
+
+
+def _student(values: Sequence[float]) -> tuple[float, float]:
+    from scipy.special import stdtrit
+
+    x = np.asarray(values, dtype=np.float64)
+    half = float(stdtrit(x.size - 1, 0.975)) * float(x.std(ddof=1)) / math.sqrt(x.size)
+    centre = mean(values)
+    return max(0.0, centre - half), min(LN2, centre + half)
 
 
 def _sentence(

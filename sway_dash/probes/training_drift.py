@@ -56,6 +56,9 @@ class TrainingDriftProbe(Probe):
             log, missing = find_log(Path(spec.store_path).expanduser())
         except TrainingDriftError as error:
             return self._without(spec, Verdict.ERROR, str(error))
+        except RuntimeError:
+            message = f"store_path {spec.store_path} lies in the home folder of a user who is not known here"
+            return self._without(spec, Verdict.ERROR, message)
         if log is None:
             return self._without(spec, Verdict.SKIP, missing)
         if len(log.losses) < spec.min_steps:

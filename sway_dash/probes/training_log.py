@@ -39,14 +39,17 @@ class LossLog:
 
     def add(self, step: int, loss: float) -> None:
         """Take the next record of the log."""
-        if self.losses and step <= (last := next(reversed(self.losses))):
-            stale = [s for s in self.losses if s >= step]
+        if self.losses and (last := next(reversed(self.losses))) >= step:
+            known = len(self.losses)
+            # Steps ascend, so what is stale stands at the end; every step is removed once at most.
+            while self.losses and next(reversed(self.losses)) >= step:
+                self.losses.popitem()
             if last > step:
                 self.restarts += 1
-                self.dropped_steps += len(stale)
-            for s in stale:
-                del self.losses[s]
-            self.validation = {s: v for s, v in self.validation.items() if s < step}
+                self.dropped_steps += known - len(self.losses)
+                self.validation = {s: v for s, v in self.validation.items() if s < step}
+            else:
+                self.validation.pop(step, None)
         self.losses[step] = loss if math.isfinite(loss) else math.inf
 
 

@@ -14,7 +14,7 @@ from sway_dash.core.packs import calibration_items
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.stats import null_stats
-from sway_dash.probes import build_probe
+from sway_dash.probes import build_probe, calibration_drift
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.calibration_drift import BUILT_IN_PACK, CalibrationDriftProbe, CalibrationDriftSpec
 
@@ -208,3 +208,14 @@ def test_the_evidence_is_json_and_draws_every_judged_item():
     assert len(groups["groups"]) == 10
     assert len(items["rows"]) == result.evidence["judged_items"] == 180
     assert items["rows"][0]["flag"] == "bad"
+
+
+def test_topics_are_looked_at_once(monkeypatch):
+    seen = []
+    found = calibration_drift._Judged._topics
+    monkeypatch.setattr(calibration_drift._Judged, "_topics", lambda self: seen.append(1) or found(self))
+    result = measured()
+    assert len(seen) == 1
+    rows = result.evidence["per_topic"]
+    assert sum(row["items"] for row in rows) == len(BUILT_IN_PACK)
+    assert all(row["judged"] == row["items"] for row in rows)

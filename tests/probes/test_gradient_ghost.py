@@ -333,3 +333,10 @@ def test_layers_of_a_real_model_that_were_never_trained_are_found(checkpoint, tm
     assert result.verdict is Verdict.FAIL
     assert result.evidence["global_step"] == 60  # counted by the optimizer
     assert result.evidence["layers_with_zero_b"] == [1, 3]
+
+
+def test_a_folder_in_the_home_of_nobody_is_one_sentence():
+    probe, spec = build_probe({"name": "ghost", "kind": "gradient_ghost", "adapter_path": "~no-such-user-here/a"})
+    result = probe.run(spec, RunContext())
+    assert result.verdict is Verdict.ERROR
+    assert "home folder of a user who is not known" in result.message

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend
@@ -15,7 +16,7 @@ from sway_dash.core.panels import read_panels
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import BASE, FINETUNED, Comparison, View
 from sway_dash.demo import demo_dir
-from sway_dash.probes import build_probe
+from sway_dash.probes import build_probe, kl_trajectory
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.kl_trajectory import trajectory
 from tests.adapters import made
@@ -173,3 +174,17 @@ def test_on_a_real_model_the_trained_adapter_leaves_and_an_untrained_one_does_no
             assert (m.reference_positions, m.common_tokens) == (len(said["base"]), common)
             assert len(trajectory(m).along_tuned) == len(said["ft"])
         backend.close()
+
+
+def test_many_answers_have_students_interval_which_is_the_bootstraps_but_for_the_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    curves = [list(rng.gamma(2.0, 0.05, 3)) for _ in range(400)]
+    expected = [kl_trajectory.interval([c[i] for c in curves])[0] for i in range(3)]
+
+    def resampled(values: Sequence[float], **keys: Any) -> Any:
+        raise AssertionError(f"{len(values)} answers are resampled")
+
+    monkeypatch.setattr(kl_trajectory, "interval", resampled)
+    for point, (lo, hi) in zip(kl_trajectory._mean_curve(curves, 0), expected, strict=True):
+        assert point["ci_95"] == pytest.approx([lo, hi], rel=0.03)
+        assert point["ci_95"][0] < point["mean"] < point["ci_95"][1]

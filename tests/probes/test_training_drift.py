@@ -15,7 +15,7 @@ from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.training_curve import compute_metrics, downsampled_curve, spike_positions, trend
-from sway_dash.probes.training_log import TrainingDriftError, collect_steps, read_jsonl
+from sway_dash.probes.training_log import LossLog, TrainingDriftError, collect_steps, read_jsonl
 
 
 def falling(n: int = 60, *, noise: float = 0.05, first: float = 5.0, last: float = 1.5, seed: int = 0) -> list[float]:
@@ -238,3 +238,21 @@ def test_a_folder_beside_the_suite_file_is_found_wherever_the_run_is_started_fro
     probe, spec = build_probe(entries[0])
     assert probe.run(spec, RunContext()).verdict is Verdict.PASS
     assert Path(entries[1]["adapter_path"]) == tmp_path / "run"
+
+
+def test_a_step_that_is_logged_again_does_not_search_the_whole_log():
+    class Unsearched(dict[int, float]):
+        def __iter__(self):
+            raise AssertionError("every step of the log was looked at")
+
+    log = LossLog(losses=Unsearched())
+    for step, loss in ((1, 4.0), (2, 3.0), (2, 2.5), (3, 2.0), (4, 1.0), (3, 1.9)):
+        log.add(step, loss)
+    assert dict(log.losses.items()) == {1: 4.0, 2: 2.5, 3: 1.9}
+    assert (log.restarts, log.dropped_steps) == (1, 2)
+
+
+def test_a_folder_in_the_home_of_nobody_is_one_sentence():
+    result = judged(Path("~no-such-user-here/run"))
+    assert result.verdict is Verdict.ERROR
+    assert "home folder of a user who is not known" in result.message
