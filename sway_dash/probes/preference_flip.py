@@ -7,6 +7,7 @@ in both directions (regression to the mean).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -27,6 +28,9 @@ SIGNIFICANCE = 0.05
 
 FEWEST_CHANGES = 6
 """Below this many changes no split of them reaches p = 0.05 in McNemar's exact test."""
+
+
+NOT_FINITE = "a log-probability that is not finite under one of the views"
 
 
 class PreferenceTriple(BaseModel):
@@ -71,6 +75,11 @@ class Margins:
 
     total: float
     per_token: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether both are numbers to compare."""
+        return math.isfinite(self.total) and math.isfinite(self.per_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +159,12 @@ class PreferenceFlipProbe(Probe):
                 name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence={"weight": spec.weight}
             )
         told = ask_both(ctx, triples, _margins)
-        reasons = [f"{triples[i].prompt[:40]!r}: {reason}" for i, reason in told.dropped]
-        if not told.kept:
+        answered = list(zip(told.kept, told.base, told.tuned, strict=True))
+        # A margin that is no number is neither right nor wrong, and no tie.
+        scored = [found for found in answered if found[1].finite and found[2].finite]
+        broken = [(i, NOT_FINITE) for i, b, t in answered if not (b.finite and t.finite)]
+        reasons = [f"{triples[i].prompt[:40]!r}: {reason}" for i, reason in sorted([*told.dropped, *broken])]
+        if not scored:
             return safe_finalize(
                 name=spec.name,
                 kind=spec.kind,
@@ -159,7 +172,8 @@ class PreferenceFlipProbe(Probe):
                 message=f"none of the {len(triples)} triples could be scored: {reasons[0]}",
                 evidence={"dropped_triples": len(reasons), "dropped_reasons": reasons[:5], "weight": spec.weight},
             )
-        return _Judged(spec, ctx, [triples[i] for i in told.kept], told.base, told.tuned, reasons).result()
+        kept, base, tuned = zip(*scored, strict=True)
+        return _Judged(spec, ctx, [triples[i] for i in kept], base, tuned, reasons).result()
 
 
 def _of_document(ctx: RunContext) -> tuple[PreferenceTriple, ...]:
@@ -234,7 +248,7 @@ class _Judged:
             name=spec.name,
             kind=spec.kind,
             verdict=Verdict.FAIL if faults else verdict,
-            score=min(score, 0.59) if faults else score,
+            score=min(score, 0.59) if faults or (self.decides and verdict is Verdict.WARN) else score,
             raw=self.raw,
             z_score=self.null.z if self.null else None,
             base_value=mean(m.total for m in self.base),

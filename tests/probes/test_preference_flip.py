@@ -46,6 +46,18 @@ WRONG, RIGHT = (-1.0, 1.0), (1.0, 1.5)
 FIXED, BROKEN, STUCK, KEPT = WRONG, (1.0, -1.0), (-1.0, -0.5), RIGHT
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_margin_that_is_no_number_is_no_tie(bad: float) -> None:
+    result = run([FIXED] * 8 + [KEPT] * 12 + [(1.0, bad), (bad, 1.0)])
+    assert result.verdict is Verdict.PASS
+    assert (result.evidence["ties"], result.evidence["dropped_triples"], result.evidence["total"]) == (0, 2, 22)
+    assert "not finite under one of the views" in result.evidence["dropped_reasons"][0]
+    many = run([FIXED] * 8 + [KEPT] * 12 + [(1.0, bad)] * 5)
+    assert many.verdict is Verdict.WARN
+    assert many.score <= 0.59
+    assert run([(1.0, bad)] * 5).verdict is Verdict.ERROR
+
+
 def test_wrong_preferences_set_right_without_damage_pass() -> None:
     result = run([FIXED] * 8 + [KEPT] * 12)
     assert result.verdict is Verdict.PASS
