@@ -57,7 +57,7 @@ def test_no_change_is_exactly_zero_and_fails(count):
 def test_the_document_itself_is_the_whole_way():
     result = measured(["A short answer. It is here."], [TEXTS[REPORT]])
     assert result.raw == pytest.approx(1.0)
-    assert result.verdict is Verdict.PASS
+    assert result.verdict is Verdict.WARN
     assert result.evidence["cosine"] == pytest.approx(1.0)
     assert result.evidence["residual"] == pytest.approx(0.0, abs=1e-9)
     assert result.evidence["distance_after"] == pytest.approx(0.0, abs=1e-9)
@@ -102,6 +102,31 @@ def test_other_text_of_the_same_style_covers_nothing_on_average_where_the_plain_
     assert abs(share) < 0.08
     assert plain > 0.15
     assert passed <= 0.05
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_few_texts_are_no_proof_of_a_step_and_two_already_leave_each_other_out(count):
+    rng = np.random.default_rng(0)
+    pool = [piece for i in range(REPORT) for piece in pieces(i)]
+    shares = []
+    for _ in range(20):
+        drawn = [pool[i] for i in rng.permutation(len(pool))[: 2 * count]]
+        result = measured(drawn[:count], drawn[count:])
+        assert result.verdict is not Verdict.PASS
+        assert result.score <= 0.59
+        shares.append(result.raw)
+    if count > 1:
+        assert abs(np.mean(shares)) < 0.2
+    moved = measured(pieces(STORY)[:count], pieces(REPORT)[:count])
+    assert moved.verdict is Verdict.WARN
+    assert moved.score <= 0.59
+    assert "below 4 groups" in moved.message
+
+
+def test_neighbours_are_joined_until_both_sides_are_long_enough():
+    words = [(5, 5), (0, 9), (6, 1), (20, 20), (3, 30)]
+    assert style_fingerprint._neighbours(words, 10) == [slice(0, 3), slice(3, 5)]
+    assert style_fingerprint._neighbours(words[:1], 10) == [slice(0, 1)]
 
 
 def test_the_length_of_the_texts_is_not_mistaken_for_style():
