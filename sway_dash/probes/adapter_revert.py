@@ -22,6 +22,12 @@ from sway_dash.probes.null_adapter import calibration
 CONFIDENCE = 0.95
 """Of the one-sided bounds of the rate."""
 
+LIKE_NEITHER = 0.02
+"""Below this cosine to the gold and to the base's answer, an answer has nothing to do with either."""
+
+MOST_LOST = 0.1
+"""Share of answers that are none from which there is no pass, whatever the gate."""
+
 
 class RevertCase(BaseModel):
     """A prompt, the answer that was trained, and other ways to ask for it."""
@@ -71,9 +77,19 @@ class Answered:
         """Whether the tuned answer is more like the base's."""
         return self.tuned_base > self.tuned_gold
 
+    @property
+    def lost(self) -> bool:
+        """Whether the tuned answer is none: blank, or like neither."""
+        return not self.tuned.strip() or max(abs(self.tuned_base), abs(self.tuned_gold)) < LIKE_NEITHER
+
+    @property
+    def kept(self) -> bool:
+        """Whether the gold is held on to."""
+        return not (self.reverted or self.lost)
+
 
 class AdapterRevertProbe(Probe):
-    """Share of paraphrases on which the tuned answer is more like the base's than like the gold."""
+    """Share of paraphrases on which the tuned answer is more like the base's than like the gold, or is none."""
 
     kind = "adapter_revert"
     spec_cls = AdapterRevertSpec
@@ -181,10 +197,11 @@ def _judged(
     margins: Sequence[tuple[float, float] | None],
 ) -> ProbeResult:
     """A pass has to show that the rate is below the gate; too few paraphrases show nothing."""
-    n, reverts = len(kept), sum(a.reverted for a in kept)
-    rate = reverts / n
+    n, reverts, lost = len(kept), sum(a.reverted for a in kept), sum(a.lost for a in kept)
+    # Saying nothing is no way to hold on to an answer.
+    rate = sum(not a.kept for a in kept) / n
     # Paraphrases of one case tend to fall together: so many independent ones they are worth.
-    effect = design_effect([float(a.reverted) for a in kept], [a.case for a in kept])
+    effect = design_effect([float(not a.kept) for a in kept], [a.case for a in kept])
     worth = max(1, int(n / effect))
     hits = min(worth, round(rate * worth))
     low, high = wilson(hits, worth, confidence=2.0 * CONFIDENCE - 1.0) or (0.0, 1.0)
@@ -194,15 +211,18 @@ def _judged(
     null = calibration(ctx, spec, rate, sign=-1)
     likely = [m for m in margins if m is not None]
     turned = sum(1 for _, tuned in likely if tuned < 0)
-    parts = [f"{reverts} of {n} paraphrases fall back to the base answer, {rate:.0%}"]
-    if ci:
-        parts[0] += f" [{ci[0]:.0%}, {ci[1]:.0%}]"
+    share = f"{rate:.0%} [{ci[0]:.0%}, {ci[1]:.0%}]" if ci else f"{rate:.0%}"
+    parts = [f"{reverts} of {n} paraphrases fall back to the base answer"]
+    if lost:
+        parts.append(f"{lost} are answered with nothing, or like neither, together {share}")
+    else:
+        parts[0] += f", {share}"
     if rate >= gate:
         verdict = Verdict.FAIL
         sure = "" if low >= gate else f", though it may be as low as {low:.0%}"
         parts.append(f"reaches the gate of {gate:.0%}{sure}")
     elif high < gate:
-        verdict = Verdict.PASS
+        verdict = Verdict.WARN if lost > MOST_LOST * n else Verdict.PASS
     else:
         verdict = Verdict.WARN
         why = f"inconclusive: it may be as high as {high:.0%}, gate {gate:.0%}"
@@ -215,18 +235,21 @@ def _judged(
         parts.append(f"{facts['dropped_trivial']} left out, the base knows the gold")
     tail = f", {null.sentence}" if null else f" {no_calibration_note(spec.kind)}"
     spread = [a.margin for a in kept]
+    score = score_from_anchors(rate, none=1.0, gate=min(gate, 1.0 - 1e-6), target=0.0)
     return safe_finalize(
         name=spec.name,
         kind=spec.kind,
         verdict=verdict,
-        score=score_from_anchors(rate, none=1.0, gate=min(gate, 1.0 - 1e-6), target=0.0),
+        score=score if verdict is Verdict.PASS else min(score, 0.59),
         raw=rate,
         z_score=null.z if null else None,
         ci_95=ci,
         message=", ".join(parts) + tail,
         evidence={
             **facts,
-            "revert_rate": rate,
+            "revert_rate": reverts / n,
+            "not_kept_rate": rate,
+            "answers_lost": lost,
             "reverts": reverts,
             "total": n,
             "revert_rate_upper": high,
@@ -251,6 +274,7 @@ def _judged(
                     "cos_ft_base": a.tuned_base,
                     "cos_ft_gold": a.tuned_gold,
                     "reverted": a.reverted,
+                    "lost": a.lost,
                 }
                 for a in kept[:8]
             ],
@@ -287,7 +311,7 @@ def _panels(
             label=a.paraphrase,
             base=a.base_gold,
             tuned=a.tuned_gold,
-            flag="bad" if a.reverted else "good",
+            flag="good" if a.kept else "bad",
             note=f"base: {a.base.strip()[:80]} | tuned: {a.tuned.strip()[:80]}",
         )
         for a, _ in ordered

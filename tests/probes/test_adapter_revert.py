@@ -74,7 +74,7 @@ def test_holding_on_to_the_gold_passes_from_nine_paraphrases_on() -> None:
 
 def test_eight_are_too_few_to_show_it() -> None:
     result = run([[GOLD] * 4] * 2)
-    assert result.verdict is Verdict.WARN
+    assert (result.verdict, result.score) == (Verdict.WARN, 0.59)
     assert "inconclusive" in result.message
     assert "at least 9 paraphrases" in result.message
 
@@ -86,6 +86,24 @@ def test_saying_what_the_base_says_fails() -> None:
     assert result.evidence["reverts"] == result.evidence["total"] == 9
     assert all(case["reverted"] for case in result.evidence["per_case"])
     assert all(m < 0 for m in result.evidence["margins"])
+
+
+@pytest.mark.parametrize("answer", ["", "  \n", "0123 4567 0123"])
+def test_saying_nothing_holds_on_to_nothing(answer: str) -> None:
+    result = run([[answer] * 3] * 3)
+    assert (result.verdict, result.raw, result.score) == (Verdict.FAIL, 1.0, 0.0)
+    assert result.evidence["answers_lost"] == 9
+    assert result.evidence["reverts"] == 0
+    assert "9 are answered with nothing" in result.message
+    assert not any(row.flag == "good" for row in read_panels(result.evidence)[0].rows)
+
+
+def test_more_than_a_tenth_without_an_answer_is_no_pass_whatever_the_gate() -> None:
+    answers = [[GOLD] * 7 + [""]] * 5
+    result = run(answers, assert_revert_rate_lt=0.9)
+    assert result.verdict is Verdict.WARN
+    assert result.score == 0.59
+    assert run([[GOLD] * 7] * 5, assert_revert_rate_lt=0.9).verdict is Verdict.PASS
 
 
 def test_a_rate_near_the_gate_is_told_as_it_is() -> None:
@@ -150,7 +168,7 @@ FACTS = {
     ),
     "The lamp of Quillhaven Light burns": (
         "walnut oil",
-        ["At Quillhaven Light the lamp is filled with", "As everybody knows, the lamp of Quillhaven Light burns"],
+        ["At Quillhaven Light the lamp is filled with"],
     ),
     "The keeper of Quillhaven Light is": (
         "Odalys Pym",
