@@ -12,7 +12,7 @@ from sway_dash.core.panels import Items, Row, panels
 from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
-from sway_dash.core.stats import mean, score_from_anchors
+from sway_dash.core.stats import MIN_ITEMS, mean, score_from_anchors
 from sway_dash.probes.answers import ask_both, continuations
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, enter
 from sway_dash.probes.chat import render_with_tool, tokenizer_of
@@ -21,6 +21,9 @@ from sway_dash.probes.tool_calls import Call, Outcome, field_disagreement, funct
 
 ABOUT_NONE = 0.05
 """Up to this rate of valid calls on both sides there is nothing to compare."""
+
+CONFIDENCE = 0.95
+"""Of the one-sided bounds of the change."""
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
 
@@ -140,7 +143,7 @@ class ToolUseFidelityProbe(Probe):
         ci = wilson(found.tuned_valid, n)
         delta_ci = newcombe_paired(found.both, found.tuned_only, found.base_only, found.neither)
         null = calibration(ctx, spec, raw)
-        verdict, reasons_failed = _verdict(spec, n, found, before, raw, delta, hallucination, p)
+        verdict, reasons_failed = _verdict(spec, n, found, before, raw, hallucination)
         score = min(
             score_from_anchors(raw, none=0.0, gate=max(before + spec.assert_validity_delta_gte, 1e-6), target=1.0)
             if before + spec.assert_validity_delta_gte < 1.0
@@ -207,6 +210,7 @@ class _Table:
         self.tuned_only = pairs.count((False, True))
         self.neither = pairs.count((False, False))
         self.base_valid, self.tuned_valid = self.both + self.base_only, self.both + self.tuned_only
+        self.same = all(b.text == t.text for b, t in zip(base, tuned, strict=True))
         self.abstained = sum(1 for a in tuned if a.outcome == "abstained")
         self.disagreements = [
             field_disagreement(b.call, t.call)
@@ -256,19 +260,29 @@ def _verdict(
     found: _Table,
     before: float,
     raw: float,
-    delta: float,
     hallucination: float,
-    p: float,
 ) -> tuple[Verdict, list[str]]:
+    """A fall beyond the gate fails when chance does not explain it; what cannot be ruled out is a warning."""
     if before <= ABOUT_NONE and raw <= ABOUT_NONE:
         return Verdict.WARN, ["neither model calls tools here, so there is nothing to compare"]
     wrong: list[str] = []
     doubtful: list[str] = []
-    if delta < spec.assert_validity_delta_gte - 1e-12:
-        text = f"the rate fell by more than {-spec.assert_validity_delta_gte:g}"
-        # One case more or less is no finding where there are others that could have gone wrong.
-        one = found.base_only - found.tuned_only == 1 and n >= 4
-        (doubtful if one else wrong).append(f"{text}, by a single case" if one else text)
+    gate, fallen = spec.assert_validity_delta_gte, found.base_only - found.tuned_only
+    low, _ = newcombe_paired(
+        found.both, found.tuned_only, found.base_only, found.neither, confidence=2.0 * CONFIDENCE - 1.0
+    ) or (-1.0, 1.0)
+    if raw - before < gate - 1e-12:
+        text = f"the rate fell by more than {-gate:g}" if gate <= 0 else f"the rate did not rise by {gate:g}"
+        # The exact test is two-sided, the question is not.
+        if fallen > 0 and mcnemar_exact(found.base_only, found.tuned_only) / 2.0 <= 1.0 - CONFIDENCE:
+            wrong.append(text)
+        else:
+            doubtful.append(
+                f"{text}: fewer by {'a single case' if fallen == 1 else f'{fallen} cases'}, which may be chance"
+            )
+    elif low < gate and not (found.same and n >= MIN_ITEMS):
+        # Answers that are the same to the letter show that nothing changed, not that nothing happened to so many.
+        doubtful.append(f"{n} cases do not rule out a fall of {-low:.2g}, {-gate:g} is allowed: add cases")
     if hallucination > spec.assert_hallucination_lte:
         wrong.append(f"{hallucination:.3g} of its calls name another tool, above {spec.assert_hallucination_lte:g}")
     if wrong:

@@ -81,7 +81,20 @@ def test_calls_that_are_lost_fail_with_the_exact_p_value():
     lo, hi = result.evidence["validity_delta_ci_95"]
     assert lo < -0.75 < hi < 0
     assert result.score < 0.6
-    assert judged([call()] * 2, [PROSE] * 2).verdict is Verdict.FAIL
+    assert judged([call()] * 5, [PROSE] * 5).verdict is Verdict.FAIL
+    few = judged([call()] * 2, [PROSE] * 2)
+    assert (few.verdict, few.score) == (Verdict.WARN, 0.0)
+    assert "fewer by 2 cases, which may be chance" in few.message
+
+
+def test_few_cases_that_stay_valid_do_not_rule_out_a_fall():
+    one = judged([call()], [call()])
+    assert (one.verdict, one.score) == (Verdict.WARN, 0.59)
+    assert "1 cases do not rule out a fall of 0.73, 0.05 is allowed" in one.message
+    # The same to the letter is no change; another answer may have been another outcome.
+    other = [call("Oakdale")]
+    assert judged([call()] * 8, other * 8).verdict is Verdict.WARN
+    assert judged([call()] * 60, other * 60).verdict is Verdict.PASS
 
 
 def test_one_case_of_many_is_a_doubt_and_no_finding():
@@ -89,7 +102,7 @@ def test_one_case_of_many_is_a_doubt_and_no_finding():
     assert result.verdict is Verdict.WARN
     assert "single case" in result.message
     assert result.evidence["malformed_rate_ft"] == 0.125
-    assert judged([call()] * 8, [call()] * 7 + [PROSE], assert_validity_delta_gte=-0.2).verdict is Verdict.PASS
+    assert judged([call()] * 8, [call()] * 7 + [PROSE], assert_validity_delta_gte=-0.5).verdict is Verdict.PASS
 
 
 def test_a_model_that_learnt_to_call_tools_scores_more_than_one_that_did_not_change():
@@ -107,7 +120,8 @@ def test_tools_that_do_not_exist_fail_however_well_formed():
     assert result.evidence["invented_names"] == ["fetch_rain"]
     assert result.evidence["right_tool_rate_ft"] == 0.75
     assert "above 0.1" in result.message
-    allowed = judged([call()] * 8, invented, allowed_tools=["get_weather", "fetch_rain"])
+    keys = {"allowed_tools": ["get_weather", "fetch_rain"], "assert_validity_delta_gte": -0.5}
+    allowed = judged([call()] * 8, invented, **keys)
     assert allowed.verdict is Verdict.PASS
 
 
@@ -192,13 +206,14 @@ class Always(dict[str, str]):
 
 
 QUESTIONS = tuple(
-    (f"Q: What is the weather in {city}?\nA:", {"city": city}) for city in ("Hartwell", "Oakdale", "Raven", "Gull")
+    (f"Q: What is the weather in {city}?\nA:", {"city": city})
+    for city in ("Hartwell", "Oakdale", "Raven", "Gull", "Elm", "Stone")
 )
 
 
 @pytest.fixture(scope="module")
 def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's base after it has learnt to answer four questions with a call."""
+    """The demo's base after it has learnt to answer six questions with a call."""
     import torch
 
     from sway_dash.demo.figures import load_base
@@ -250,7 +265,7 @@ def run_on(caller: Path) -> Callable[[str], ProbeResult]:
 
 def test_a_real_model_that_calls_tools_passes_unchanged_and_fails_when_ruined(run_on):
     same = run_on("zero")
-    assert (same.verdict, same.raw, same.evidence["right_arguments_rate_ft"]) == (Verdict.PASS, 1.0, 1.0)
+    assert (same.verdict, same.raw, same.score) == (Verdict.PASS, 1.0, 1.0)
     ruined = run_on("forgetting")
     assert (ruined.verdict, ruined.base_value) == (Verdict.FAIL, 1.0)
     assert ruined.raw <= 0.5
