@@ -52,6 +52,9 @@ class MultiTurnCoherenceSpec(ProbeSpec):
     assert_half_life_turns: Annotated[FiniteFloat, Field(gt=0)] = Field(
         default=2.0, description="smallest number of turns in which the difference may halve"
     )
+    assert_mean_gte: Annotated[FiniteFloat, Field(ge=0.0)] = Field(
+        default=0.005, description="smallest mean, at the turn where it is largest, that is enough to last at all, nats"
+    )
     follow_ups: tuple[str, ...] = Field(default=FOLLOW_UPS, min_length=1, description="what the user says next")
     max_new_tokens: int = Field(default=96, ge=1, le=2048, description="longest answer, in tokens")
     divergence: Divergence = Field(default="kl", description="kl: KL(tuned‖base)")
@@ -244,10 +247,19 @@ def _verdict(
     axis: Sequence[float],
     lasts_beside_neutral: bool,
 ) -> tuple[Verdict, float, str]:
-    """FAIL when the difference halves too fast; WARN when that is not sure or not due to what was said; else PASS."""
+    """FAIL when there is next to no difference or it halves too fast; WARN when that is not sure or not due to what was
+    said, and for a single turn; else PASS.
+    """
     course = f"{overall[0]:.3g} nats at turn {axis[0]:g} → {overall[-1]:.3g} at turn {axis[-1]:g}"
     if status == "degenerate":
         return Verdict.FAIL, 0.0, f"the models hardly differ at any turn but one: {course}"
+    # What has faded was there at first: the turn with the largest mean decides.
+    if (most := max(overall)) < spec.assert_mean_gte:
+        least = f"{most:.3g} nats at most are below {spec.assert_mean_gte:g}"
+        return Verdict.FAIL, 0.0, f"the models hardly differ, there is nothing to last: {least}; {course}"
+    if len(axis) < 2:
+        few = "one turn alone cannot show whether it lasts: set max_turns to 3 or more"
+        return Verdict.WARN, 0.5, f"{overall[0]:.3g} nats at turn {axis[0]:g}; {few}"
     if half_life is None:
         return Verdict.PASS, 1.0, f"the difference does not fade, it grows: {course}"
     if status == "stable":
@@ -263,7 +275,7 @@ def _verdict(
     if lasts_beside_neutral:
         why = "the length of the context (see prompt_collapse) or the wording of the follow-ups, not what was said"
         return Verdict.WARN, score, f"{text}, but it falls as fast after answers about nothing: it is {why}"
-    return Verdict.FAIL, score, text
+    return Verdict.FAIL, min(score, 0.59), text
 
 
 def _reply_lifts(ctx: RunContext, held: dict[str, list[Conversation]]) -> dict[str, list[float]]:

@@ -153,6 +153,22 @@ def test_models_that_do_not_differ_fail():
     assert (result.verdict, result.evidence["fit_status"]) == (Verdict.FAIL, "degenerate")
 
 
+def test_what_is_hardly_there_does_not_last_however_even_it_is():
+    result = judged(Talking(lambda text, turn: 0.02))
+    assert result.evidence["fit_status"] == "stable"
+    assert 0 < max(result.evidence["per_turn_kls"]) < 0.005
+    assert (result.verdict, result.score) == (Verdict.FAIL, 0.0)
+    assert "below 0.005" in result.message
+    assert judged(Talking(lambda text, turn: 0.02), assert_mean_gte=0.0).verdict is Verdict.PASS
+
+
+def test_one_turn_cannot_show_that_the_difference_lasts():
+    result = judged(Talking(lambda text, turn: 3.0), max_turns=2)
+    assert result.verdict is Verdict.WARN
+    assert result.score <= 0.59
+    assert "set max_turns to 3 or more" in result.message
+
+
 def test_without_answers_of_the_base_half_the_design_is_left_and_said_to_be():
     result = judged(Talking(lambda text, turn: 3.0, mute_base=True))
     assert result.verdict is Verdict.PASS
