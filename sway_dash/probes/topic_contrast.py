@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import Field, FiniteFloat
 
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
-from sway_dash.core.margins import Margin, non_inferior
+from sway_dash.core.margins import Margin
 from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.ratio import fieller_unpaired
@@ -19,8 +20,9 @@ from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, Positions, View
 from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.harm import bounded_harm
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
 
 SIGNIFICANCE = 0.05
 """Largest permutation p-value at which the two kinds of prompts count as moved differently."""
@@ -106,16 +108,18 @@ class TopicContrastProbe(Probe):
         labels = np.repeat([1, 0], [len(on), len(off)])
         p = permutation_p(np.concatenate([on, off]), labels, _difference, seed=ctx.seed)
         null = calibration(ctx, spec, targeted - collateral)
-        harm = non_inferior(off, spec.assert_collateral_lt, seed=ctx.seed)
-        against = _against(spec, targeted, collateral, p, null)
-        unsure = [] if against else _unsure(spec, harm)
+        harm = bounded_harm(off.tolist(), spec.assert_collateral_lt, seed=ctx.seed)
+        testable = least_p(len(on), len(off)) <= SIGNIFICANCE
+        against = _against(spec, targeted, collateral, p if testable else None, null)
+        unsure = [] if against else _unsure(spec, harm, len(on), len(off))
+        score = _score(spec, targeted, collateral, p, null)
         unmeasured = len(_tagged(spec)) - len(measurements)
         verdict = Verdict.FAIL if against else Verdict.WARN if unsure or unmeasured else Verdict.PASS
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=_score(spec, targeted, collateral, p, null),
+            score=min(score, 0.59) if against else score,
             raw=targeted - collateral,
             z_score=null.z if null else None,
             ci_95=difference_ci,
@@ -195,12 +199,14 @@ def _refused(spec: TopicContrastSpec) -> ProbeResult | None:
         return _ended(spec, Verdict.ERROR, "no prompts: add at least one")
     if spec.on == spec.off:
         return _ended(spec, Verdict.ERROR, f"on and off are both {spec.on!r}: name two different tags")
-    both = next((p for p in spec.prompts if {spec.on, spec.off} <= set(p.tags)), None)
+    texts = {tag: {p.text for p in spec.prompts if tag in p.tags} for tag in (spec.on, spec.off)}
+    shared = texts[spec.on] & texts[spec.off]
+    both = next((p.text for p in spec.prompts if p.text in shared), None)
     if both is not None:
-        message = f"the prompt {both.text[:60]!r} is tagged both {spec.on!r} and {spec.off!r}: it can only be one"
+        message = f"the prompt {both[:60]!r} is tagged both {spec.on!r} and {spec.off!r}: it can only be one"
         return _ended(spec, Verdict.ERROR, message)
     for tag in (spec.on, spec.off):
-        count = len({p.text for p in spec.prompts if tag in p.tags})
+        count = len(texts[tag])
         if count < 2:
             message = f"needs at least two prompts tagged {tag!r}, has {count}: tag them, or name another tag"
             return _ended(spec, Verdict.SKIP, message)
@@ -225,30 +231,47 @@ def _difference(values: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float:
     return float(values[labels == 1].mean() - values[labels == 0].mean())
 
 
+def least_p(n_on: int, n_off: int) -> float:
+    """Smallest p of the permutation test of so many prompts: the share of one assignment of the tags among all."""
+    return 1.0 / comb(n_on + n_off, n_on)
+
+
+def _too_few(n_on: int, n_off: int) -> str:
+    """Why so many prompts can show nothing; empty if they can."""
+    least = least_p(n_on, n_off)
+    if least <= SIGNIFICANCE:
+        return ""
+    return f"{n_on} prompts on and {n_off} off topic reach p={least:.2g} at best: three of each would do"
+
+
 def _overlap(on: FloatArray, off: FloatArray) -> float:
     """Share of (on, off) pairs in which the off-topic prompt moved at least as much: 0 apart, 0.5 alike."""
-    return float((0.5 * (off[:, None] == on[None, :]) + (off[:, None] > on[None, :])).mean())
+    ordered = np.sort(on)
+    below, upto = np.searchsorted(ordered, off, side="left"), np.searchsorted(ordered, off, side="right")
+    return float((below + upto).mean() / (2 * len(on)))
 
 
 def _against(
-    spec: TopicContrastSpec, targeted: float, collateral: float, p: float, null: Calibration | None
+    spec: TopicContrastSpec, targeted: float, collateral: float, p: float | None, null: Calibration | None
 ) -> list[str]:
-    """Everything that makes it a failure."""
+    """Everything that makes it a failure; ``p`` is ``None`` where there are too few prompts for a small one."""
     found = []
     if targeted < spec.assert_targeted_gte:
         found.append(f"the change on topic is below the gate of {spec.assert_targeted_gte:g}")
     if collateral >= spec.assert_collateral_lt:
         found.append(f"the change off topic reaches the gate of {spec.assert_collateral_lt:g}")
-    if p > SIGNIFICANCE:
+    if p is not None and p > SIGNIFICANCE:
         found.append(f"tags dealt at random do as well (p={p:.2g})")
-    if null is not None and null.z < spec.assert_z_gte:
-        found.append(f"z below {spec.assert_z_gte:g}")
+    if noise := noise_does_as_well(null, spec.assert_z_gte):
+        found.append(noise)
     return found
 
 
-def _unsure(spec: TopicContrastSpec, harm: Margin) -> list[str]:
+def _unsure(spec: TopicContrastSpec, harm: Margin, n_on: int, n_off: int) -> list[str]:
     """What keeps a result that is good as far as it goes from being a pass."""
-    if harm.passed is None:
+    if few := _too_few(n_on, n_off):
+        return [few]
+    if harm.passed is None or n_off < MIN_ITEMS:
         return [f"too few prompts off topic to bound the change ({harm.note})"]
     if not harm.passed and harm.upper is not None:
         return [
@@ -267,9 +290,7 @@ def _score(spec: TopicContrastSpec, targeted: float, collateral: float, p: float
     score = min(effect, quiet)
     if p > SIGNIFICANCE:
         score = min(score, 0.6 * SIGNIFICANCE / p)
-    if null is not None and null.z < spec.assert_z_gte:
-        score = min(score, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
-    return score
+    return min(score, noise_cap(null, spec.assert_z_gte))
 
 
 def _message(

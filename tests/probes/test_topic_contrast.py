@@ -17,7 +17,7 @@ from sway_dash.core.stats import null_stats
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
-from sway_dash.probes.topic_contrast import TopicContrastProbe, welch
+from sway_dash.probes.topic_contrast import TopicContrastProbe, least_p, welch
 from tests.adapters import made
 from tests.fakes_cli import Exact
 
@@ -59,6 +59,7 @@ def around(centre: float, n: int = N) -> list[float]:
         ({"prompts": prompts(4, 1)}, Verdict.SKIP, "two prompts tagged 'off-topic', has 1"),
         ({"on": "x", "off": "x"}, Verdict.ERROR, "two different tags"),
         ({"prompts": [{"text": "a", "tags": ["on-topic", "off-topic"]}]}, Verdict.ERROR, "tagged both"),
+        ({"prompts": [*prompts(), {"text": "on 1", "tags": ["off-topic"]}]}, Verdict.ERROR, "'on 1' is tagged both"),
     ],
 )
 def test_what_cannot_be_judged_is_not_measured(keys: dict[str, Any], verdict: Verdict, words: str) -> None:
@@ -125,6 +126,33 @@ def test_quiet_that_is_not_shown_is_inconclusive() -> None:
     assert "too few prompts off topic" in few.message
 
 
+def test_three_of_each_are_enough_for_a_small_p_and_fewer_are_no_failure() -> None:
+    assert least_p(3, 3) == pytest.approx(0.05)
+    few = judged(around(0.3, 2), around(0.001, 2))
+    assert few.verdict is Verdict.WARN
+    assert few.evidence["reasons"] == ["2 prompts on and 2 off topic reach p=0.17 at best: three of each would do"]
+    assert few.score < 0.6
+    assert judged(around(0.01, 2), around(0.001, 2)).verdict is Verdict.FAIL
+    lost = judged([*around(0.3, 2), None], around(0.001, 3))
+    assert lost.verdict is Verdict.WARN
+    assert "2 prompts on and 3 off topic reach p=0.1 at best" in lost.message
+
+
+def test_off_topic_prompts_that_did_not_change_at_all_are_quiet() -> None:
+    result = judged(around(0.3, 20), [0.0] * 20)
+    assert result.verdict is Verdict.PASS
+    assert result.evidence["collateral_upper"] == 0.0
+    assert "none of 20 items changed" in result.evidence["collateral_note"]
+    assert judged(around(0.3, 20), [0.0] * 3).verdict is Verdict.WARN
+
+
+def test_the_overlap_counts_pairs() -> None:
+    rng = np.random.default_rng(4)
+    on, off = rng.integers(0, 9, 40) / 8.0, rng.integers(0, 9, 30) / 8.0
+    pairs = [1.0 if b > a else 0.5 if b == a else 0.0 for a in on for b in off]
+    assert judged(on, off).evidence["overlap"] == pytest.approx(np.mean(pairs))
+
+
 def test_nothing_anywhere_is_a_failure_worth_nothing() -> None:
     result = judged([0.0] * N, [0.0] * N)
     assert (result.verdict, result.score, result.evidence["ratio"]) == (Verdict.FAIL, 0.0, None)
@@ -144,6 +172,11 @@ def test_noise_with_the_same_contrast_fails_it() -> None:
     assert result.verdict is Verdict.FAIL
     assert "z below 3" in result.message
     assert result.score < 0.1
+    few = RunContext(null_draws={"contrast": {"rank_1.00": [0.25, 0.26]}})
+    result = judged(around(0.3), around(0.003), ctx=few)
+    assert result.z_score > 3.0
+    assert result.evidence["reasons"] == ["random adapters do as well: p=0.065 above 0.05"]
+    assert (result.verdict, result.score) == (Verdict.FAIL, 0.59)
 
 
 def test_noise_is_drawn_over_the_own_prompts_with_one_reference_pass() -> None:
