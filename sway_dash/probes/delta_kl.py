@@ -21,11 +21,8 @@ from sway_dash.core.stats import (
 )
 from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Bound, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
 from sway_dash.probes.stopping import Decision, decide, measure_until_decided
-
-SIGNIFICANCE = 0.05
-"""Largest p-value of the adapter as the next null draw that still counts as more than noise."""
 
 
 class DeltaKLSpec(ProbeSpec):
@@ -122,22 +119,28 @@ class DeltaKLProbe(Probe):
         null = calibration(ctx, spec, raw)
         stopped = decision is not None and decision.side is not None
         large = decision.side == "above" if decision and stopped else raw >= spec.assert_mean_gte
-        real = null is None or (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE))
-        verdict = Verdict.PASS if large and real else Verdict.FAIL
+        reasons = [] if large else [f"below the gate of {spec.assert_mean_gte:g}"]
+        if noise := noise_does_as_well(null, spec.assert_z_gte):
+            reasons.append(noise)
+        verdict = Verdict.FAIL if reasons else Verdict.PASS
         unmeasured = decision.failed if decision and stopped else len(spec.prompts) - len(measurements)
         if unmeasured and verdict is Verdict.PASS:
             verdict = Verdict.WARN
+        drawn_on = ""
+        if null and decision and len(measurements) < len(spec.prompts):
+            drawn_on = f"the random adapters' means are over all {len(spec.prompts)} prompts"
+        score = self._score(spec, raw, null)
         identical = sum(1 for m in texts if m.exact and m.js == 0.0)
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=self._score(spec, raw, null),
+            score=min(score, 0.59) if reasons else score,
             raw=raw,
             z_score=null.z if null else None,
             ci_95=ci,
             message=self._message(
-                spec, raw, ci, null, large, identical, len(measurements), len(once), unmeasured, decision
+                spec, raw, ci, null, reasons, identical, len(measurements), len(once), unmeasured, decision, drawn_on
             ),
             evidence={
                 "divergence_kind": spec.divergence,
@@ -161,11 +164,13 @@ class DeltaKLProbe(Probe):
                 "exact": all(m.exact for m in measurements),
                 "max_error_bound": max(m.error_bound for m in measurements),
                 "truncated_prompts": sum(1 for m in measurements if m.truncated_tokens),
+                "reasons": reasons,
                 "weight": spec.weight,
                 "z_by_rank": null.z_by_rank if null else None,
                 "null": null.evidence if null else None,
                 "raw_ci_95": list(ci) if ci else None,
                 "ci_note": ci_note,
+                **({"null_note": drawn_on} if drawn_on else {}),
                 **({"stopping": decision.evidence} if decision else {}),
             },
         )
@@ -185,10 +190,8 @@ class DeltaKLProbe(Probe):
         gate = max(spec.assert_mean_gte, 1e-6)
         target = min(LN2, 10.0 * gate) if spec.divergence == "js" else 10.0 * gate
         effect = score_from_anchors(raw, none=0.0, gate=gate, target=max(target, gate * 1.01))
-        if null is None or null.z >= spec.assert_z_gte:
-            return effect
         # However large, what noise of the same kind does as well is not evidence for this adapter.
-        return min(effect, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
+        return min(effect, noise_cap(null, spec.assert_z_gte))
 
     def _message(
         self,
@@ -196,12 +199,13 @@ class DeltaKLProbe(Probe):
         raw: float,
         ci: tuple[float, float] | None,
         null: Calibration | None,
-        large: bool,
+        reasons: Sequence[str],
         identical: int,
         n: int,
         n_distinct: int,
         unmeasured: int,
         decision: Decision | None,
+        drawn_on: str,
     ) -> str:
         name = "JS" if spec.divergence == "js" else "KL(tuned‖base)"
         band = f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else ""
@@ -210,14 +214,15 @@ class DeltaKLProbe(Probe):
             parts.append(f"{n - n_distinct} of {n} are repeats and count once")
         if identical:
             parts.append(f"base and tuned are identical on {identical} of {n_distinct}")
-        if not large:
-            parts.append(f"below the gate of {spec.assert_mean_gte:g}")
+        parts += reasons
         if decision:
             parts.append(f"{decision.measured} of {decision.planned} prompts measured, {decision.reason}")
         if unmeasured:
             parts.append(f"{unmeasured} prompts not measured")
         if null:
             parts.append(null.sentence)
+            if drawn_on:
+                parts.append(drawn_on)
             if null.z_by_rank and len(null.z_by_rank) > 1:
                 parts.append(format_z_profile(null.z_by_rank))
         text = ", ".join(parts)

@@ -21,7 +21,7 @@ from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note,
 from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.fillers import SEPARATOR, Filler, legacy, prefixes, token_counter
 from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
-from sway_dash.probes.null_adapter import calibration
+from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
 
 TAG = "context "
 """Measurements carry the length of their filler as a tag: it depends on the tokenizer, which judging has not got."""
@@ -91,8 +91,9 @@ class PromptCollapseProbe(Probe):
         null = calibration(ctx, spec, raw) if raw is not None else None
         kept = _retention(lengths, matrix)
         against = _against(spec, fit, means[0], kept)
-        if null is not None and null.z < spec.assert_z_gte:
-            against.append(f"z below {spec.assert_z_gte:g}")
+        if noise := noise_does_as_well(null, spec.assert_z_gte):
+            against.append(noise)
+        score = min(_score(spec, fit, means[0]), noise_cap(null, spec.assert_z_gte))
         unsure = []
         if not against and fit.shortest is not None and fit.shortest < spec.assert_half_life_tokens:
             unsure.append(f"inconclusive: it may be as short as {fit.shortest:.3g}")
@@ -109,7 +110,7 @@ class PromptCollapseProbe(Probe):
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=_score(spec, fit, means[0]),
+            score=min(score, 0.59) if against else score,
             raw=raw,
             z_score=null.z if null else None,
             ci_95=(fit.shortest, fit.longest) if fit.shortest is not None and fit.longest is not None else None,

@@ -147,6 +147,10 @@ def test_a_large_z_over_few_draws_is_not_enough():
     assert result.z_score == pytest.approx(4.0)
     assert result.evidence["null"]["p_prediction"] == pytest.approx(0.13, abs=0.005)
     assert result.verdict is Verdict.FAIL
+    # The effect alone would be worth everything: a failure says why and scores as one.
+    assert result.evidence["reasons"] == ["random adapters do as well: p=0.13 above 0.05"]
+    assert result.evidence["reasons"][0] in result.message
+    assert result.score < 0.6
 
 
 def test_a_significant_p_is_not_enough_below_the_z_gate():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score
-from sway_dash.probes.delta_kl import SIGNIFICANCE
+from sway_dash.probes.null_adapter import SIGNIFICANCE
 
 RUNS = 6000
 Draw = Callable[[np.random.Generator, int], np.ndarray]

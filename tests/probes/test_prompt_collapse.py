@@ -157,6 +157,14 @@ def test_an_effect_that_is_lost_at_once_and_then_stays_fails() -> None:
     result = run(lambda prompt, tokens: amplitude(prompt) * (1.0 if tokens == 0 else 0.3))
     assert result.verdict is Verdict.FAIL
     assert "30% is left after 256 tokens" in result.message or "below the gate" in result.message
+    assert result.score < 0.6
+
+
+def test_a_failure_never_scores_as_a_pass() -> None:
+    # Half is lost at once and half stays for good: as an exponential the half-life is long.
+    result = run(lambda prompt, tokens: amplitude(prompt) * (1.0 if tokens == 0 else 0.4), assert_half_life_tokens=300)
+    assert (result.verdict, result.evidence["reasons"]) == (Verdict.FAIL, ["only 40% is left after 256 tokens"])
+    assert result.score == 0.59
 
 
 @pytest.mark.parametrize("effect", [0.0, 1e-5])

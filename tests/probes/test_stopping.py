@@ -118,6 +118,17 @@ def test_delta_kl_stops_and_says_how_many_prompts_it_took():
     assert result.evidence["unmeasured_prompts"] == 0
 
 
+def test_stopping_early_says_that_the_random_adapters_are_over_all_prompts():
+    cls, spec = probe()
+    draws = {"moved": {"rank_1.00": [0.010, 0.011, 0.012]}}
+    early = cls.run(spec, RunContext(backend=Exact(), null_draws=draws))
+    assert early.evidence["stopping"]["measured"] < 200
+    assert early.evidence["null_note"] == "the random adapters' means are over all 200 prompts"
+    assert early.evidence["null_note"] in early.message
+    cls, spec = probe(stop_when_decided=False)
+    assert "null_note" not in cls.run(spec, RunContext(backend=Exact(), null_draws=draws)).evidence
+
+
 def test_a_stored_run_is_judged_the_same_again():
     cls, spec = probe()
     emitted: list[Any] = []
