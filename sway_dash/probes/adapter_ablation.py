@@ -102,7 +102,7 @@ class AdapterAblationProbe(Probe):
             "per_prompt_curves": matrix.tolist(),
             "prompts": [prompt for prompt, _ in curves],
             "divergence_kind": spec.divergence,
-            "unit": "nats",
+            "unit": "R²",
             "linearity": shape.linearity,
             "linearity_public": r_squared(lambdas, means),
             "linearity_note": "R² of √divergence on λ through the origin; divergences grow as λ² for a small change,"

@@ -154,7 +154,7 @@ class ClusterKLProbe(Probe):
             "unmeasured_prompts": len(spec.prompts) - len(measurements),
             "prompts_without_topic": len({p.text for p in spec.prompts if not p.tags}) * (spec.topics == "tags"),
             "divergence_kind": spec.divergence,
-            "unit": "nats",
+            "unit": "share of the spread",
             "topics": list(topics.names),
             "topics_from": topics.source,
             "mean_kl": mean(values),

@@ -13,8 +13,11 @@ from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 OWN = ("p", "p_permutation", "p_harm", "p_reaches_gate")
 """Evidence keys under which a probe gives the p-value of its own test; the first one there is counts."""
 
-HARMS = ("adapter_revert", "calibration_drift", "external_perplexity", "leakage")
+HARMS = ("adapter_revert", "calibration_drift", "external_perplexity", "leakage", "tool_use_fidelity")
 """Kinds that show harmlessness: where random adapters stand is context there and no test."""
+
+ONCE_NATS = ("adapter_ablation", "cluster_kl", "kl_trajectory", "layer_attribution", "multi_turn_coherence_decay")
+"""Kinds whose value is not in nats, while older results name the unit of the divergences behind it."""
 
 RULE = (
     "Of claims with p (Holm) up to 0.05 even one is false with at most 5 %; of those with q up to 0.05 an expected 5 %"
@@ -54,10 +57,18 @@ def adjusted(suite: SuiteResult) -> tuple[Adjusted, ...]:
     ps = [p for _, p in found]
     families = zip(found, holm(ps), benjamini_hochberg(ps), strict=True)
     return tuple(
-        Adjusted(probe.name, probe.kind, probe.raw, probe.ci_95, str(probe.evidence.get("unit") or ""), p, h, q)
+        Adjusted(probe.name, probe.kind, probe.raw, probe.ci_95, unit_of(probe), p, h, q)
         for (probe, p), h, q in families
         if h is not None and q is not None
     )
+
+
+def unit_of(probe: ProbeResult) -> str:
+    """Unit of a probe's raw value; empty where it is not known or there is none. Untrusted text."""
+    unit = probe.evidence.get("unit")
+    if not isinstance(unit, str) or (probe.kind in ONCE_NATS and unit == "nats"):
+        return ""
+    return unit
 
 
 def p_value(probe: ProbeResult) -> float | None:

@@ -7,8 +7,11 @@ import pytest
 from rich.console import Console
 
 from sway_dash.core.result import SwayScore, Verdict
+from sway_dash.report.formats import effect_rows
 from sway_dash.suite import report
-from sway_dash.suite.multiplicity import adjusted
+from sway_dash.suite.multiplicity import adjusted, unit_of
+from sway_dash.suite.runner import run
+from tests.fakes_cli import Exact
 from tests.suite.test_report import probe, suite
 
 SCORE = SwayScore(0.6, {"adherence": 0.6}, band="healthy")
@@ -39,6 +42,8 @@ def test_for_a_harm_the_null_is_context_and_no_test():
     shown = probe("drift", "calibration_drift", evidence=harm)
     unknown = probe("leak", "leakage", evidence={"p_reaches_gate": None, "null": {"p_prediction": 0.9}})
     assert [t.p for t in adjusted(suite(with_p("a", 0.1), shown, unknown))] == [0.1, 0.02]
+    calls = probe("calls", "tool_use_fidelity", evidence={"null": {"p_prediction": 0.9}})
+    assert [t.name for t in adjusted(suite(with_p("a", 0.1), with_p("b", 0.2), calls))] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,29 @@ def test_json_holds_effect_and_ps_of_every_test_and_is_read_back():
         "unit": "nats",
     }
     assert report.from_json(document)[0] == THREE
+
+
+def test_a_share_is_never_given_in_nats():
+    share = probe("topics", "cluster_kl", raw=0.7, evidence={"p": 0.01, "unit": "share of the spread"})
+    older = probe("older", "cluster_kl", raw=0.7, evidence={"p": 0.01, "unit": "nats"})
+    layers = probe("layers", "layer_attribution", raw=0.7, evidence={"p": 0.01, "unit": "share of the change"})
+    foreign = probe("foreign", "delta_kl", raw=0.7, evidence={"p": 0.01, "unit": ["nats"]})
+    found = {t.name: t.unit for t in adjusted(suite(share, older, layers, foreign, with_p("a", 0.2)))}
+    told = {"topics": "share of the spread", "older": "", "layers": "share of the change", "foreign": "", "a": "nats"}
+    assert found == told
+    rows = {row[0]: row[1] for row in effect_rows(suite(share, older, with_p("a", 0.2)))}
+    assert rows == {"topics": "0.700 share of the spread", "older": "0.700", "a": "0.120 nats"}
+
+
+def test_probes_give_the_unit_of_their_value(dummy_spec):
+    prompts = [{"text": f"prompt {i}", "tags": ["odd" if i % 2 else "even"]} for i in range(24)]
+    entries = (
+        {"name": "strength", "kind": "adapter_ablation", "prompts": ["one", "two", "three"]},
+        {"name": "topics", "kind": "cluster_kl", "prompts": prompts, "topics": "tags"},
+    )
+    found = run(dummy_spec(*entries), Exact()).probes
+    assert all(p.raw is not None for p in found)
+    assert [unit_of(p) for p in found] == ["R²", "share of the spread"]
 
 
 def test_markdown_shows_effect_interval_and_ps_side_by_side():
