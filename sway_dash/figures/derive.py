@@ -57,6 +57,8 @@ class ProbeSeries:
     """``null_adapter`` entry → what its random adapters did to the prompts of this probe."""
     judged: str = ""
     """Distribution of random adapters that the result was judged by; empty while there is no result."""
+    stopping: bool = False
+    """Prompts are measured in random order, and only until the mean is decided."""
     _running: dict[Metric, RunningMean] = field(default_factory=dict)
 
     @property
@@ -97,7 +99,7 @@ class ProbeSeries:
 
     def running(self, metric: Metric) -> list[MeanPoint]:
         """Mean after every prompt; extends what is there, so each prompt is looked at once per metric."""
-        state = self._running.setdefault(metric, RunningMean(metric, self.seed))
+        state = self._running.setdefault(metric, RunningMean(metric, self.seed, stopping=self.stopping))
         state.extend(self.rows[len(state.points) :], self.planned)
         return state.points
 
@@ -193,7 +195,10 @@ class RunData:
         if isinstance(event, RunStarted):
             for planned in event.probes:
                 if planned.kind == "delta_kl" and planned.enabled:
-                    self.series[planned.name] = ProbeSeries(planned.name, event.seed, planned.measurements)
+                    stopping = planned.entry.get("stop_when_decided") is True
+                    self.series[planned.name] = ProbeSeries(
+                        planned.name, event.seed, planned.measurements, stopping=stopping
+                    )
         elif isinstance(event, Phase):
             self._step(event.ts, event)
         elif isinstance(event, ProbeFinished):

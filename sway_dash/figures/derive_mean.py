@@ -23,13 +23,17 @@ SETTLED = 32
 """Bands over fewer prompts may run out of the picture: an axis that held them would squeeze everything else."""
 
 
+BY_CHANCE = ", as long as prompts come in random order."
+
+
 @dataclass(frozen=True, slots=True)
 class MeanPoint:
     """Mean over the first ``n`` prompts that were measured, with its band if there is one.
 
     The band holds at every look, or, where ``pointwise``, at this ``n`` alone: a divergence without an upper bound has
     no other. ``final`` is the interval of the result, at the number of prompts that was planned from the start. A text
-    that is listed twice counts once: ``distinct`` is how many the mean is over.
+    that is listed twice counts once: ``distinct`` is how many the mean is over. ``stopping``: the prompts are measured
+    until the mean is decided, so the interval of the result holds at every look, too.
     """
 
     n: int
@@ -39,6 +43,7 @@ class MeanPoint:
     distinct: int
     final: tuple[float, float] | None = None
     pointwise: bool = False
+    stopping: bool = False
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -56,20 +61,31 @@ class MeanPoint:
                 "The band is pointwise: without an upper bound of the divergence none holds at every look, so each"
                 " interval is right for a number of prompts chosen beforehand, not for stopping early."
             )
+        assumed = ". The interval of the result is of the same sort." if self.stopping else BY_CHANCE
         text = final + (
             "The band is anytime-valid: with 95 % it holds the mean at every look at once, so watching it and stopping"
-            " early do no harm, as long as prompts come in random order."
+            f" early do no harm{assumed}"
         )
         if not self.ci[0] <= self.mean <= self.ci[1]:
-            text += " Here they do not: the mean has left it, for prompts that came early differ from later ones."
+            not_random = "Here the mean has left it" if self.stopping else "Here they do not: the mean has left it"
+            text += f" {not_random}, for prompts that came early differ from later ones."
         return text
+
+    @property
+    def order(self) -> str:
+        """In which order prompts are measured, in a sentence."""
+        how = "in random order, a portion at a time" if self.stopping else "together with others of like length"
+        return f"Prompts are measured {how}."
 
 
 class RunningMean:
-    """Running mean of one metric over a probe's prompts in the order they were measured."""
+    """Running mean of one metric over a probe's prompts in the order they were measured.
 
-    def __init__(self, metric: Metric, seed: int) -> None:
-        self.metric, self.seed = metric, seed
+    ``stopping``: the probe measures in random order until the mean is decided.
+    """
+
+    def __init__(self, metric: Metric, seed: int, *, stopping: bool = False) -> None:
+        self.metric, self.seed, self.stopping = metric, seed, stopping
         self.points: list[MeanPoint] = []
         self.bounds = divergence_bounds(metric)
         bounded = math.isfinite(self.bounds[1] - self.bounds[0])
@@ -98,11 +114,11 @@ class RunningMean:
                 average = mean(values)
                 if once >= MIN_ITEMS:
                     ci = mean_interval(values, seed=self.seed, bounds=self.bounds)[0] if self.pointwise else self._band
-                if n == planned:
+                if n == planned and not self.stopping:
                     # The same values in the same order give the bootstrap of the result.
                     final = interval(values, seed=self.seed, bounds=self.bounds)[0]
                 self._next_band = n + max(1, n // 20)
-            self.points.append(MeanPoint(n, value, average, ci, once, final, self.pointwise))
+            self.points.append(MeanPoint(n, value, average, ci, once, final, self.pointwise, self.stopping))
 
     def _bands(self, rows: Sequence[Measurement]) -> Iterator[tuple[float, float]]:
         """The band after every text that was not there before, in the order they come."""

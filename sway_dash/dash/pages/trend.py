@@ -81,7 +81,7 @@ class MeanView(pn.viewable.Viewer):
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
         note = points[-1].note if points else ""
-        why = f" {note} Prompts of like length are measured together." if note else ""
+        why = f" {note} {points[-1].order}" if note else ""
         set_html(self._caption, f'<p class="sway-caption">{esc(text + why)}</p>')
 
 
