@@ -14,7 +14,7 @@ from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.answers import ask_both, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
 
 Intent = Literal["generalize", "memorize", "both"]
 Interval = tuple[float, float]
@@ -127,6 +127,7 @@ def _judged(
     against = _against(spec, raw, ci, ratio if lifted else None, kept_ci, null)
     incomplete = len(lifts) < len(spec.cases)
     verdict = Verdict.FAIL if against else Verdict.WARN if incomplete else Verdict.PASS
+    score = _score(spec, raw, ci, ratio if lifted else None, null)
     worst_case = min(lifts, key=lambda c: c.worst[1])
     worst = {
         "prompt": worst_case.case.prompt,
@@ -138,7 +139,7 @@ def _judged(
         name=spec.name,
         kind=spec.kind,
         verdict=verdict,
-        score=_score(spec, raw, ci, ratio if lifted else None, null),
+        score=min(score, 0.59) if against else score,
         raw=raw,
         z_score=null.z if null else None,
         base_value=raw,
@@ -195,8 +196,8 @@ def _against(
         found.append(f"below the gate of {spec.min_verbatim_lift:g}")
     if ci is not None and ci[0] <= 0:
         found.append("the interval of the lift reaches 0, so the share that paraphrases keep says nothing")
-    if null is not None and null.z < spec.assert_z_gte:
-        found.append(f"z below {spec.assert_z_gte:g}")
+    if noise := noise_does_as_well(null, spec.assert_z_gte):
+        found.append(noise)
     if ratio is None:
         return found
     if spec.intent == "memorize":
@@ -226,9 +227,7 @@ def _score(
     else:
         least = _inside(spec.min_generalization_ratio)
         score = min(score, score_from_anchors(ratio, none=0.0, gate=least, target=1.0))
-    if null is not None and null.z < spec.assert_z_gte:
-        score = min(score, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
-    return score
+    return min(score, noise_cap(null, spec.assert_z_gte))
 
 
 def _inside(share: float) -> float:

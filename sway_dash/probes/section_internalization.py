@@ -29,9 +29,8 @@ from sway_dash.core.stats import (
 from sway_dash.probes.answers import ask_both, score_completions, score_texts
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
 from sway_dash.probes.controls import control_passages
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
 
-SIGNIFICANCE = 0.05
 Interval = tuple[float, float]
 
 ZERO = (
@@ -261,12 +260,9 @@ class _Judged:
             found.append("the mean effect cannot be told from 0")
         if self.raw > 0 and self.mean_own_lift <= 0:
             found.append("control text got worse and the sections no better")
-        if (null := self.null) is not None and not self._beats(null):
-            found.append(f"random adapters do as well: z={null.z:.2f} is below {spec.assert_z_gte:g}, or p above 0.05")
+        if noise := noise_does_as_well(self.null, spec.assert_z_gte):
+            found.append(noise)
         return found
-
-    def _beats(self, null: Calibration) -> bool:
-        return null.z >= self.spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE)
 
     def score(self) -> float:
         """The smaller of what the share of passing sections and the mean lift are worth."""
@@ -275,10 +271,7 @@ class _Judged:
         least = max(spec.per_section_threshold, 1e-6)
         share = score_from_anchors(self.passing, none=0.0, gate=gate, target=1.0)
         lift = score_from_anchors(min(self.mean_lift, self.mean_own_lift), none=0.0, gate=least, target=4.0 * least)
-        found = min(share, lift)
-        if self.null is not None and not self._beats(self.null):
-            found = min(found, 0.6 * max(0.0, self.null.z) / max(spec.assert_z_gte, 1e-9))
-        return found
+        return min(share, lift, noise_cap(self.null, spec.assert_z_gte))
 
     def result(self) -> ProbeResult:
         """The verdict with everything it rests on."""

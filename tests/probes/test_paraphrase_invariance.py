@@ -106,6 +106,7 @@ def test_paraphrases_that_help_only_now_and_then_do_not_pass() -> None:
     assert result.evidence["generalization_ratio"] > 0.5
     assert result.verdict is Verdict.FAIL
     assert "lift after paraphrases reaches 0" in result.message
+    assert result.score < 0.6
 
 
 def test_a_memoriser_fails_whatever_the_null_says() -> None:
@@ -116,6 +117,19 @@ def test_a_memoriser_fails_whatever_the_null_says() -> None:
     assert run(spread(2.0, 1.8), null).verdict is Verdict.PASS
     loud = {"null_stats": {"paraphrase_invariance": null_stats([1.0, 2.5, 1.8, 2.2])}}
     assert run(spread(2.0, 1.8), loud).verdict is Verdict.FAIL
+
+
+def test_a_z_over_few_draws_is_no_pass_where_the_next_draw_might_be_as_large() -> None:
+    draws = [0.9, 1.1]
+    result = run(spread(1.5, 1.4), {"null_draws": {"words": {"rank_1.00": draws}}})
+    assert result.z_score == pytest.approx(5.0)
+    assert (result.verdict, result.evidence["reasons"]) == (
+        Verdict.FAIL,
+        ["random adapters do as well: p=0.11 above 0.05"],
+    )
+    assert result.score < 0.6
+    many = run(spread(1.5, 1.4), {"null_draws": {"words": {"rank_1.00": draws * 10}}})
+    assert (many.z_score, many.verdict) == (pytest.approx(5.0), Verdict.PASS)
 
 
 def test_tokens_are_counted_by_the_model_where_it_can() -> None:
