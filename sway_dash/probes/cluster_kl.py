@@ -22,7 +22,7 @@ from sway_dash.core.specificity import between, intervals, specificity, within
 from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
 
 SIGNIFICANCE = 0.05
 """Largest permutation p-value at which topics count as moved differently."""
@@ -58,10 +58,10 @@ class Topics:
     source: str
     prompts: tuple[Prompt, ...]
 
-    def of(self, tags: Sequence[str], by_tag: bool) -> int:
-        """Place of a prompt's topic, −1 for none: its first tag, or the cluster it was given as its last."""
-        tag = next(iter(tags if by_tag else tags[::-1]), None)
-        return self.names.index(tag) if tag in self.names else -1
+    def of(self, tagged: Sequence[Sequence[str]], by_tag: bool) -> list[int]:
+        """Place of each prompt's topic, −1 for none: its first tag, or the cluster it was given as its last."""
+        places: dict[str | None, int] = {name: i for i, name in enumerate(self.names)}
+        return [places.get(next(iter(tags if by_tag else tags[::-1]), None), -1) for tags in tagged]
 
 
 class ClusterKLProbe(Probe):
@@ -135,6 +135,8 @@ class ClusterKLProbe(Probe):
             named = {p.tags[0] for p in spec.prompts if p.tags}
             if len(named) < 2:
                 return _ended(spec, Verdict.SKIP, "topics: tags needs prompts of at least two tags")
+            if len({p.text for p in spec.prompts if p.tags}) <= len(named):
+                return _ended(spec, Verdict.SKIP, "topics: tags needs two prompts of one tag at least")
         elif 2 * spec.num_clusters > n:
             message = f"num_clusters={spec.num_clusters} is too many for {n} prompts: at least two a cluster"
             return _ended(spec, Verdict.SKIP, message)
@@ -146,6 +148,12 @@ class ClusterKLProbe(Probe):
         values, labels, kept = _sorted(spec, measurements, topics)
         if not len(values):
             return _ended(spec, Verdict.ERROR, "no prompt with a topic could be measured")
+        table = one_way(values, labels)
+        if table is None:
+            verdict = Verdict.ERROR if len(measurements) < len(spec.prompts) else Verdict.SKIP
+            one = len(set(labels.tolist())) < 2
+            what = "all of one topic, so there is none to compare it with" if one else "each of another topic"
+            return _ended(spec, verdict, f"the {len(values)} prompts that were measured are {what}")
         raw = specificity(values, labels)
         rows = _rows(values, labels, kept, topics, spec.divergence, ctx.seed)
         facts: dict[str, Any] = {
@@ -171,8 +179,7 @@ class ClusterKLProbe(Probe):
             "weight": spec.weight,
             "panels": _panels(rows, mean(values)),
         }
-        table = one_way(values, labels)
-        if raw is None or table is None or table.icc is None:
+        if raw is None or table.icc is None:
             what = "no prompt is changed" if not values.any() else "all prompts are changed alike"
             return safe_finalize(
                 name=spec.name,
@@ -190,12 +197,13 @@ class ClusterKLProbe(Probe):
         verdict = Verdict.FAIL if reasons else Verdict.PASS
         if verdict is Verdict.PASS and len(measurements) < len(spec.prompts):
             verdict = Verdict.WARN
+        score = _score(spec, table.icc, p, null, top["mean"])
         ci, icc_ci = intervals(values, labels)
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
             verdict=verdict,
-            score=_score(spec, table.icc, p, null),
+            score=min(score, 0.59) if reasons else score,
             raw=raw,
             z_score=null.z if null else None,
             ci_95=ci,
@@ -246,7 +254,8 @@ def _sorted(
     spec: ClusterKLSpec, measurements: Sequence[Measurement], topics: Topics
 ) -> tuple[FloatArray, IntArray, list[Measurement]]:
     """Divergence and topic of every different prompt that has a topic."""
-    found = [(m, topics.of(m.tags, spec.topics == "tags")) for m in distinct(measurements)]
+    once = distinct(measurements)
+    found = list(zip(once, topics.of([m.tags for m in once], spec.topics == "tags"), strict=True))
     kept = [m for m, topic in found if topic >= 0]
     labels = np.array([topic for _, topic in found if topic >= 0], dtype=np.intp)
     return np.array(divergence_values(kept, spec.divergence), dtype=np.float64), labels, kept
@@ -257,10 +266,13 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Size, mean and interval of every topic."""
     rows = []
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(len(topics.names) + 1))
     for c, name in enumerate(topics.names):
-        own = values[labels == c]
+        places = order[ends[c] : ends[c + 1]]
+        own = values[places]
         ci, _ = interval(own, seed=seed, bounds=divergence_bounds(kind)) if len(own) else (None, "")
-        texts = [m.prompt[:120] for m, at in zip(kept, labels, strict=True) if at == c][:2]
+        texts = [kept[at].prompt[:120] for at in places[:2].tolist()]
         row = {"name": name, "n": len(own), "mean": mean(own) if len(own) else None, "ci": list(ci) if ci else None}
         rows.append({**row, "exemplars": texts})
     return rows
@@ -275,19 +287,20 @@ def _reasons(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None
         found.append(f"below the gate of {spec.assert_specificity_gte:g}")
     if top < spec.assert_moved_gte:
         found.append(f"no topic moved by {spec.assert_moved_gte:g} nats (most: {top:.3g})")
-    if null is not None and null.z < spec.assert_z_gte:
-        found.append(f"z below {spec.assert_z_gte:g}")
+    if noise := noise_does_as_well(null, spec.assert_z_gte):
+        found.append(noise)
     return found
 
 
-def _score(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None) -> float:
+def _score(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None, top: float) -> float:
+    """The least of what the share between topics and the largest change are worth; noise is worth nothing."""
     gate = min(max(spec.assert_specificity_gte, 1e-6), 1.0 - 1e-6)
     score = score_from_anchors(icc, none=0.0, gate=gate, target=1.0)
+    if (least := spec.assert_moved_gte) > 0:
+        score = min(score, score_from_anchors(top, none=0.0, gate=least, target=2.0 * least))
     if p > SIGNIFICANCE:
         score = min(score, 0.6 * SIGNIFICANCE / p)
-    if null is not None and null.z < spec.assert_z_gte:
-        score = min(score, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
-    return score
+    return min(score, noise_cap(null, spec.assert_z_gte))
 
 
 def _message(

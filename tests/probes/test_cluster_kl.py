@@ -61,6 +61,11 @@ def split(high: float, low: float, spread: float = 0.1) -> list[float]:
         ({"min_prompts": 20}, Verdict.SKIP, "≥20"),
         ({"num_clusters": 8}, Verdict.SKIP, "num_clusters=8"),
         ({"topics": "tags"}, Verdict.SKIP, "at least two tags"),
+        (
+            {"topics": "tags", "prompts": [{"text": t, "tags": [t]} for t in TEXTS]},
+            Verdict.SKIP,
+            "two prompts of one tag",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_not_measured(keys: dict[str, Any], verdict: Verdict, words: str) -> None:
@@ -125,6 +130,22 @@ def test_however_clear_the_contrast_a_change_of_nothing_fails() -> None:
     assert result.verdict is Verdict.FAIL
     assert result.evidence["icc"] > 0.9
     assert "no topic moved by 0.005 nats" in result.message
+    assert result.score < 0.001
+    nearly = judged(split(0.0049, 0.00001))
+    assert nearly.evidence["reasons"] == ["no topic moved by 0.005 nats (most: 0.0049)"]
+    assert 0.5 < nearly.score < 0.6
+    assert judged(split(0.4, 0.002), assert_moved_gte=0.0).score > 0.9
+
+
+def test_topics_that_cannot_be_compared_are_not_called_alike() -> None:
+    tags = [["a"]] * 7 + [["b"]] * 7
+    one = judged(split(0.4, 0.002)[:7], topics="tags", tags=tags)
+    assert (one.verdict, one.raw) == (Verdict.ERROR, None)
+    assert "the 7 prompts that were measured are all of one topic" in one.message
+    tags = [["a"], *([f"b{i}"] for i in range(12)), ["a"]]
+    alone = judged(split(0.4, 0.002)[:13], topics="tags", tags=tags)
+    assert (alone.verdict, alone.raw) == (Verdict.ERROR, None)
+    assert "the 13 prompts that were measured are each of another topic" in alone.message
 
 
 def test_significant_but_weak_fails_by_the_gate() -> None:
@@ -155,6 +176,14 @@ def test_noise_that_is_as_specific_fails_it() -> None:
     low = [0.05, 0.1] * 5
     ctx = RunContext(null_stats={"cluster_kl": null_stats(low)}, null_draws={"topics": {"rank_1.00": low}})
     assert judged(split(0.4, 0.002), ctx=ctx).verdict is Verdict.PASS
+    # Far from two draws, but two draws cannot say where the next one would fall.
+    few = [0.85, 0.89]
+    ctx = RunContext(null_draws={"topics": {"rank_1.00": few}})
+    result = judged(split(0.4, 0.002), ctx=ctx)
+    assert result.z_score > 3.0
+    assert (result.verdict, len(result.evidence["reasons"])) == (Verdict.FAIL, 1)
+    assert "above 0.05" in result.message
+    assert result.score < 0.6
 
 
 def test_tags_serve_as_topics_and_prompts_without_one_are_left_out() -> None:
