@@ -125,6 +125,10 @@ def test_a_curve_that_falls_beyond_one_does_not_overshoot():
     assert result.evidence["overshoot"] == pytest.approx(0.5)
     assert not result.evidence["passed_overshoot"]
     assert result.verdict is Verdict.FAIL
+    # Two of three are as good as can be: the public weights make that 0.7, and a failure is none the less one.
+    assert result.evidence["weighted_score"] == pytest.approx(0.7)
+    assert result.score == 0.59
+    assert "overshoot 0.50 < 1.02" in result.message
 
 
 def test_a_healthy_curve_with_a_dip_inside_is_only_a_warning():
