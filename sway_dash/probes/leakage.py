@@ -184,9 +184,9 @@ def _fragility(spec: LeakageSpec, ctx: RunContext, found: Sequence[Recital]) -> 
         with ctx.require_backend.as_finetuned() as view:
             said = _saying(spec, ctx.seed)(view, [text for _, text in asked])
     changed: dict[int, list[float]] = {}
-    for (at, _), text in zip(asked, said, strict=True):
-        if text is not None:
-            changed.setdefault(at, []).append(gestalt_ratio(text, firsts[at].window.target))
+    for (at, _), answer in zip(asked, said, strict=True):
+        if answer is not None:
+            changed.setdefault(at, []).append(gestalt_ratio(answer, firsts[at].window.target))
     return {
         r.window.section: (gestalt_ratio(r.said, r.window.target), mean(changed[i]) if i in changed else None)
         for i, r in enumerate(firsts)
