@@ -192,8 +192,10 @@ def own_null(rows: Sequence[Measurement], null: NullSet, metric: Metric) -> OwnN
 
 def norms(evidence: Mapping[str, Any]) -> tuple[float | None, dict[str, float]]:
     """‖ΔW‖ of the trained adapter and, by rank, of a random one, where the backend could tell."""
-    found = evidence.get("update_norms") or {}
-    trained, null = found.get("trained"), found.get("null") or {}
+    found = evidence.get("update_norms")
+    found = found if isinstance(found, Mapping) else {}
+    trained, null = found.get("trained"), found.get("null")
+    null = null if isinstance(null, Mapping) else {}
     return (
         float(trained) if isinstance(trained, int | float) else None,
         {str(rank): float(v) for rank, v in null.items() if isinstance(v, int | float)},

@@ -7,15 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from sway_dash.core.panels import Curve, Groups, Items, read_panels
-from sway_dash.core.result import ProbeResult, jsonable
+from sway_dash.core.result import ProbeResult, Verdict, jsonable
+from sway_dash.figures.null_columns import z_text
 from sway_dash.figures.public_evidence import from_public
 from sway_dash.figures.theme import DASH, count, duration, interval, number, visible
+from sway_dash.suite.multiplicity import unit_of
 
 OWN_PAGE = {"delta_kl": "prompts", "adapter_ablation": "ablation", "null_adapter": "null"}
 """Kinds that a page of their own shows in full."""
 
-MAX_Z = 99.0
-"""The engine cuts z here."""
+SIGNS = {
+    Verdict.PASS: ("▲", "good", "pass"),
+    Verdict.FAIL: ("▽", "bad", "fail"),
+    Verdict.WARN: ("◇", "warn", "warn"),
+    Verdict.SKIP: ("–", "muted", "skipped"),
+    Verdict.ERROR: ("✕", "bad", "error"),
+}
+"""How a probe ended: sign, colour and word."""
 
 FEW = 6
 """Items of a list that the plain list shows."""
@@ -35,10 +43,6 @@ def panels_of(result: ProbeResult) -> list[Items | Curve | Groups]:
     return read_panels(result.evidence) or from_public(result.kind, result.evidence)
 
 
-SHARES = frozenset(["adapter_ablation", "cluster_kl", "layer_attribution"])
-"""Kinds whose value is a share and whose evidence is in nats: their unit is that of the evidence."""
-
-
 SHORT = 14
 """Characters of a unit that has room beside its number in a table."""
 
@@ -56,8 +60,7 @@ def value_text(result: ProbeResult) -> str:
 
 def value_unit(result: ProbeResult) -> str:
     """Unit of the value, safe to be shown."""
-    unit = result.evidence.get("unit")
-    return visible(unit) if isinstance(unit, str) and result.kind not in SHARES else ""
+    return visible(unit_of(result))
 
 
 def judgement(result: ProbeResult) -> list[tuple[str, str]]:
@@ -88,8 +91,7 @@ def against_null(result: ProbeResult) -> str:
         return ""
     null = result.evidence.get("null")
     null = null if isinstance(null, Mapping) else {}
-    z = f"z ≥ {MAX_Z:.0f}" if result.z_score >= MAX_Z else f"z {number(result.z_score)}"
-    parts = [z]
+    parts = [f"z {z_text(result.z_score)}"]
     if (n := _float(null.get("n"))) is not None:
         parts.append(f"n = {n:.0f}")
     if (p := _float(null.get("p_prediction"))) is not None:

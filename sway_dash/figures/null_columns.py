@@ -9,8 +9,10 @@ from typing import Any
 
 from sway_dash.figures.derive import ProbeSeries, RunData
 from sway_dash.figures.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
-from sway_dash.figures.theme import count, interval, number, percent, visible
+from sway_dash.figures.null_evidence import draws_of, kept_of, skipped
+from sway_dash.figures.theme import canvas_text, count, interval, number, percent, visible
 from sway_dash.probes.null_adapter import MAX_Z, primary_rank, rank_key
+from sway_dash.suite.multiplicity import unit_of
 
 Columns = dict[str, list[Any]]
 
@@ -51,10 +53,11 @@ class Calibrated:
 
     @property
     def axis(self) -> str:
-        """The same with its unit, for an axis."""
+        """The same with its unit, for an axis: names are never taken for TeX."""
         if self.kind == "delta_kl":
             return f"mean {self.name} divergence, nats"
-        return f"{visible(self.entry)} ({visible(self.kind)})" + (f", {self.standing.unit}" * bool(self.standing.unit))
+        unit = canvas_text(self.standing.unit, 60)
+        return f"{canvas_text(self.entry)} ({canvas_text(self.kind)})" + (f", {unit}" if unit else "")
 
 
 def calibrated(data: RunData) -> list[Calibrated]:
@@ -87,10 +90,10 @@ def _of_series(data: RunData, series: ProbeSeries) -> Iterator[Calibrated]:
     for null in _sets(data, series):
         made = data.finished.get(null.entry)
         evidence = made.evidence if made else {}
-        known = (evidence.get("null_draws") or {}).get(series.name) or {}
+        known = draws_of(evidence, series.name)
         ranks = known or {rank: null.draws(metric, series.planned, rank) for rank in null.by_rank}
         by_rank = {rank: stand(raw, values) for rank, values in ranks.items()}
-        kept = (evidence.get("null_stats") or {}).get(result.kind if result else "delta_kl")
+        kept = kept_of(evidence, result.kind if result else "delta_kl")
         standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, (), kept))
         final = result is not None and bool(known or kept)
         yield Calibrated(series.name, null.entry, metric, standing, by_rank, series, null, final)
@@ -104,11 +107,11 @@ def _of_result(data: RunData, name: str) -> Iterator[Calibrated]:
     series = ProbeSeries(name, judged=str(told.get("distribution") or ""))
     options: dict[str, Any] = {
         "sign": -1 if told.get("sign") == -1 else 1,
-        "unit": visible(str(result.evidence.get("unit") or "")),
+        "unit": visible(unit_of(result)),
     }
     for null in _sets(data, series):
-        draws = data.finished[null.entry].evidence.get("null_draws") or {}
-        by_rank = {rank: stand(result.raw, values, **options) for rank, values in (draws.get(name) or {}).items()}
+        draws = draws_of(data.finished[null.entry].evidence, name)
+        by_rank = {rank: stand(result.raw, values, **options) for rank, values in draws.items()}
         if standing := by_rank.get(null.primary):
             yield Calibrated(name, null.entry, "js", standing, by_rank, series, null, True, kind=result.kind)
 
@@ -119,9 +122,9 @@ def _sets(data: RunData, series: ProbeSeries) -> list[NullSet]:
     result = data.finished.get(series.name)
     for made in data.finished.values():
         if made.kind == "null_adapter" and made.name not in sets:
-            own = (made.evidence.get("null_draws") or {}).get(series.name)
+            own = draws_of(made.evidence, series.name)
             judged = result is not None and result.z_score is not None
-            if own or (judged and (made.evidence.get("null_stats") or {}).get(result.kind if result else "")):
+            if own or (judged and kept_of(made.evidence, result.kind if result else "")):
                 primary = primary_rank(own) if own else rank_key(1.0)
                 sets[made.name] = NullSet(made.name, str(made.evidence.get("distribution") or "gaussian"), primary)
     return list(sets.values())
@@ -143,11 +146,7 @@ def why_none(data: RunData, live: bool) -> str:
             continue
         if result.verdict in ("skip", "error"):
             return f"{visible(planned.name)} drew nothing: {visible(result.message)}"
-        reasons = "; ".join(
-            f"{visible(s.get('entry', ''))}: {visible(s.get('reason', ''))}"
-            for s in result.evidence.get("skipped_kinds") or ()
-        )
-        if reasons:
+        if reasons := skipped(result.evidence):
             return f"Nothing in this suite could be calibrated. {reasons}."
     return f"Nothing comes after the null_adapter entry that could be calibrated. {how}"
 

@@ -63,7 +63,8 @@ def sizes_text(among: Sequence[Calibrated], made: Mapping[str, Evidence]) -> str
             name = noise_name(f, among)
             parts.append(f"{name[0].upper()}{name[1:]}: {norms_text(trained, null, f.draws.primary)}")
         text = " ".join(parts)
-    left_out = {str(part) for f in among for part in made.get(f.null, {}).get("left_out") or ()}
+    listed = [made.get(f.null, {}).get("left_out") for f in among]
+    left_out = {str(part) for parts in listed if isinstance(parts, list | tuple) for part in parts}
     if left_out:
         text += f" Random adapters leave out what else was trained: {visible(', '.join(sorted(left_out)))}."
     return text

@@ -228,7 +228,11 @@ def curve_points(panel: Curve) -> list[tuple[float, float | None, tuple[float, f
 
 def span(panel: Panel) -> tuple[float, float]:
     """Ends of the axis of values: from 0 where nothing is below it, so that lengths can be compared."""
-    values = [v for v in _values(panel) if v is not None]
+    return ends([v for v in _values(panel) if v is not None])
+
+
+def ends(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis that holds these values: from 0 where none is below it."""
     if not values:
         return 0.0, 1.0
     lo, hi = min(values), max(values)

@@ -11,7 +11,7 @@ import param
 
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, html, set_html
-from sway_dash.dash.pages.probes import SIGNS
+from sway_dash.figures.evidence import SIGNS
 from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import DASH, count, esc, number, var
 from sway_dash.suite.comparable import ABSENT, differing_settings

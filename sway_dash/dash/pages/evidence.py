@@ -17,10 +17,10 @@ from sway_dash.dash.nav import TITLES
 from sway_dash.dash.pages.evidence_panels import CurvePanel, ListedPanel
 from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.pages.opening import ask
-from sway_dash.dash.pages.probes import SIGNS, results_of
+from sway_dash.dash.pages.probes import results_of
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.derive import Place
-from sway_dash.figures.evidence import OWN_PAGE, about, facts, full_json, judgement, panels_of
+from sway_dash.figures.evidence import OWN_PAGE, SIGNS, about, facts, full_json, judgement, panels_of
 from sway_dash.figures.markup import heading, table, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, visible

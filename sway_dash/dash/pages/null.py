@@ -18,6 +18,7 @@ from sway_dash.figures import null_distributions as nd
 from sway_dash.figures.derive_null import SOME, Standing, own_null
 from sway_dash.figures.markup import heading, legend, table
 from sway_dash.figures.null_more import more
+from sway_dash.figures.panel_columns import ends
 from sway_dash.figures.plots import Plot, set_noise
 from sway_dash.figures.plots.null import name_rows, norm_bars, null_draws, null_ecdf, rank_rows
 from sway_dash.figures.theme import count, duration, esc, number, visible
@@ -181,12 +182,12 @@ class NullPage(pn.viewable.Viewer):
     def _draw(self, found: nc.Calibrated) -> None:
         s = found.standing
         gate = gate_of(self.run, found.entry, found.metric) if found.kind == "delta_kl" else None
-        ends = nc.reach(s, all_of_it=self.whole, gate=gate)
+        span = nc.reach(s, all_of_it=self.whole, gate=gate)
         axis = self._draws.figure.x_range
-        axis.update(start=ends[0], end=ends[1], reset_start=ends[0], reset_end=ends[1])
-        dots = nc.stacked(s.draws, ends, self._names(found), s.unit)
+        axis.update(start=span[0], end=span[1], reset_start=span[0], reset_end=span[1])
+        dots = nc.stacked(s.draws, span, self._names(found), s.unit)
         set_data(self._draws.sources["draws"], dots)
-        inside = s.raw is not None and ends[0] <= s.raw <= ends[1]
+        inside = s.raw is not None and span[0] <= s.raw <= span[1]
         text = number(s.raw, s.unit)
         top = max(dots["y"], default=0.0) + 1.0
         one: nc.Columns = {"x": [s.raw], "y": [0.5 * top - 0.5], "text": [text]}
@@ -194,8 +195,8 @@ class NullPage(pn.viewable.Viewer):
             one = {"x": [], "y": [], "text": []}
         set_data(self._draws.sources["tuned"], one)
         beyond = s.raw is not None and not inside
-        arrow = f"tuned ◆ {text} →" if (s.raw or 0) > ends[1] else f"← ◆ tuned {text}"
-        right = ends[1] - 0.01 * (ends[1] - ends[0])
+        arrow = f"tuned ◆ {text} →" if (s.raw or 0) > span[1] else f"← ◆ tuned {text}"
+        right = span[1] - 0.01 * (span[1] - span[0])
         edge: nc.Columns = {"x": [right], "text": [arrow]} if beyond else {"x": [], "text": []}
         set_data(self._draws.sources["beyond"], edge)
         self._draws.figure.y_range.update(start=-0.7 - 0.04 * top, end=1.04 * top + 0.3)
@@ -208,7 +209,7 @@ class NullPage(pn.viewable.Viewer):
         self._draws.figure.xaxis.axis_label = found.axis
         self._ecdf_pane.visible = len(s.draws) >= SOME
         if len(s.draws) >= SOME:
-            steps, mark = nc.ecdf(s, ends)
+            steps, mark = nc.ecdf(s, span)
             set_data(self._ecdf.sources["steps"], steps)
             set_data(self._ecdf.sources["tuned"], mark)
         self._tell(found)
@@ -228,7 +229,7 @@ class NullPage(pn.viewable.Viewer):
         entry = f"{visible(found.entry)}, drawn by {visible(found.null)}"
         set_html(self._caption, f'<p class="sway-caption">{esc(entry)}: {how}.</p>')
         rows = [
-            (esc(name), number(value, found.standing.unit))
+            (esc(name), esc(number(value, found.standing.unit)))
             for name, value in zip(self._names(found), found.standing.draws, strict=True)
         ]
         twin = table(("Random adapter", found.what), rows, right=(1,))
@@ -274,7 +275,7 @@ class NullPage(pn.viewable.Viewer):
         set_data(self._kinds.sources["tuned"], tuned)
         name_rows(self._kinds, names)
         self._kinds.figure.xaxis.axis_label = among[0].axis
-        self._kinds.reach("x", max([*draws["x"], *tuned["x"]], default=0.0), anew=True)
+        _hold(self._kinds, [*draws["x"], *tuned["x"]])
         told = nd.judged_by(among)
         rows = nd.table_rows(among)
         twin = table(
@@ -290,9 +291,8 @@ class NullPage(pn.viewable.Viewer):
         set_data(self._ranks.sources["draws"], draws)
         set_data(self._ranks.sources["tuned"], tuned)
         name_rows(self._ranks, names)
-        values = [*draws["x"], *tuned["x"]]
         self._ranks.figure.xaxis.axis_label = axis
-        self._ranks.reach("x", max(values, default=0.0), anew=True)
+        _hold(self._ranks, [*draws["x"], *tuned["x"]])
         told = "; ".join(
             f"{nc.rank_name(rank)}: z {nc.z_text(s.z)}, above {s.above} of {s.n}" for rank, s in by_rank.items()
         )
@@ -312,6 +312,12 @@ class NullPage(pn.viewable.Viewer):
         self._ask.visible = self._ask.visible and any(n > known.have for n in WANTED)
         text = f"This run has {known.have}. A new run is made from its suite, to be started there. {known.kept}"
         set_html(self._kept, f'<p class="sway-caption">{esc(text)}</p>')
+
+
+def _hold(plot: Plot, values: list[float]) -> None:
+    """Make the axis of values hold all of them, also those below 0."""
+    lo, hi = ends(values)
+    plot.figure.x_range.update(start=lo, end=hi, reset_start=lo, reset_end=hi)
 
 
 def _label(found: nc.Calibrated, known: list[nc.Calibrated]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,24 +10,15 @@ import panel as pn
 import param
 
 from sway_dash.core.events import PlannedProbe
-from sway_dash.core.result import ProbeResult, Verdict
+from sway_dash.core.result import ProbeResult
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.nav import VERSION
 from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
-from sway_dash.figures.evidence import value_text
+from sway_dash.figures.evidence import SIGNS, value_text
 from sway_dash.figures.markup import heading, table
-from sway_dash.figures.theme import DASH, duration, esc, interval, number, percent, var
-
-SIGNS = {
-    Verdict.PASS: ("▲", "good", "pass"),
-    Verdict.FAIL: ("▽", "bad", "fail"),
-    Verdict.WARN: ("◇", "warn", "warn"),
-    Verdict.SKIP: ("–", "muted", "skipped"),
-    Verdict.ERROR: ("✕", "bad", "error"),
-}
-MAX_Z = 99.0
-"""The engine cuts z here."""
+from sway_dash.figures.null_columns import z_text
+from sway_dash.figures.theme import DASH, duration, esc, interval, percent, var
 
 HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
 
@@ -79,8 +71,9 @@ class ProbesView(pn.viewable.Viewer):
             return (name, self._going(planned), DASH, DASH, DASH, DASH, "")
         sign, tone, word = SIGNS[result.verdict]
         ended = f'<span style="color: {var(tone)}">{sign} {word}</span>'
-        null = result.evidence.get("null") or {}
-        against = f"z {_z(result.z_score)}, n = {null.get('n', '?')}" if result.z_score is not None else DASH
+        null = result.evidence.get("null")
+        n = null.get("n", "?") if isinstance(null, Mapping) else "?"
+        against = esc(f"z {z_text(result.z_score)}, n = {n}") if result.z_score is not None else DASH
         value = esc(value_text(result))
         message = esc(result.message)
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
@@ -101,7 +94,3 @@ class ProbesView(pn.viewable.Viewer):
         data = self.run.data
         done = data.drawn(planned.name) if planned.kind == "null_adapter" else len(data.fold.own(planned.name))
         return f"measuring {done:,} of {planned.measurements:,}" if planned.measurements else "measuring"
-
-
-def _z(z: float) -> str:
-    return f"≥ {MAX_Z:.0f}" if z >= MAX_Z else number(z)

@@ -14,9 +14,9 @@ from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.fields import FormField, read, show
 from sway_dash.dash.pages.form_widgets import Fold
-from sway_dash.dash.pages.probes import SIGNS
 from sway_dash.dash.state import RunState
 from sway_dash.dash.what_if import WhatIf
+from sway_dash.figures.evidence import SIGNS
 from sway_dash.figures.markup import table
 from sway_dash.figures.plots.score import score_bar, set_score
 from sway_dash.figures.score_columns import BANDS, Part, left_out, partial, parts

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from bokeh.models import BoxAnnotation, FixedTicker, HoverTool, NumeralTickFormatter, Span
 
 from sway_dash.figures.plots.base import Plot, add_noise, frame, painted, source_of
-from sway_dash.figures.theme import ROW_PX
+from sway_dash.figures.theme import ROW_PX, canvas_text
 
 EDGE_PX = 64
 """Dots and their distribution begin at the same place."""
+
+LABEL = 48
+"""Characters of a row's name."""
 
 
 def null_draws() -> Plot:
@@ -89,7 +92,7 @@ def norm_bars() -> Plot:
 
 def name_rows(plot: Plot, names: Sequence[str]) -> None:
     """Rows from the top with these names."""
-    labels = {-float(k): name for k, name in enumerate(names)}
+    labels = {-float(k): canvas_text(name, LABEL) for k, name in enumerate(names)}
     axis = plot.figure.yaxis[0]
     if axis.major_label_overrides != labels:
         axis.update(ticker=FixedTicker(ticks=sorted(labels)), major_label_overrides=labels)
