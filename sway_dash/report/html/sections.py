@@ -84,7 +84,8 @@ def _tests(result: SuiteResult) -> str:
     if not rows:
         return ""
     twin = table(("Probe", "Effect", "95 % interval", "p", "p (Holm)", "q"), rows, right=(1, 2, 3, 4, 5))
-    return f"<div>{heading('Tests')}{caption(f'{len(rows)} probes were tested together. {RULE}')}{twin}</div>"
+    told = heading("Tests") + caption(f"{len(rows)} probes were tested together. {RULE}")
+    return f'<div class="tests"><div>{told}</div>{twin}</div>'
 
 
 def strength(data: RunData, out: Drawn) -> str:
