@@ -108,12 +108,15 @@ def test_kinds_that_were_skipped_are_told_in_either_form() -> None:
 
 
 def test_names_are_never_taken_for_tex() -> None:
-    tex = "$$x^2$$"
-    one = {tex: {"rank_1.00": [0.4, 0.5, 0.45], tex: [0.1, 0.2, 0.3]}}
-    same = {tex: {"rank_1.00": [0.3, 0.6, 0.5]}}
-    page = shown(held(noise(tex, null_draws=one), noise("b", null_draws=same), judged(tex, null=TOLD, unit="\\(x\\)")))
+    tex, entry = "$$x^2$$", "$$y^2$$"
+    one = {entry: {"rank_1.00": [0.4, 0.5, 0.45], tex: [0.1, 0.2, 0.3]}}
+    same = {entry: {"rank_1.00": [0.3, 0.6, 0.5]}}
+    page = shown(
+        held(noise("b", null_draws=same), noise(tex, null_draws=one), judged(entry, null=TOLD, unit="\\(x\\)"))
+    )
     labels = [plot.figure.xaxis.axis_label or "" for plot in page.plots]
     for plot in page.plots:
         labels += list(plot.figure.yaxis[0].major_label_overrides.values())
     assert any("x^2" in label for label in labels)
+    assert any("y^2" in label for label in labels)
     assert not any("$$" in label or "\\(" in label for label in labels)
