@@ -81,8 +81,8 @@ class Fold:
 
     @property
     def total(self) -> int:
-        """Measurements planned over all probes."""
-        return sum(p.measurements for p in self.planned if p.enabled)
+        """Measurements planned over all probes; those of a probe that could not say how many count as they come."""
+        return max(self.done, sum(p.measurements for p in self.planned if p.enabled))
 
     def add(self, event: Event) -> None:
         """Take one event."""

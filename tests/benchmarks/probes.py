@@ -49,7 +49,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "texts of its world": {"targeted": PASS, "zero": PASS, "blunt": FAIL, "forgetting": FAIL},
     "kl_trajectory": {"targeted": PASS, "zero": FAIL},
     "leakage": {"zero": PASS, "overfit": FAIL, "forgetting": PASS, "blunt": PASS},
-    "leakage of a text": {"memorising": FAIL, "targeted": PASS, "zero": PASS},
+    "leakage of a text": {"memorising": FAIL},
     "adapter_revert": {"targeted": PASS, "zero": FAIL, "forgetting": FAIL},
     "layer_attribution": {"targeted": PASS},
 }

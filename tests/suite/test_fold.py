@@ -168,6 +168,18 @@ def test_the_fold_is_the_same_in_one_go_and_event_by_event(dummy_spec):
     assert state.done == state.total == 15 + 5 + 18
 
 
+def test_measurements_that_nobody_announced_count_as_they_come(dummy_spec):
+    seen: list[Any] = []
+    run(dummy_spec(ENTRIES[1]), Exact(), on_event=seen.append)
+    state = Fold()
+    for event in seen:
+        if isinstance(event, ev.RunStarted):
+            event = event.model_copy(update={"probes": tuple(replace(p, measurements=0) for p in event.probes)})
+        state.add(event)
+        assert state.done <= state.total
+    assert state.done == 5
+
+
 def test_a_running_probe_shows_a_partial_result(dummy_spec):
     seen: list[Any] = []
     run(dummy_spec(ENTRIES[1]), Exact(), on_event=seen.append)
