@@ -174,7 +174,9 @@ def test_measurements_that_nobody_announced_count_as_they_come(dummy_spec):
     state = Fold()
     for event in seen:
         if isinstance(event, ev.RunStarted):
-            event = event.model_copy(update={"probes": tuple(replace(p, measurements=0) for p in event.probes)})
+            event = event.model_copy(
+                update={"probes": tuple(p.model_copy(update={"measurements": 0}) for p in event.probes)}
+            )
         state.add(event)
         assert state.done <= state.total
     assert state.done == 5
