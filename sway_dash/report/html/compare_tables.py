@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sway_dash.core.result import Verdict
+from sway_dash.figures.evidence import SIGNS
 from sway_dash.figures.markup import table
 from sway_dash.figures.theme import DASH, count, esc, number
 from sway_dash.report.html.parts import caption, exact
@@ -20,13 +20,6 @@ MOST_SETTINGS = 80
 LONGEST = 160
 """Characters of a setting."""
 
-SIGNS = {
-    Verdict.PASS: ("▲", "good", "pass"),
-    Verdict.FAIL: ("▽", "bad", "fail"),
-    Verdict.WARN: ("◇", "warn", "warn"),
-    Verdict.SKIP: ("–", "muted", "skipped"),
-    Verdict.ERROR: ("✕", "bad", "error"),
-}
 CHANGES = {
     "improved": ("▲", "good"),
     "same": ("=", "muted"),

@@ -133,7 +133,7 @@ def _mean_words(series: ProbeSeries, metric: Metric) -> str:
         return "No prompt was measured."
     last = points[-1]
     ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
-    note = f" {last.note} Prompts of like length were measured together." if last.note else ""
+    note = f" {last.note} {last.order}" if last.note else ""
     return f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}.{note}"
 
 

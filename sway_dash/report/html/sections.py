@@ -12,7 +12,7 @@ from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.derive_ablation import shape
 from sway_dash.figures.environment import rows as known
-from sway_dash.figures.evidence import OWN_PAGE, value_text
+from sway_dash.figures.evidence import OWN_PAGE, SIGNS, value_text
 from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.theme import DASH, GLYPH, TONE, duration, esc, interval, number, visible
 from sway_dash.report.formats import effect_rows
@@ -22,14 +22,6 @@ from sway_dash.report.html.parts import caption, choices, exact, figure, folded,
 from sway_dash.suite.headline import headline
 from sway_dash.suite.multiplicity import RULE
 
-SIGNS = {
-    Verdict.PASS: ("▲", "good", "pass"),
-    Verdict.FAIL: ("▽", "bad", "fail"),
-    Verdict.WARN: ("◇", "warn", "warn"),
-    Verdict.SKIP: ("–", "muted", "skipped"),
-    Verdict.ERROR: ("✕", "bad", "error"),
-}
-MAX_Z = 99.0
 """The engine cuts z here."""
 
 
@@ -62,7 +54,7 @@ def probes(result: SuiteResult) -> str:
             name = f'<a class="sway-go" href="#{section_of(place, p.kind)}">{name}</a>'
         told = p.evidence.get("null")
         null = told if isinstance(told, Mapping) else {}
-        z = "" if p.z_score is None else f"≥ {MAX_Z:.0f}" if p.z_score >= MAX_Z else number(p.z_score)
+        z = "" if p.z_score is None else nc.z_text(p.z_score)
         rows.append(
             (
                 f'{name}<br><span class="sway-caption">{esc(p.kind)}</span>',
