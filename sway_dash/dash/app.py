@@ -264,10 +264,13 @@ class App(param.Parameterized):
             busy_indicator=None,
             template=first.TEMPLATE,
         )
-        # The page follows Panel's busy state, which changes twice a tick, and every change walks all models of the
-        # document: two thirds of the server's time. We show no busy sign, so nothing is lost.
+        # The page follows Panel's busy state: every change walks all models of the document, two thirds of the
+        # server's time; and the state would keep the whole session after it was closed. We show no busy sign.
         with edit_readonly(page):
             page.busy = False
+        for names, watcher in page._param__private.ref_watchers:
+            if "busy" in names:
+                watcher.inst.param.unwatch(watcher)
         return page
 
     def _shown(self, pages: tuple[str, ...]) -> list[str]:
