@@ -73,8 +73,8 @@ def test_a_worker_measures_and_ends(tmp_path: Path) -> None:
     assert state.live
     wait(state, lambda: not state.live)
     assert (state.status, state.word) == ("finished", "changed")
-    assert (folder.path / "result.json").is_file()
     wait(state, lambda: not state.feed.lingering)  # type: ignore[union-attr]
+    assert (folder.path / "result.json").is_file()
     jobs._workers[pid].wait(timeout=30)
     assert not psutil.pid_exists(pid), "its memory has not been given back"
     assert state.feed.memory is None  # type: ignore[union-attr]

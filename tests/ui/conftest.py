@@ -96,6 +96,17 @@ def browser(play: Any) -> Iterator[Any]:
     browser.close()
 
 
+def went_wrong(server: Server) -> list[str]:
+    """Errors in the server's log, but for what a tab still said after it had been closed: Bokeh asserts that away."""
+    lines = server.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    late = {i for i, line in enumerate(lines) if "error: AssertionError()" in line}
+    return [
+        line
+        for i, line in enumerate(lines)
+        if "ERROR" in line or ("error handling message" in line and not late & {i + 1, i + 2, i + 3})
+    ]
+
+
 @dataclass
 class Tab:
     """A page with what went wrong in it."""

@@ -11,7 +11,7 @@ import pytest
 from sway_dash.dash import jobs
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
-from tests.ui.conftest import ROOT, Server, Tab, serving
+from tests.ui.conftest import ROOT, Server, Tab, serving, went_wrong
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -137,5 +137,4 @@ def test_a_run_that_is_not_there_does_not_break_the_page(open_tab: Open) -> None
 
 
 def test_server_log_has_no_errors(server: Server) -> None:
-    lines = server.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    assert not [line for line in lines if "ERROR" in line or "error handling message" in line]
+    assert not went_wrong(server)

@@ -17,7 +17,7 @@ from sway_dash.suite.store import RunFolder
 from sway_dash.suite.trace_file import load
 from tests.dash.conftest import suite_text
 from tests.fakes import FakeBackend
-from tests.ui.conftest import ROOT, Server, Tab
+from tests.ui.conftest import ROOT, Server, Tab, went_wrong
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -301,5 +301,4 @@ def test_hostile_text_is_inert_on_every_page(open_tab: Open, server: Server) -> 
 
 
 def test_server_log_has_no_errors(server: Server) -> None:
-    lines = server.log.read_text(encoding="utf-8", errors="replace").splitlines()
-    assert not [line for line in lines if "ERROR" in line or "error handling message" in line]
+    assert not went_wrong(server)
