@@ -71,7 +71,7 @@ def neutral_replies(tokenizer: Any, reply: str) -> str:
         text = str(tokenizer.decode(ids[:wanted], skip_special_tokens=True))
         if text.strip() or not reply.strip():
             return text
-    except Exception:  # any object may be called a tokenizer
+    except (AttributeError, TypeError, ValueError, NotImplementedError):  # any object may be called a tokenizer
         pass
     words = filler.split()
     return " ".join(words[i % len(words)] for i in range(len(reply.split())))
