@@ -25,9 +25,11 @@ LAYERS = {
     "suite": {"core", "backends", "probes", "report", "suite"},
     # What is drawn of a run: no Panel, no param; pages and the HTML report show it.
     "figures": {"core", "backends", "probes", "report", "suite", "figures"},
+    # What plugs the engine into other tools: the Trainer, pytest, trackers.
+    "integrations": {"core", "backends", "probes", "report", "suite", "integrations"},
     "demo": {"core", "backends", "probes", "report", "suite", "demo"},
     "dash": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash"},
-    "cli": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash", "cli"},
+    "cli": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash", "integrations", "cli"},
 }
 """Which folders a folder may import from."""
 

@@ -124,7 +124,7 @@ def test_no_prompt_is_kept_token_by_token_if_none_shall_be(cli, suite):
 
 
 def test_the_default_said_by_the_help_is_that_of_the_engine():
-    from sway_dash.cli.app import DETAILS
+    from sway_dash.cli.parts.options import DETAILS
     from sway_dash.suite.details import LIMIT
 
     assert DETAILS == LIMIT

@@ -1,0 +1,78 @@
+"""Commands that measure: ``run``, ``check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sway_dash.cli.boundary import fenced
+from sway_dash.cli.parts.options import DETAILS, Details, Device, JsonOut, JunitOut, MarkdownOut
+
+app = typer.Typer()
+
+
+@app.command()
+@fenced
+def run(
+    spec: Annotated[Path | None, typer.Argument(help="The suite file, sway.yaml.", show_default=False)] = None,
+    json: JsonOut = None,
+    markdown: MarkdownOut = None,
+    junit: JunitOut = None,
+    trace: Annotated[Path | None, typer.Option("--trace", help="Write every scoring call, one JSON a line.")] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Category weights over the defaults: adherence=0.4,ablation=0.1")
+    ] = None,
+    device: Device = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder or id.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What to call the run.")] = "",
+    details: Details = DETAILS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the suite and show its plan.")] = False,
+) -> None:
+    """Measure what a suite file asks for and report it.
+
+    Results go to a run folder (below $SWAY_RUNS_DIR, else ~/sway-runs) before anything else is written. Ctrl-C stops
+    after the current batch and keeps what was measured; a second one stops at once.
+    """
+    from sway_dash.cli.commands import run_suite, weights_over_defaults
+    from sway_dash.cli.outputs import Outputs
+
+    code = run_suite(
+        spec,
+        outputs=Outputs(json=json, markdown=markdown, junit=junit, trace=trace),
+        weights=weights_over_defaults(weights),
+        device=device,
+        resume=resume,
+        name=name,
+        dry_run=dry_run,
+        details=details,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+@fenced
+def check(
+    adapter: Annotated[Path, typer.Argument(help="Folder of the adapter.", show_default=False)],
+    base: Annotated[
+        str | None, typer.Option("--base", help="Base model, a hub id or a folder; else what the adapter names.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Prompts, one a line; .jsonl: the field text or prompt.")
+    ] = None,
+    device: Device = None,
+    details: Details = DETAILS,
+    json: JsonOut = None,
+    markdown: MarkdownOut = None,
+    junit: JunitOut = None,
+) -> None:
+    """Say in a minute whether an adapter changes its base model, without a suite file."""
+    from sway_dash.cli.commands import check_adapter
+    from sway_dash.cli.outputs import Outputs
+
+    outputs = Outputs(json=json, markdown=markdown, junit=junit)
+    code = check_adapter(adapter, base=base, prompts=prompts, device=device, outputs=outputs, details=details)
+    raise typer.Exit(code)

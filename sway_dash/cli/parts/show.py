@@ -1,0 +1,155 @@
+"""Commands that show what was measured: ``trace``, ``report``, ``export``; and ``list-probes``, ``doctor``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sway_dash.cli.boundary import fenced
+
+app = typer.Typer()
+
+
+class TraceFormat(StrEnum):
+    """How ``trace`` prints."""
+
+    terminal = "terminal"
+    md = "md"
+    markdown = "markdown"
+    json = "json"
+
+
+class ReportFormat(StrEnum):
+    """How ``report`` prints."""
+
+    terminal = "terminal"
+    md = "md"
+    markdown = "markdown"
+    json = "json"
+    junit = "junit"
+    html = "html"
+
+
+class ExportFormat(StrEnum):
+    """What ``export`` writes."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+    trace = "trace"
+
+
+class Redacted(StrEnum):
+    """What of a run leaves; ``report.html.redact.LEVELS``, which cannot be imported here."""
+
+    full = "full"
+    no_generations = "no-generations"
+    no_prompts = "no-prompts"
+    numbers = "numbers"
+
+
+@app.command()
+@fenced
+def trace(
+    file: Annotated[str, typer.Argument(help="A trace file, a run folder or a run id.", show_default=False)],
+    format: Annotated[TraceFormat, typer.Option("--format", help="How to print it.")] = TraceFormat.terminal,
+    slowest: Annotated[int, typer.Option("--slowest", help="How many of the slowest calls to list.")] = 10,
+) -> None:
+    """Show where the time of a run went and what its cache saved."""
+    from sway_dash.cli.reading import show_trace
+
+    raise typer.Exit(show_trace(file, form=format.value, slowest=slowest))
+
+
+@app.command()
+@fenced
+def report(
+    results: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="A result.json, a run folder or a run id; several: HTML compares them."),
+    ],
+    format: Annotated[ReportFormat, typer.Option("--format", help="How to print it.")] = ReportFormat.terminal,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+    redact: Annotated[Redacted, typer.Option("--redact", help="HTML: what leaves.")] = Redacted.full,
+    paths: Annotated[bool, typer.Option("--paths", help="HTML: keep paths and user names.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="HTML: print the first lines of what would leave, and write nothing.")
+    ] = False,
+    baseline: Annotated[
+        str, typer.Option("--baseline", metavar="RUN", help="HTML of several runs: the one the others stand against.")
+    ] = "",
+) -> None:
+    """Show the report of a result that was saved earlier.
+
+    --format html writes one file that needs neither Python nor a network; of 2 to 8 runs it compares them with the
+    first, or with --baseline.
+    """
+    if len(results) > 1 or baseline:
+        from sway_dash.cli.exporting import compare_runs
+
+        if format is not ReportFormat.html:
+            raise typer.BadParameter("several runs are compared by --format html", param_hint="RUN")
+        code = compare_runs(results, baseline=baseline, out=out, redact=redact.value, paths=paths, preview=preview)
+        raise typer.Exit(code)
+    result = results[0]
+    if format is ReportFormat.html:
+        from sway_dash.cli.html_report import show_html
+
+        raise typer.Exit(show_html(result, out=out, redact=redact.value, paths=paths, preview=preview))
+    from sway_dash.cli.reading import show_report
+
+    raise typer.Exit(show_report(result, form=format.value, out=out))
+
+
+@app.command()
+@fenced
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder, a run id or a result.json.", show_default=False)],
+    format: Annotated[
+        ExportFormat, typer.Option("--format", help="A table, or the trace for Perfetto.")
+    ] = ExportFormat.csv,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+    draws: Annotated[bool, typer.Option("--draws", help="One row a null draw and prompt, not one a prompt.")] = False,
+    redact: Annotated[Redacted, typer.Option("--redact", help="What leaves: texts, or numbers only.")] = Redacted.full,
+    paths: Annotated[bool, typer.Option("--paths", help="Keep paths and user names.")] = False,
+) -> None:
+    """Write what a run measured for other programs: prompts, null draws, or the trace.
+
+    Every number keeps all its digits. In CSV an apostrophe stands before a text that a spreadsheet would run.
+    """
+    from sway_dash.cli.exporting import export_run
+
+    code = export_run(run, form=format.value, out=out, draws=draws, redact=redact.value, paths=paths)
+    raise typer.Exit(code)
+
+
+@app.command("list-probes")
+@fenced
+def list_probes() -> None:
+    """List the kinds of probes a suite can ask for."""
+    from sway_dash.cli.reading import note_plugins, probe_lines
+
+    note_plugins()
+    for line in probe_lines():
+        typer.echo(line)
+
+
+@app.command()
+@fenced
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is installed."""
+    from sway_dash.cli.doctor import describe, diagnose
+
+    facts = diagnose()
+    if json:
+        import json as encoder
+
+        typer.echo(encoder.dumps(facts, indent=2))
+        return
+    for line in describe(facts):
+        typer.echo(line)
