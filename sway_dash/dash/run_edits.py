@@ -19,10 +19,14 @@ from sway_dash.core.result import SuiteResult
 from sway_dash.dash import runs
 from sway_dash.dash.runs import BASELINE, DEMO
 from sway_dash.report.json_io import load_result
-from sway_dash.suite.store import META, RESULT, RunFolder, RunFolderError, new_run_id, runs_root
+from sway_dash.suite.processes import this_host
+from sway_dash.suite.store import EVENTS, META, RESULT, TRACE, RunFolder, RunFolderError, new_run_id, runs_root
 
 MAX_NAME = 120
 """Characters of a name; longer ones would fill the page."""
+
+QUIET_S = 600.0
+"""Whether a process on another machine lives cannot be asked; after so long without a word it counts as gone."""
 
 _PLAIN = re.compile(r"[^\w.-]+")
 
@@ -72,9 +76,26 @@ def undeletable(run: str) -> str:
     folder = runs.find(run)
     if folder is None:
         return f"There is no run {run!r} here."
-    if folder.is_alive() and not folder.path.is_symlink():
+    if folder.path.is_symlink():
+        return ""
+    meta = folder.meta()
+    if not (folder.path / EVENTS).is_file() and not {"id", "created_at"} & meta.keys():
+        return f"{folder.path} is no run folder: its {META} was written by another program."
+    if folder.is_alive():
         return f"{runs.title(folder)} still has a process at work: stop it first."
+    host = meta.get("host")
+    if meta.get("pid") is not None and host != this_host() and _quiet_for(folder) < QUIET_S:
+        return f"{runs.title(folder)} was written to a moment ago by a process on {host}: stop it there first."
     return ""
+
+
+def _quiet_for(folder: RunFolder) -> float:
+    """Seconds since anything in a run's folder was written."""
+    newest = 0.0
+    for name in (META, EVENTS, TRACE):
+        with suppress(OSError):
+            newest = max(newest, (folder.path / name).stat().st_mtime)
+    return time.time() - newest
 
 
 def delete(run: str) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sway_dash.core.errors import SwayError
-from sway_dash.core.result import ProbeResult, SuiteResult
+from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore
 from sway_dash.demo import demo_dir
 from sway_dash.report.json_io import load_result
 from sway_dash.suite import queue
+from sway_dash.suite.gate import scored
 from sway_dash.suite.headline import headline
 from sway_dash.suite.processes import is_alive
 from sway_dash.suite.status import LIVE, Status, status_of
@@ -54,6 +55,8 @@ class RunInfo:
     mean: float | None = None
     ci: tuple[float, float] | None = None
     prompts: int | None = None
+    composite: float | None = None
+    """Score of the public format, 0 to 1; ``None`` where nothing was scored."""
     tags: tuple[str, ...] = ()
     note: str = ""
     archived: bool = False
@@ -80,6 +83,11 @@ def everything(root: Path | None = None) -> list[RunInfo]:
     found = [info for path in _folders(root) if (info := _info(path, waiting, root)) is not None]
     # Names are to the second only.
     return sorted(found, key=lambda r: -r.created)
+
+
+def about(folder: RunFolder) -> RunInfo | None:
+    """The line of one run, wherever it lies; ``None`` if it holds nothing."""
+    return _info(folder.path, {}, folder.path.parent)
 
 
 def recent(limit: int = 50) -> list[RunInfo]:
@@ -256,7 +264,7 @@ def _read(path: Path) -> _Files:
     folder = RunFolder(path)
     meta = folder.meta()
     last = _last_event(path / EVENTS)
-    result = _result(path / RESULT)
+    result, score = _result(path / RESULT)
     told = _ENDS.get(str(last.get("type")), "running")
     if not last and result is not None:
         told = result.status
@@ -278,6 +286,8 @@ def _read(path: Path) -> _Files:
     )
     if result is not None:
         info = _judged(info, result)
+    if score is not None and scored(score):
+        info = replace(info, composite=score.overall)
     process = (meta.get("pid"), meta.get("host"), meta.get("claimed_at"))
     return _Files(info, told, bool(last), _number(last.get("ts")) or 0.0, process)
 
@@ -296,13 +306,13 @@ def _prompts(probe: ProbeResult) -> int | None:
     return n if isinstance(n, int) else None
 
 
-def _result(path: Path) -> SuiteResult | None:
+def _result(path: Path) -> tuple[SuiteResult, SwayScore] | tuple[None, None]:
     if not path.is_file():
-        return None
+        return None, None
     try:
-        return load_result(path)[0]
+        return load_result(path)
     except SwayError:
-        return None
+        return None, None
 
 
 def _last_event(path: Path) -> dict[str, Any]:

@@ -2,6 +2,135 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from sway_dash.cli.boundary import fenced
+from sway_dash.cli.parts.show import ExportFormat, Redacted
+
 app = typer.Typer()
+
+runs = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="What has been measured: list, show, tag, archive, delete and export runs.\n\n"
+    "A run is named by its id, by a beginning of it that no other run has, or by its folder.",
+)
+app.add_typer(runs, name="runs")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id, a beginning of it, or the folder.", show_default=False)]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Ids, beginnings of them, or folders.", show_default=False)
+]
+Tags = Annotated[list[str], typer.Argument(metavar="TAG...", help="One or more tags.", show_default=False)]
+
+
+@runs.command("list")
+@fenced
+def list_runs(
+    json: Json = False,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Only runs with this tag; may be repeated.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Archived runs, too.")] = False,
+) -> None:
+    """Which runs are there, and what did each find?
+
+    Newest first, archived ones left out; exit code 1 when there is none to show.
+
+    Example: sway-dash runs list --tag nightly
+    """
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.list_all(tags=tag or [], archived=all, as_json=json))
+
+
+@runs.command()
+@fenced
+def show(run: Run, json: Json = False) -> None:
+    """What did a run find, and on what was it made?
+
+    Example: sway-dash runs show demo
+    """
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.show(run, as_json=json))
+
+
+@runs.command()
+@fenced
+def tag(run: Run, tags: Tags) -> None:
+    """Give a run tags, to find it by.
+
+    Example: sway-dash runs tag r-20260301 nightly baseline
+    """
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.tag(run, tags, take_away=False))
+
+
+@runs.command()
+@fenced
+def untag(run: Run, tags: Tags) -> None:
+    """Take tags away from a run."""
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.tag(run, tags, take_away=True))
+
+
+@runs.command()
+@fenced
+def archive(names: Runs) -> None:
+    """Put runs away: they stay on disk, and lists leave them out."""
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.archive(names, archived=True))
+
+
+@runs.command()
+@fenced
+def unarchive(names: Runs) -> None:
+    """Bring archived runs back into the lists."""
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.archive(names, archived=False))
+
+
+@runs.command()
+@fenced
+def delete(
+    names: Runs, yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without the question.")] = False
+) -> None:
+    """Delete runs for good, after a question.
+
+    A run that a process is still writing is refused, and so is any folder that is no run. Of a run that lies elsewhere
+    and is only linked from the runs folder, the link goes.
+    """
+    from sway_dash.cli import library
+
+    raise typer.Exit(library.delete(names, yes=yes))
+
+
+@runs.command("export")
+@fenced
+def export_run(
+    run: Run,
+    format: Annotated[
+        ExportFormat, typer.Option("--format", help="A table, or the trace for Perfetto.")
+    ] = ExportFormat.csv,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+    draws: Annotated[bool, typer.Option("--draws", help="One row a null draw and prompt, not one a prompt.")] = False,
+    redact: Annotated[Redacted, typer.Option("--redact", help="What leaves: texts, or numbers only.")] = Redacted.full,
+    paths: Annotated[bool, typer.Option("--paths", help="Keep paths and user names.")] = False,
+) -> None:
+    """Write what a run measured for other programs.
+
+    The same as sway-dash export.
+    Example: sway-dash runs export demo --format csv -o demo.csv
+    """
+    from sway_dash.cli.exporting import export_run as export
+    from sway_dash.cli.library import anywhere
+
+    where = str(anywhere(run).path)
+    raise typer.Exit(export(where, form=format.value, out=out, draws=draws, redact=redact.value, paths=paths))

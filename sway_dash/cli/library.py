@@ -1,0 +1,297 @@
+"""What ``runs`` does: the folders of runs as a list, one of them in words, tags, archive, deleting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sway_dash.cli.boundary import NOTHING, OK, UsageError, note, out_console
+from sway_dash.cli.reading import folder_result
+from sway_dash.core.errors import SwayError, did_you_mean
+
+if TYPE_CHECKING:
+    from sway_dash.dash.runs import RunInfo
+    from sway_dash.suite.store import RunFolder
+
+MOST_NAMED = 8
+"""Candidates that are listed for a beginning of an id that several runs share."""
+
+
+# -- which run ------------------------------------------------------------------------------------
+
+
+def resolve(name: str) -> str:
+    """Id of the one run in the runs folder that is meant by its id, the beginning of it, or its path there.
+
+    ``UsageError`` lists the candidates when there are several, and the nearest id when there is none.
+    """
+    from sway_dash.dash import runs
+    from sway_dash.suite.store import list_runs, runs_root
+
+    root = runs_root()
+    if name and runs.find(name) is not None:
+        return name
+    path = Path(name).expanduser()
+    if path.name and path.is_dir() and path.parent.resolve() == root.resolve() and runs.find(path.name) is not None:
+        return path.name
+    known = [folder.id for folder in list_runs(root)]
+    found = [run for run in known if name and run.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(found[:MOST_NAMED])
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        raise UsageError(f"{name!r} is the beginning of {len(found)} runs: {listed}{more}; give more of the id")
+    raise UsageError(f"no run {name!r} in {root}: sway-dash runs list shows what is there.{did_you_mean(name, known)}")
+
+
+def anywhere(name: str) -> RunFolder:
+    """A run by its id, the beginning of it, ``demo``, or the path of its folder, wherever that lies."""
+    from sway_dash.dash import runs
+    from sway_dash.suite.store import RunFolder
+
+    path = Path(name).expanduser()
+    if runs.find(name) is None and path.is_dir():
+        return RunFolder.open(path)
+    folder = runs.find(resolve(name))
+    if folder is None:
+        raise UsageError(f"run {name!r} has just gone")
+    return folder
+
+
+# -- looking --------------------------------------------------------------------------------------
+
+
+def list_all(*, tags: Sequence[str], archived: bool, as_json: bool) -> int:
+    """Print the runs, newest first; exit code 1 when there is none to show."""
+    from sway_dash.dash import runs
+    from sway_dash.suite.store import runs_root
+
+    every = runs.everything()
+    found = [r for r in every if (archived or not r.archived) and set(tags) <= set(r.tags)]
+    if as_json:
+        _say_json([_record(info) for info in found])
+    elif found:
+        _table(found)
+    if found:
+        return OK
+    hidden = [r for r in every if set(tags) <= set(r.tags)]
+    with_tag = f" with the tag {', '.join(tags)}" if tags else ""
+    more = f"; {len(hidden)} archived: --all shows them" if hidden else ""
+    note(f"no runs{with_tag} in {runs_root()}{more}")
+    return NOTHING
+
+
+def show(name: str, *, as_json: bool) -> int:
+    """Print one run: the answer, what it was made on, its files."""
+    from sway_dash.dash import runs
+    from sway_dash.figures import environment
+    from sway_dash.figures.theme import size
+    from sway_dash.suite.headline import headline
+
+    folder = anywhere(name)
+    info = runs.about(folder)
+    if info is None:
+        raise UsageError(f"{folder.path} holds no run")
+    files = _files(folder)
+    try:
+        result, score = folder_result(folder)
+        fold = folder.fold()
+    except SwayError as error:
+        raise UsageError(f"{folder.path} cannot be shown: {error}") from None
+    answer = headline(result)
+    if as_json:
+        record = _record(info) | {
+            "path": str(folder.path),
+            "base": result.base_model_id or info.base,
+            "adapter": result.adapter_id or info.adapter,
+            "sentence": answer.sentence,
+            "reasons": list(answer.reasons),
+            "settle": answer.settle,
+            "band": score.band,
+            "probes": [{"name": p.name, "kind": p.kind, "verdict": p.verdict.value} for p in result.probes],
+            "environment": result.environment,
+            "files": files,
+        }
+        _say_json(record)
+        return OK
+    made = environment.rows(result.environment, fold.started, fold.determinism)
+    _say(f"{info.name}  ({info.id}, {info.status})")
+    _say(f"{answer.word}: {answer.sentence}")
+    for reason in (*answer.reasons, answer.settle):
+        if reason:
+            _say(f"  {reason}")
+    facts = [
+        ("when", _when(info.created)),
+        ("base", result.base_model_id or info.base),
+        ("adapter", result.adapter_id or info.adapter),
+        ("composite", "—" if info.composite is None else f"{info.composite:.2f} {score.band}"),
+        ("tags", ", ".join(info.tags)),
+        ("note", " ".join(info.note.split())),
+        ("archived", "yes" if info.archived else ""),
+        ("folder", str(folder.path)),
+    ]
+    _pairs("", [(name, text) for name, text in facts if text])
+    _pairs("probes", [(p.name, f"{p.verdict.value}  {p.kind}") for p in result.probes])
+    _pairs("made on", made)
+    _pairs("files", [(file, size(n)) for file, n in files.items()])
+    return OK
+
+
+def _files(folder: RunFolder) -> dict[str, int]:
+    """Bytes of every file of a run, by its path in the folder."""
+    found: dict[str, int] = {}
+    for path in sorted(folder.path.rglob("*")):
+        if path.is_file() and not path.name.endswith(".lock"):
+            found[path.relative_to(folder.path).as_posix()] = path.stat().st_size
+    return found
+
+
+def _table(found: Sequence[RunInfo]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from sway_dash.cli.boundary import printable
+    from sway_dash.dash.run_edits import size
+    from sway_dash.figures.theme import size as in_words
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("id", no_wrap=True, min_width=max(len(r.id) for r in found))
+    for name in ("name", "when", "model ← adapter", "verdict"):
+        table.add_column(name, overflow="fold")
+    table.add_column("composite", justify="right")
+    table.add_column("tags", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    for r in found:
+        state = r.word or r.status
+        cells = [
+            r.id,
+            r.name,
+            _when(r.created),
+            f"{r.base or '?'} ← {r.adapter or '(none)'}",
+            f"{state} (archived)" if r.archived else state,
+            "—" if r.composite is None else f"{r.composite:.2f}",
+            ", ".join(r.tags),
+            in_words(size(r.id)),
+        ]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    out_console().print(table)
+
+
+def _record(info: RunInfo) -> dict[str, Any]:
+    """A run as plain data; times are ISO 8601 in UTC, divergences nats, sizes bytes."""
+    from sway_dash.dash.run_edits import size
+
+    return {
+        "id": info.id,
+        "name": info.name,
+        "status": info.status,
+        "created": datetime.fromtimestamp(info.created, UTC).isoformat() if info.created else None,
+        "seconds": info.seconds,
+        "base": info.base,
+        "adapter": info.adapter,
+        "verdict": info.word,
+        "composite": info.composite,
+        "metric": info.metric,
+        "mean": info.mean,
+        "ci_95": info.ci,
+        "prompts": info.prompts,
+        "tags": list(info.tags),
+        "note": info.note,
+        "archived": info.archived,
+        "bytes": size(info.id),
+    }
+
+
+def _say_json(data: Any) -> None:
+    from sway_dash.core.result import jsonable
+
+    typer.echo(json.dumps(jsonable(data), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _say(text: str) -> None:
+    from sway_dash.cli.boundary import printable
+
+    typer.echo(printable(text))
+
+
+def _pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    if title and rows:
+        _say(f"\n{title}")
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        _say(f"  {name:<{width}}  {text}")
+
+
+def _when(created: float) -> str:
+    return f"{datetime.fromtimestamp(created).astimezone():%Y-%m-%d %H:%M}" if created else "—"
+
+
+# -- changing -------------------------------------------------------------------------------------
+
+
+def tag(name: str, tags: Sequence[str], *, take_away: bool) -> int:
+    """Give a run tags, or take them away."""
+    from sway_dash.dash import runs
+    from sway_dash.dash.run_edits import edit
+
+    wanted = [t for t in (" ".join(text.split()) for text in tags) if t]
+    if len(wanted) < len(tags):
+        raise UsageError("a tag needs at least one character that is no blank")
+    run = resolve(name)
+    folder = runs.find(run)
+    info = runs.about(folder) if folder is not None else None
+    have = list(info.tags) if info is not None else []
+    if take_away:
+        if missing := [t for t in wanted if t not in have]:
+            raise UsageError(f"{run} has no tag {', '.join(missing)}; it has {', '.join(have) or 'none'}")
+        left = [t for t in have if t not in wanted]
+    else:
+        left = list(dict.fromkeys([*have, *wanted]))
+    edit(run, tags=left)
+    note(f"{run}: {', '.join(left) or 'no tags'}")
+    return OK
+
+
+def archive(names: Sequence[str], *, archived: bool) -> int:
+    """Put runs away, or bring them back; all are looked for before any is changed."""
+    from sway_dash.dash.run_edits import edit
+
+    for run in _each(names):
+        edit(run, archived=archived)
+        note(f"{run}: {'archived' if archived else 'back in the list'}")
+    return OK
+
+
+def delete(names: Sequence[str], *, yes: bool) -> int:
+    """Delete runs for good, after a question; nothing is deleted unless all can be."""
+    from sway_dash.dash.run_edits import delete as remove
+    from sway_dash.dash.run_edits import size, undeletable
+    from sway_dash.figures.theme import size as in_words
+
+    found = _each(names)
+    if refused := [why for run in found if (why := undeletable(run))]:
+        raise UsageError(" ".join(refused))
+    if not yes:
+        total = in_words(sum(size(run) for run in found))
+        what = found[0] if len(found) == 1 else f"{len(found)} runs ({', '.join(found)})"
+        try:
+            agreed = typer.confirm(f"Delete {what}, {total}, for good?", err=True)
+        except typer.Abort:
+            raise UsageError("nobody answered, nothing was deleted: add --yes to delete without the question") from None
+        if not agreed:
+            note("nothing was deleted")
+            return NOTHING
+    for run in found:
+        remove(run)
+        note(f"deleted {run}")
+    return OK
+
+
+def _each(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(resolve(name) for name in names))
