@@ -74,6 +74,8 @@ class SuiteResult:
     status: str = "finished"
     warnings: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
+    null_stats_by_rank: dict[str, Any] = field(default_factory=dict)
+    """Like ``null_stats``, for noise of each rank asked for: ``{"rank_0.50": {kind: {mean, std, n, degenerate}}}``."""
 
     @property
     def wall_seconds(self) -> float:

@@ -136,7 +136,7 @@ class Fold:
     def result(self) -> SuiteResult:
         """The result so far. A probe that was interrupted is judged over what was measured and marked partial."""
         start = self.started or RunStarted()
-        determinism = self.determinism
+        determinism, known = self.determinism, self._context()
         return SuiteResult(
             spec_path=start.spec_path,
             started_at=_moment(start.ts),
@@ -145,7 +145,7 @@ class Fold:
             adapter_id=start.adapter_id,
             sway_version=start.sway_version,
             probes=tuple(self._probes()),
-            null_stats=dict(self._context().null_stats),
+            null_stats=dict(known.null_stats),
             determinism=None
             if determinism is None
             else DeterminismReport(determinism["class"], determinism["seed"], tuple(determinism["notes"])),
@@ -154,6 +154,7 @@ class Fold:
             status=self.status,
             warnings=tuple(w.text for w in self.warnings),
             environment=self.environment,
+            null_stats_by_rank={rank: dict(kinds) for rank, kinds in known.null_stats_by_rank.items()},
         )
 
     @property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +29,8 @@ from sway_dash.core.events import (
     RunStarted,
     Warned,
 )
-from sway_dash.core.result import ProbeResult, SuiteResult, Verdict, jsonable
+from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 from sway_dash.core.scoring import (
-    Describable,
     DifferentialBackend,
     IdentityCheckable,
     NoiseMeasurable,
@@ -44,6 +41,7 @@ from sway_dash.core.steps import listening
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
 from sway_dash.probes.null_adapter import get_null_stats as get_null_stats
 from sway_dash.suite.document import Document
+from sway_dash.suite.environment import environment_of
 from sway_dash.suite.fold import PREFLIGHT, Fold, probe_to_dict, with_null
 from sway_dash.suite.loader import check_entries
 from sway_dash.suite.plan import later, plan
@@ -233,16 +231,15 @@ class _Run:
         sections: Sequence[Section] | None,
         skip_preflight: bool,
     ) -> None:
-        described: dict[str, Any] = backend.describe() if isinstance(backend, Describable) else {}
-        environment = {**_software(), **described}
-        self.emit(ModelReady(environment=jsonable(environment), determinism=_as_dict(self.determinism)))
+        environment = environment_of(backend)
+        self.emit(ModelReady(environment=environment, determinism=_as_dict(self.determinism)))
         ctx = RunContext(
             backend=backend,
             seed=self.spec.defaults.seed,
             top_k=self.spec.defaults.top_k,
             sections=sections,
             doc_text=doc_text,
-            fingerprint=str(described.get("fingerprint") or ""),
+            fingerprint=str(environment.get("fingerprint") or ""),
             emit=self.emit,
             cancelled=self.cancel,
             recall=lambda key: self.recall.get(key) if key else None,
@@ -371,15 +368,3 @@ def _as_dict(summary: DeterminismSummary) -> dict[str, Any]:
 
 def _no_label(name: str | None, *, phase: str = "probe") -> None:
     """A backend without instrumentation has nothing to label."""
-
-
-def _software() -> dict[str, Any]:
-    versions = {}
-    for name in ("torch", "transformers", "peft", "numpy"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    # Not platform.platform(): a shared result need not name the kernel it was made on.
-    system = f"{platform.system()} {platform.machine()}"
-    return {"python": platform.python_version(), "platform": system, "packages": versions}
