@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,12 @@ from sway_dash.cli.reading import find_run
 from sway_dash.cli.running import measure
 
 if TYPE_CHECKING:
+    from sway_dash.core.result import SuiteResult, SwayScore
+    from sway_dash.suite.gate import Gate
     from sway_dash.suite.store import RunFolder
 
 Weights = dict[str, float]
+Decide = Callable[["SuiteResult", "SwayScore"], "Gate"]
 
 
 def run_suite(
@@ -29,6 +34,7 @@ def run_suite(
     name: str,
     dry_run: bool,
     details: int,
+    fail_on: str = "never",
 ) -> int:
     """Run a suite file, or go on with a stopped run; return the exit code."""
     if suite is None and resume is None:
@@ -44,7 +50,23 @@ def run_suite(
         folder = _resumable(str(resume), suite)
         if name:
             folder.write_meta(name=name)
-    return measure(folder, outputs=outputs, weights=weights, device=device, resume=resume is not None, details=details)
+    return measure(
+        folder,
+        outputs=outputs,
+        weights=weights,
+        device=device,
+        resume=resume is not None,
+        details=details,
+        decide=verdicts_decide(fail_on),
+    )
+
+
+def verdicts_decide(fail_on: str) -> Decide | None:
+    """The gate of ``--fail-on`` alone; ``None`` for ``never``, which is no gate."""
+    from sway_dash.suite.gate import FailOn, judge
+
+    level = FailOn(fail_on)
+    return None if level is FailOn.NEVER else partial(judge, fail_on=level)
 
 
 def new_folder(suite: Path, *, name: str = "") -> RunFolder:
@@ -128,7 +150,15 @@ def weights_over_defaults(text: str | None) -> Weights | None:
 
 
 def check_adapter(
-    adapter: Path, *, base: str | None, prompts: Path | None, device: str | None, outputs: Outputs, details: int
+    adapter: Path,
+    *,
+    base: str | None,
+    prompts: Path | None,
+    device: str | None,
+    outputs: Outputs,
+    details: int,
+    name: str = "",
+    fail_on: str = "never",
 ) -> int:
     """Measure an adapter without a suite file; return the exit code."""
     from sway_dash.cli.adapters import PROMPTS, check_suite, find_base, read_config, read_prompts, resolve_base
@@ -144,5 +174,5 @@ def check_adapter(
     texts = [{"text": p} for p in PROMPTS] if prompts is None else read_prompts(prompts.expanduser())
     outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
     text = check_suite(base=base, adapter=adapter, prompts=texts)
-    folder = RunFolder.create(text, name=f"check {adapter.resolve().name}", base_dir=Path.cwd())
-    return measure(folder, outputs=outputs, device=device, details=details)
+    folder = RunFolder.create(text, name=name or f"check {adapter.resolve().name}", base_dir=Path.cwd())
+    return measure(folder, outputs=outputs, device=device, details=details, decide=verdicts_decide(fail_on))

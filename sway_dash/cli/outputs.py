@@ -11,6 +11,7 @@ from sway_dash.cli.boundary import UsageError, complain, note, os_sentence
 
 if TYPE_CHECKING:
     from sway_dash.core.result import SuiteResult, SwayScore
+    from sway_dash.suite.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Outputs:
             taken[where] = "is already written to"
             check_writable(path)
 
-    def write(self, result: SuiteResult, score: SwayScore) -> bool:
+    def write(self, result: SuiteResult, score: SwayScore, gate: Gate | None = None) -> bool:
         """Write everything but the trace, which the run folder has; False if something could not be."""
         from sway_dash.suite.report import to_json, to_junit, to_markdown
 
@@ -54,7 +55,7 @@ class Outputs:
             if label not in renderers:
                 continue
             try:
-                write_text(path, renderers[label](result, score))
+                write_text(path, renderers[label](result, score, gate=gate))
             except OSError as error:
                 complain(f"cannot write {label}: {os_sentence(error)}")
                 fine = False
@@ -87,5 +88,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 with a line end."""
-    path.expanduser().write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+    """Write UTF-8 with a line end, whole or not at all."""
+    from sway_dash.core.files import write_whole
+
+    write_whole(path, text if text.endswith("\n") else f"{text}\n")

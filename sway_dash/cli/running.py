@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sway_dash.cli.boundary import INTERRUPTED, OK, USAGE, complain, note, os_sentence, out_console
+import typer
+
+from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, USAGE, complain, note, os_sentence, out_console
 from sway_dash.cli.outputs import Outputs
 from sway_dash.core.errors import SwayError
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from sway_dash.cli.interrupt import StopSwitch
     from sway_dash.core.result import SuiteResult, SwayScore
     from sway_dash.suite.fold import Fold
+    from sway_dash.suite.gate import Gate
     from sway_dash.suite.store import RunFolder
 
 
@@ -35,14 +38,18 @@ def measure(
     device: str | None = None,
     resume: bool = False,
     details: int,
+    decide: Callable[[SuiteResult, SwayScore], Gate] | None = None,
 ) -> int:
-    """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code."""
+    """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code.
+
+    ``decide`` makes a gate of it: its decision is shown and written with the result, and is the exit code.
+    """
     from sway_dash.cli.interrupt import StopSwitch
     from sway_dash.suite.execute import folder_spec
     from sway_dash.suite.score import compute
 
     used = weights or folder_spec(folder).defaults.score_weights
-    told: list[tuple[SuiteResult, SwayScore]] = []
+    told: list[tuple[SuiteResult, SwayScore, Gate | None]] = []
 
     def tell(state: Fold) -> None:
         """Print what came out, once: before token details are recorded, if they are, for they may take longer."""
@@ -50,17 +57,18 @@ def measure(
             return
         result = state.result()
         score = compute(result, weights=used)
-        told.append((result, score))
+        gate = None if decide is None else decide(result, score)
+        told.append((result, score, gate))
         if weights is not None and not folder.error:
             _rescore(folder, result, score)
-        _tell(folder, result, score, outputs)
+        _tell(folder, result, score, gate, outputs)
 
     with StopSwitch() as stop:
         attempt = _attempt(folder, stop, device=device, resume=resume, details=details, tell=tell)
         tell(attempt.state)
-        result, score = told[0]
+        result, score, gate = told[0]
         # A run that could not start says nothing, a failed or stopped one says so in its files.
-        written = attempt.state.started is None or outputs.write(result, score)
+        written = attempt.state.started is None or outputs.write(result, score, gate)
         if folder.error:
             complain(f"the run folder is incomplete: {folder.error}")
         if attempt.failure is not None:
@@ -75,6 +83,8 @@ def measure(
         return 128 + stop.signal
     if attempt.interrupted or result.status == "cancelled":
         return INTERRUPTED
+    if gate is not None and not gate.passed:
+        return NOTHING
     return OK if written else USAGE
 
 
@@ -133,13 +143,21 @@ def _attempt(
     return attempt
 
 
-def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, outputs: Outputs) -> None:
+def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, gate: Gate | None, outputs: Outputs) -> None:
     """Print what came out, if anything did, and hand out the trace."""
+    show(result, score, gate)
+    _copy_trace(folder, outputs)
+
+
+def show(result: SuiteResult, score: SwayScore, gate: Gate | None = None) -> None:
+    """Print the report, if there is anything to report, and below it what a gate decided."""
+    from sway_dash.report.formats import gate_words
     from sway_dash.suite.report import to_terminal
 
     if result.probes:
         to_terminal(result, score, console=out_console())
-    _copy_trace(folder, outputs)
+    if gate is not None:
+        typer.echo(typer.style(f"gate: {gate_words(gate)}", fg="green" if gate.passed else "red", bold=True))
 
 
 def _rescore(folder: RunFolder, result: SuiteResult, score: SwayScore) -> None:

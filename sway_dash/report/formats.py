@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.core.stats import format_z_profile
 from sway_dash.suite import multiplicity
+
+if TYPE_CHECKING:
+    from sway_dash.suite.gate import Gate
 
 EM_DASH = "—"
 NULL_PROBE = "null_adapter"
@@ -93,6 +96,11 @@ def cache_line(suite: SuiteResult) -> str | None:
     if n := int(stats.get("batches_sent") or 0):
         line += f" | batches: {n} (avg={float(stats.get('avg_batch_size') or 0.0):.1f})"
     return line
+
+
+def gate_words(gate: Gate) -> str:
+    """``passed``, or ``FAILED`` and every reason, on one line."""
+    return "passed" if gate.passed else f"FAILED: {one_line('; '.join(gate.reasons))}"
 
 
 def note(probe: ProbeResult) -> str:

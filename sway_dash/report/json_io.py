@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.result import (
@@ -22,18 +22,27 @@ from sway_dash.core.result import (
 from sway_dash.suite import multiplicity
 from sway_dash.suite.fold import probe_to_dict
 
+if TYPE_CHECKING:
+    from sway_dash.suite.gate import Gate
+
 SCHEMA_VERSION = 1
+_SIGNS = {"schema_version", "sway_version", "started_at", "finished_at", "probes", "score", "null_stats", "determinism"}
+"""Without any of these keys a document is something else."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def to_json(suite: SuiteResult, score: SwayScore) -> str:
+def to_json(suite: SuiteResult, score: SwayScore, *, gate: Gate | None = None) -> str:
     """Return the result as JSON text: indent 2, keys sorted, ASCII only, no NaN (unknown numbers are null).
 
-    ``run_id``, ``status``, ``warnings`` and ``environment`` are added when one of them says something, and
-    ``multiplicity`` (adjusted p-values by probe) when several probes have a p-value; without them the text is the
-    public schema and nothing else.
+    ``run_id``, ``status``, ``warnings`` and ``environment`` are added when one of them says something,
+    ``null_stats_by_rank`` when noise was drawn, ``multiplicity`` (adjusted p-values by probe) when several probes have
+    a p-value, and ``gate`` when there is a decision; without them the text is the public schema and nothing else.
     """
-    return json.dumps(jsonable(to_dict(suite, score)), indent=2, sort_keys=True, allow_nan=False)
+    document = to_dict(suite, score)
+    if gate is not None:
+        document["gate"] = gate.to_dict()
+    return json.dumps(jsonable(document), indent=2, sort_keys=True, allow_nan=False)
 
 
 def to_dict(suite: SuiteResult, score: SwayScore) -> dict[str, Any]:
@@ -65,6 +74,8 @@ def to_dict(suite: SuiteResult, score: SwayScore) -> dict[str, Any]:
         document["status"] = suite.status
         document["warnings"] = suite.warnings
         document["environment"] = suite.environment
+    if suite.null_stats_by_rank:
+        document["null_stats_by_rank"] = suite.null_stats_by_rank
     if tests := multiplicity.as_dict(suite):
         document["multiplicity"] = tests
     return document
@@ -73,14 +84,7 @@ def to_dict(suite: SuiteResult, score: SwayScore) -> dict[str, Any]:
 def load_result(path: Path | str) -> tuple[SuiteResult, SwayScore]:
     """Read a result file. ``SpecValidationError`` names the file and, where there is one, the field that is wrong."""
     source = str(path)
-    try:
-        document = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise SpecValidationError(f"cannot be read: {error.strerror or error}", source=source) from error
-    except RecursionError as error:
-        raise SpecValidationError("is nested too deeply to be a result", source=source) from error
-    except ValueError as error:  # broken JSON, or bytes that are no text
-        raise SpecValidationError(f"is not valid JSON, or was cut short: {error}", source=source) from error
+    document = load_document(path)
     try:
         return from_json(document)
     except SpecValidationError as error:
@@ -89,6 +93,26 @@ def load_result(path: Path | str) -> tuple[SuiteResult, SwayScore]:
         raise SpecValidationError(f"{error.args[0]} is missing", source=source) from error
     except ValueError as error:
         raise SpecValidationError(str(error), source=source) from error
+
+
+def load_document(path: Path | str) -> Any:
+    """Parse a result file. ``SpecValidationError`` says why it is none: no JSON, cut short, something else."""
+    source = str(path)
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise SpecValidationError(f"cannot be read: {error.strerror or error}", source=source) from error
+    except RecursionError as error:
+        raise SpecValidationError("is nested too deeply to be a result", source=source) from error
+    except UnicodeDecodeError as error:
+        text = f"is not valid JSON: byte {error.start} is no text; give a result.json or a run folder"
+        raise SpecValidationError(text, source=source) from error
+    except ValueError as error:
+        raise SpecValidationError(f"is not valid JSON, or was cut short: {error}", source=source) from error
+    if isinstance(document, Mapping) and not document.keys() & _SIGNS:
+        text = "holds no result: it has neither probes nor a score; give a result.json or a run folder"
+        raise SpecValidationError(text, source=source)
+    return document
 
 
 def from_json(raw: Mapping[str, Any]) -> tuple[SuiteResult, SwayScore]:
@@ -122,6 +146,7 @@ def from_json(raw: Mapping[str, Any]) -> tuple[SuiteResult, SwayScore]:
         status=_text(raw, "status", default="finished"),
         warnings=tuple(str(w) for w in _list(raw, "warnings")),
         environment=_object(raw, "environment"),
+        null_stats_by_rank=_object(raw, "null_stats_by_rank"),
     )
     return suite, _score(_object(raw, "score"))
 
@@ -139,7 +164,7 @@ def _check_schema(version: Any) -> None:
 def _score(raw: dict[str, Any]) -> SwayScore:
     weights = _numbers(raw, "weights", "score.weights")
     return SwayScore(
-        overall=_number(raw, "overall", "score.overall") or 0.0,
+        overall=_score_number(raw, "overall", "score.overall") or 0.0,
         components=_numbers(raw, "components", "score.components"),
         weights=weights or dict(DEFAULT_COMPONENT_WEIGHTS),
         band=_text(raw, "band", at="score.band"),
@@ -163,7 +188,7 @@ def _probe(raw: Any, at: str) -> ProbeResult:
         name=_text(raw, "name", at=f"{at}.name"),
         kind=_text(raw, "kind", at=f"{at}.kind"),
         verdict=verdict,
-        score=_number(raw, "score", f"{at}.score"),
+        score=_score_number(raw, "score", f"{at}.score"),
         raw=_number(raw, "raw", f"{at}.raw"),
         z_score=_number(raw, "z_score", f"{at}.z_score"),
         base_value=_number(raw, "base_value", f"{at}.base_value"),
@@ -202,9 +227,17 @@ def _number(raw: Mapping[str, Any], key: str, at: str) -> float | None:
     return float(value)
 
 
+def _score_number(raw: Mapping[str, Any], key: str, at: str) -> float | None:
+    """A number that a decision hangs on: here NaN and infinities are no way to write "unknown"."""
+    value = raw.get(key)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{at} must be a finite number, not {value}: write null if it is not known, or measure again")
+    return _number(raw, key, at)
+
+
 def _numbers(raw: Mapping[str, Any], key: str, at: str) -> dict[str, float]:
     found = _object(raw, key, at)
-    named = {str(k): _number(found, k, f"{at}.{k}") for k in found}
+    named = {str(k): _score_number(found, k, f"{at}.{k}") for k in found}
     return {k: v for k, v in named.items() if v is not None}
 
 

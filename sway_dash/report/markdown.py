@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore
 from sway_dash.report import formats as f
 from sway_dash.suite.headline import headline
 from sway_dash.suite.multiplicity import RULE
 
+if TYPE_CHECKING:
+    from sway_dash.suite.gate import Gate
+
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _PIPE = re.compile(r"(\\*)\|")
 
 
-def to_markdown(suite: SuiteResult, score: SwayScore) -> str:
-    """Return the report of one suite result as Markdown text."""
-    return "\n".join(_lines(suite, score)) + "\n"
+def to_markdown(suite: SuiteResult, score: SwayScore, *, gate: Gate | None = None) -> str:
+    """Return the report of one suite result as Markdown text, with the decision of a ``gate`` where there is one."""
+    return "\n".join(_lines(suite, score, gate)) + "\n"
 
 
 def md_text(text: object) -> str:
@@ -55,9 +58,9 @@ def _no_pipes(text: str) -> str:
     return _PIPE.sub(lambda m: m[1] * 2 + r"\|", text)
 
 
-def _lines(suite: SuiteResult, score: SwayScore) -> Iterator[str]:
+def _lines(suite: SuiteResult, score: SwayScore, gate: Gate | None) -> Iterator[str]:
     yield from ("# sway report", "")
-    for label, text in _header(suite, score):
+    for label, text in _header(suite, score, gate):
         yield f"**{label}:** {text}  "
     yield ""
     if suite.warnings:
@@ -79,7 +82,9 @@ def _lines(suite: SuiteResult, score: SwayScore) -> Iterator[str]:
     yield from _clusters(suite)
 
 
-def _header(suite: SuiteResult, score: SwayScore) -> Iterator[tuple[str, str]]:
+def _header(suite: SuiteResult, score: SwayScore, gate: Gate | None) -> Iterator[tuple[str, str]]:
+    if gate is not None:
+        yield "Gate", md_text(f.gate_words(gate))
     if suite.run_id:
         # A run of ours; a bare result keeps the lines of the public format and no others.
         said = headline(suite)

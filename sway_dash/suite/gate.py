@@ -92,7 +92,7 @@ def judge(
     if fail_on is not FailOn.NEVER or threshold is not None:
         if not scored(score):
             reasons.append("nothing was scored: no probe that counts was measured")
-        elif threshold is not None and score.overall < threshold - TOLERANCE:
+        elif threshold is not None and not score.overall >= threshold - TOLERANCE:  # NaN reaches nothing
             overall, asked = _told_apart(score.overall, threshold)
             reasons.append(f"overall {overall} is below the threshold {asked}")
     return Gate(tuple(reasons), threshold, fail_on, allow_errors)

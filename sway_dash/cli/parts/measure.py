@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from sway_dash.cli.boundary import fenced
-from sway_dash.cli.parts.options import DETAILS, Details, Device, JsonOut, JunitOut, MarkdownOut
+from sway_dash.cli.parts.options import (
+    DETAILS,
+    Details,
+    Device,
+    ExitOn,
+    FailOn,
+    JsonOut,
+    JunitOut,
+    MarkdownOut,
+    Name,
+    TraceOut,
+    Weights,
+)
 
 app = typer.Typer()
 
@@ -20,19 +32,23 @@ def run(
     json: JsonOut = None,
     markdown: MarkdownOut = None,
     junit: JunitOut = None,
-    trace: Annotated[Path | None, typer.Option("--trace", help="Write every scoring call, one JSON a line.")] = None,
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="Category weights over the defaults: adherence=0.4,ablation=0.1")
-    ] = None,
+    trace: TraceOut = None,
+    weights: Weights = None,
     device: Device = None,
     resume: Annotated[
         str | None, typer.Option("--resume", metavar="RUN", help="Go on with a stopped run: its folder or id.")
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="What to call the run.")] = "",
+    name: Name = "",
     details: Details = DETAILS,
+    fail_on: ExitOn = FailOn.never,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the suite and show its plan.")] = False,
 ) -> None:
     """Measure what a suite file asks for and report it.
+
+    \b
+    sway-dash run sway.yaml
+    sway-dash run sway.yaml --fail-on fail --junit junit.xml
+    sway-dash run --resume RUN
 
     Results go to a run folder (below $SWAY_RUNS_DIR, else ~/sway-runs) before anything else is written. Ctrl-C stops
     after the current batch and keeps what was measured; a second one stops at once.
@@ -49,6 +65,7 @@ def run(
         name=name,
         dry_run=dry_run,
         details=details,
+        fail_on=fail_on.value,
     )
     raise typer.Exit(code)
 
@@ -65,14 +82,30 @@ def check(
     ] = None,
     device: Device = None,
     details: Details = DETAILS,
+    name: Name = "",
     json: JsonOut = None,
     markdown: MarkdownOut = None,
     junit: JunitOut = None,
+    trace: TraceOut = None,
+    fail_on: ExitOn = FailOn.never,
 ) -> None:
-    """Say in a minute whether an adapter changes its base model, without a suite file."""
+    """Say in a minute whether an adapter changes its base model, without a suite file.
+
+    \b
+    sway-dash check ./adapter
+    sway-dash check ./adapter --base org/model --prompts prompts.txt --fail-on fail
+    """
     from sway_dash.cli.commands import check_adapter
     from sway_dash.cli.outputs import Outputs
 
-    outputs = Outputs(json=json, markdown=markdown, junit=junit)
-    code = check_adapter(adapter, base=base, prompts=prompts, device=device, outputs=outputs, details=details)
+    code = check_adapter(
+        adapter,
+        base=base,
+        prompts=prompts,
+        device=device,
+        outputs=Outputs(json=json, markdown=markdown, junit=junit, trace=trace),
+        details=details,
+        name=name,
+        fail_on=fail_on.value,
+    )
     raise typer.Exit(code)

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+class FailOn(StrEnum):
+    """What fails a gate; ``suite.gate.FailOn``, which cannot be imported here."""
+
+    never = "never"
+    error = "error"
+    fail = "fail"
+    warn = "warn"
+
+
 JsonOut = Annotated[Path | None, typer.Option("--json", "-j", help="Also write the result as JSON.")]
 MarkdownOut = Annotated[Path | None, typer.Option("--markdown", "-m", help="Also write the report as Markdown.")]
 JunitOut = Annotated[Path | None, typer.Option("--junit", help="Also write the verdicts as JUnit XML.")]
+TraceOut = Annotated[Path | None, typer.Option("--trace", help="Write every scoring call, one JSON a line.")]
+Name = Annotated[str, typer.Option("--name", help="What to call the run.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Category weights over the defaults: adherence=0.4,ablation=0.1")
+]
+ExitOn = Annotated[
+    FailOn,
+    typer.Option("--fail-on", help="Leave with 1 if a probe ended so or worse, or the run did not reach its end."),
+]
 Details = Annotated[
     int,
     typer.Option(
