@@ -44,3 +44,12 @@ def _check_nesting(text: str) -> None:
                 raise ValueError(msg)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def plain(data: Any) -> Any:
+    """Copy in which nothing is shared: what aliases share in YAML would otherwise change in two places at once."""
+    if isinstance(data, dict):
+        return {key: plain(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [plain(value) for value in data]
+    return data

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from sway_dash.core.yaml_text import LOADER, load_yaml
+from sway_dash.core.yaml_text import plain as plain
 
 Place = tuple[str | int, ...]
 
@@ -85,15 +86,6 @@ def at(root: Node, place: Place) -> Node | None:
         else:
             return None
     return node
-
-
-def plain(data: Any) -> Any:
-    """Copy in which nothing is shared: what aliases share in YAML would otherwise change in two places at once."""
-    if isinstance(data, dict):
-        return {key: plain(value) for key, value in data.items()}
-    if isinstance(data, list):
-        return [plain(value) for value in data]
-    return data
 
 
 def parse(text: str) -> Any:

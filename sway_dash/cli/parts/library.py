@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -134,3 +135,44 @@ def export_run(
 
     where = str(anywhere(run).path)
     raise typer.Exit(export(where, form=format.value, out=out, draws=draws, redact=redact.value, paths=paths))
+
+
+class PresetName(StrEnum):
+    """How much a first suite measures; ``suite.presets.PRESETS``, which cannot be imported here."""
+
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
+@app.command()
+@fenced
+def init(
+    adapter: Annotated[Path, typer.Argument(help="Folder of the adapter.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The suite file to write.")] = Path("sway.yaml"),
+    base: Annotated[
+        str | None, typer.Option("--base", help="Base model, a hub id or a folder; else what the adapter names.")
+    ] = None,
+    preset: Annotated[
+        PresetName, typer.Option("--preset", help="quick: a first look; full: every probe that fits.")
+    ] = PresetName.standard,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Prompts, one a line; .jsonl: the field text or prompt.")
+    ] = None,
+    document: Annotated[
+        Path | None, typer.Option("--document", help="What the adapter was trained on: prompts and probes of its own.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that has been edited.")] = False,
+) -> None:
+    """Write a first suite file for an adapter.
+
+    Base and adapter are looked at, prompts are suggested, every entry says what it is for. No model is loaded. A file
+    that has been edited stays as it is unless --force is given.
+
+    Example: sway-dash init ./adapter --document handbook.md
+    """
+    from sway_dash.cli.starting import write_suite
+
+    raise typer.Exit(
+        write_suite(adapter, out=out, base=base, preset=preset.value, prompts=prompts, document=document, force=force)
+    )

@@ -1,0 +1,105 @@
+"""What ``init`` does: a first suite for an adapter folder, checked before it is written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sway_dash.cli.adapters import PROMPTS, find_base, read_config, read_prompts, resolve_base
+from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.outputs import check_writable
+
+if TYPE_CHECKING:
+    from sway_dash.suite.starter import Starter
+
+MOST_REWORDED = 3
+
+
+def write_suite(
+    adapter: Path,
+    *,
+    out: Path,
+    base: str | None,
+    preset: str,
+    prompts: Path | None,
+    document: Path | None,
+    force: bool,
+) -> int:
+    """Write a suite for an adapter; a file that somebody else has written is kept unless ``force``."""
+    from sway_dash.suite.plan import plan
+
+    target = Path(os.path.abspath(out.expanduser()))
+    starter = _gather(adapter.expanduser(), base=base, preset=preset, prompts=prompts, document=document)
+    check_writable(target)
+    text, spec, built = _checked(starter, target)
+    if not force and _edited(target, text):
+        raise UsageError(f"{out} is there and is not as init would leave it: give --force to replace it, or -o FILE")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    planned = plan(spec, built)
+    total = sum(p.measurements for p in planned)
+    note(f"wrote {out}: {len(planned)} probes, {len(starter.prompts)} prompts, {total:,} measurements or more")
+    note(f"next: sway-dash run {out} --dry-run, then without --dry-run")
+    return OK
+
+
+def _gather(adapter: Path, *, base: str | None, preset: str, prompts: Path | None, document: Path | None) -> Starter:
+    """What the suite is made of, with everything that can be told to be wrong found out."""
+    from sway_dash.mining.rewording import rule_candidates
+    from sway_dash.suite.document import read_document
+    from sway_dash.suite.presets import PRESETS
+    from sway_dash.suite.starter import Starter, suggest
+
+    read_config(adapter)
+    found = find_base(adapter) if base is None else resolve_base(base)
+    _check_pair(adapter, found)
+    read = None if document is None else read_document(document)
+    texts: list[dict[str, Any]] = suggest(PROMPTS, read) if prompts is None else read_prompts(prompts.expanduser())
+    chosen = next(p for p in PRESETS if p.key == preset)
+
+    def reword(question: str) -> list[str]:
+        return rule_candidates(question, n=MOST_REWORDED, seed=0)
+
+    return Starter(found, Path(os.path.abspath(adapter)), chosen, texts, read, reword)
+
+
+def _check_pair(adapter: Path, base: str) -> None:
+    """``ModelLoadError`` if the two cannot go together; remarks on what is only odd."""
+    from sway_dash.backends.model_files import look_at_adapter, look_at_base, misfit, other_base
+
+    facts, model = look_at_adapter(adapter), look_at_base(base)
+    if model is None:
+        note(f"the base {base} is not on this machine: the first run fetches it from the hub")
+        return
+    if wrong := misfit(facts, model, base):
+        raise UsageError(f"{wrong}; give its own base with --base")
+    if remark := other_base(facts, base):
+        note(remark)
+
+
+def _checked(starter: Starter, target: Path) -> tuple[str, Any, list[Any]]:
+    """The text, read back as ``run`` will read it."""
+    from sway_dash.suite.loader import check_entries, loads
+    from sway_dash.suite.starter import render
+
+    text = render(starter, target)
+    spec = loads(text, source=str(target), folder=target.parent)
+    return text, spec, check_entries(spec, source=str(target), text=text)
+
+
+def _edited(target: Path, text: str) -> bool:
+    """Whether a file would be lost: one that is neither the same nor as an earlier ``init`` left it."""
+    from sway_dash.suite.starter import unedited
+
+    if not target.exists():
+        return False
+    try:
+        old = target.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return True
+    return old != text and not unedited(old)
