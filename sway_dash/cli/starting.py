@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sway_dash.cli.adapters import PROMPTS, find_base, read_config, read_prompts, resolve_base
 from sway_dash.cli.boundary import OK, UsageError, note
-from sway_dash.cli.outputs import check_writable
+from sway_dash.cli.outputs import check_writable, write_text
 
 if TYPE_CHECKING:
     from sway_dash.suite.starter import Starter
@@ -35,12 +35,7 @@ def write_suite(
     text, spec, built = _checked(starter, target)
     if not force and _edited(target, text):
         raise UsageError(f"{out} is there and is not as init would leave it: give --force to replace it, or -o FILE")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(target, text)
     planned = plan(spec, built)
     total = sum(p.measurements for p in planned)
     note(f"wrote {out}: {len(planned)} probes, {len(starter.prompts)} prompts, {total:,} measurements or more")

@@ -176,3 +176,52 @@ def init(
     raise typer.Exit(
         write_suite(adapter, out=out, base=base, preset=preset.value, prompts=prompts, document=document, force=force)
     )
+
+
+class MineMode(StrEnum):
+    """What ``mine`` looks for."""
+
+    paraphrase = "paraphrase"
+    outliers = "outliers"
+
+
+@app.command()
+@fenced
+def mine(
+    spec: Annotated[Path, typer.Argument(help="The suite file, sway.yaml.", show_default=False)],
+    mode: Annotated[
+        MineMode, typer.Option("--mode", help="Wordings an adapter knows least, or prompts it moves most and least.")
+    ] = MineMode.paraphrase,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file to write.", show_default="sway-mined-<mode>.yaml")
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, max=1000, help="How many to keep, of a case or a list.")] = 10,
+    n_candidates: Annotated[
+        int, typer.Option("--n-candidates", min=1, max=10_000, help="Wordings of each case to try.")
+    ] = 50,
+    from_corpus: Annotated[
+        str | None,
+        typer.Option("--from-corpus", metavar="NAME", help="outliers: pieces of a shipped corpus, not the prompts."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Order in which wordings are tried.")] = 0,
+) -> None:
+    """Which prompts are worth a place in the suite?
+
+    paraphrase takes the cases of paraphrase_invariance and finds other wordings after which the adapter knows the
+    answer least; outliers finds the prompts it moves most and least. The model of the suite is loaded once.
+
+    Example: sway-dash mine sway.yaml --mode outliers --top-k 5
+    """
+    from sway_dash.cli.mining import mine as find
+
+    raise typer.Exit(
+        find(
+            spec,
+            mode=mode.value,
+            out=out,
+            top_k=top_k,
+            n_candidates=n_candidates,
+            corpus=from_corpus,
+            seed=seed,
+        )
+    )
