@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 NO_STEP = 5e-5
 """A smaller difference of two scores is written as none."""
 
-_SIGNS = {"improved": "▲", "same": "=", "regressed": "▼", "lost": "✕", "new": "+", "not judged": EM_DASH}
+SIGNS = {"improved": "▲", "same": "=", "regressed": "▼", "lost": "✕", "new": "+", "not judged": EM_DASH}
 
 
 def render_json(
     matrix: CompareMatrix, *, regression_threshold: float = 0.10, changes: Sequence[ProbeChange] | None = None
 ) -> str:
     """Return the matrix as JSON text; with ``changes`` also what became of every probe."""
-    document: dict[str, Any] = {
+    document = matrix_dict(matrix, regression_threshold)
+    if changes is not None:
+        document["chronological"] = matrix.chronological
+        document["changes"] = [change_dict(c) for c in changes]
+    return json.dumps(jsonable(document), indent=2, allow_nan=False)
+
+
+def matrix_dict(matrix: CompareMatrix, regression_threshold: float) -> dict[str, Any]:
+    """The matrix under the keys of the public format, in their order."""
+    return {
         "labels": matrix.labels,
         "timestamps": matrix.timestamps,
         "probe_names": matrix.probe_names,
@@ -39,20 +48,18 @@ def render_json(
             {"probe": name, "delta": delta} for name, delta in matrix.latest_regressions(regression_threshold)
         ],
     }
-    if changes is not None:
-        document["chronological"] = matrix.chronological
-        document["changes"] = [
-            {
-                "probe": c.probe,
-                "change": c.change,
-                "before": c.before,
-                "after": c.after,
-                "verdict_before": c.verdict_before,
-                "verdict_after": c.verdict_after,
-            }
-            for c in changes
-        ]
-    return json.dumps(jsonable(document), indent=2, allow_nan=False)
+
+
+def change_dict(change: ProbeChange) -> dict[str, Any]:
+    """What became of a probe."""
+    return {
+        "probe": change.probe,
+        "change": change.change,
+        "before": change.before,
+        "after": change.after,
+        "verdict_before": change.verdict_before,
+        "verdict_after": change.verdict_after,
+    }
 
 
 def render_markdown(
@@ -74,7 +81,7 @@ def render_markdown(
         lines += ["", "## Changes", ""]
         if not matrix.chronological:
             lines += ["The runs are not in the order of time.", ""]
-        lines += [f"- {_SIGNS[c.change]} **{md_text(c.probe)}** — {md_text(_words(c))}" for c in changes]
+        lines += [f"- {SIGNS[c.change]} **{md_text(c.probe)}** — {md_text(change_words(c))}" for c in changes]
     return "\n".join(lines) + "\n"
 
 
@@ -114,7 +121,7 @@ def render_terminal(
         out.print(Text("changes", style="bold"))
         for c in changes:
             style = "red" if c.worse else "dim" if c.change == "same" else ""
-            out.print(Text(f"  {_SIGNS[c.change]} {one_line(c.probe)}  {_words(c)}", style=style))
+            out.print(Text(f"  {SIGNS[c.change]} {one_line(c.probe)}  {change_words(c)}", style=style))
 
 
 def _runs(matrix: CompareMatrix) -> str:
@@ -132,14 +139,15 @@ def _rows(matrix: CompareMatrix) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(series: Sequence[float | None]) -> list[str]:
-    return [*map(format_score, series), *(_step(delta) for delta in _deltas(series))]
+    return [*map(format_score, series), *(step_text(delta) for delta in _deltas(series))]
 
 
 def _deltas(series: Sequence[float | None]) -> list[float | None]:
     return [None if a is None or b is None else b - a for a, b in pairwise(series)]
 
 
-def _step(delta: float | None) -> str:
+def step_text(delta: float | None) -> str:
+    """A difference of scores, signed, two decimals."""
     if delta is None:
         return EM_DASH
     return "0.00" if abs(delta) < NO_STEP else f"{delta:+.2f}"
@@ -151,11 +159,11 @@ def _coloured(series: Sequence[float | None], threshold: float) -> list[Text]:
     cells = [Text(format_score(v)) for v in series]
     for delta in _deltas(series):
         large = delta is not None and threshold > 0 and abs(delta) >= threshold - 1e-9
-        cells.append(Text(_step(delta), style=("red" if (delta or 0.0) < 0 else "green") if large else ""))
+        cells.append(Text(step_text(delta), style=("red" if (delta or 0.0) < 0 else "green") if large else ""))
     return cells
 
 
-def _words(change: ProbeChange) -> str:
+def change_words(change: ProbeChange) -> str:
     """``regressed: 0.90 → 0.70, pass → fail``."""
     parts = [f"{format_score(change.before)} → {format_score(change.after)}"]
     if change.verdict_changed:

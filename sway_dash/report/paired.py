@@ -78,11 +78,13 @@ def significance(stats: Paired, number: Number = three_digits) -> str:
 
 
 def mismatch_line(mismatch: Mismatch, labels: Sequence[str]) -> str:
-    """``dtype: A fp32, B bf16 (rounding differs)``; runs with the same value together."""
+    """``different dtype, A B: fp32, C: bf16 (rounding differs)``; runs with the same value together."""
     groups: dict[str, list[str]] = {}
     for label, value in zip(labels, mismatch.values, strict=True):
         groups.setdefault(value or "not known", []).append(label)
-    told = ", ".join(f"{' '.join(names)}: {value}" for value, names in groups.items())
+    # Names of several letters may hold blanks and commas themselves.
+    within, between = (" ", ", ") if all(len(label) == 1 for label in labels) else (", ", "; ")
+    told = between.join(f"{within.join(names)}: {value}" for value, names in groups.items())
     return f"different {mismatch.what}, {told} ({mismatch.why})"
 
 
@@ -119,7 +121,7 @@ def to_dict(comparison: Comparison, labels: Sequence[str] | None = None) -> dict
             {"label": label, "id": side.id, "name": side.name, "status": side.status}
             for label, side in zip(named, comparison.sides, strict=True)
         ],
-        "contrasts": [_contrast_dict(comparison, c, named) for c in comparison.contrasts],
+        "contrasts": [contrast_dict(comparison, c, named) for c in comparison.contrasts],
         "prompts": [
             {
                 "prompt": text,
@@ -134,7 +136,8 @@ def to_dict(comparison: Comparison, labels: Sequence[str] | None = None) -> dict
     }
 
 
-def _contrast_dict(comparison: Comparison, contrast: Contrast, labels: Sequence[str]) -> dict[str, Any]:
+def contrast_dict(comparison: Comparison, contrast: Contrast, labels: Sequence[str]) -> dict[str, Any]:
+    """One run against the baseline, JSON-ready, without the values of its prompts."""
     stats, keys = contrast.stats, comparison.alignment.keys
     found = {
         "run": labels[contrast.run],

@@ -20,11 +20,13 @@ from sway_dash.report.compare import render_json, render_markdown, render_termin
 __all__ = [
     "COMPOSITE",
     "DEFAULT_REGRESSION_THRESHOLD",
+    "Baseline",
     "Change",
     "CompareMatrix",
     "ProbeChange",
     "build_matrix",
     "change_of",
+    "regressions",
     "render_json",
     "render_markdown",
     "render_terminal",
@@ -41,6 +43,9 @@ _TOLERANCE = 1e-9
 _RANK = {Verdict.PASS: 2, Verdict.WARN: 1, Verdict.FAIL: 0}
 
 Change = Literal["improved", "same", "regressed", "lost", "new", "not judged"]
+
+Baseline = int | Literal["previous", "best"]
+"""A run by its place, the run before, or the other run with the best composite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,15 @@ class ProbeChange:
     def worse(self) -> bool:
         """What a gate stops at."""
         return self.change in ("regressed", "lost")
+
+    @property
+    def verdict_fell(self) -> bool:
+        """Judged in both, and worse in the second."""
+        return _step(self.verdict_before, self.verdict_after) < 0
+
+    def fell(self, by: float) -> bool:
+        """The score fell by as much or more, whatever became of the verdict."""
+        return self.delta is not None and self.delta <= _TOLERANCE - by
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ class CompareMatrix:
     def changes(
         self,
         *,
-        baseline: int | Literal["previous", "best"] = "previous",
+        baseline: Baseline = "previous",
         run: int = -1,
         threshold: float = DEFAULT_REGRESSION_THRESHOLD,
     ) -> list[ProbeChange]:
@@ -123,7 +137,7 @@ class CompareMatrix:
         a place where there is no run.
         """
         after = range(self.n_runs)[run]
-        before = self._baseline(baseline, after)
+        before = self.baseline_of(baseline, after)
         found = [
             _change(
                 name,
@@ -138,7 +152,8 @@ class CompareMatrix:
         series = self.composite_series
         return [*found, _change(COMPOSITE, series[before], series[after], None, None, threshold)] if series else found
 
-    def _baseline(self, baseline: int | Literal["previous", "best"], run: int) -> int:
+    def baseline_of(self, baseline: Baseline, run: int) -> int:
+        """Place of the run that another one is compared with. ``IndexError`` where there is none."""
         if baseline == "previous":
             if run == 0:
                 raise IndexError("the first run has none before it")
@@ -193,6 +208,29 @@ def change_of(
     return _change(name, _score(before), _score(after), was, is_, threshold)
 
 
+def regressions(
+    changes: Iterable[ProbeChange], threshold: float = DEFAULT_REGRESSION_THRESHOLD
+) -> list[tuple[ProbeChange, str]]:
+    """What a gate stops at, and why: what was lost, a verdict that got worse, a score that fell by ``threshold``."""
+    found = []
+    for c in changes:
+        verdicts = f"{_told(c.verdict_before)} → {_told(c.verdict_after)}"
+        reasons = []
+        if c.change == "lost":
+            reasons.append(f"lost, {verdicts}" if c.verdict_changed else "its score is lost")
+        elif c.verdict_fell:
+            reasons.append(verdicts)
+        if c.fell(threshold):
+            reasons.append(f"{c.before:.3f} → {c.after:.3f}, a fall of {threshold:g} or more")
+        if reasons:
+            found.append((c, "; ".join(reasons)))
+    return found
+
+
+def _told(verdict: Verdict | None) -> str:
+    return "not there" if verdict is None else verdict.value
+
+
 def _change(
     name: str,
     before: float | None,
@@ -210,14 +248,18 @@ def _change(
         was, is_ = before is not None, after is not None
     if not (was and is_):
         return make("lost" if was else "new" if is_ else "not judged")
-    step = _RANK.get(verdict_after, 0) - _RANK.get(verdict_before, 0) if verdict_before and verdict_after else 0
-    if step:
+    if step := _step(verdict_before, verdict_after):
         return make("improved" if step > 0 else "regressed")
     delta = (after or 0.0) - (before or 0.0)
     limit = max(threshold, 0.0) - _TOLERANCE
     if abs(delta) <= _TOLERANCE or abs(delta) < limit:
         return make("same")
     return make("improved" if delta > 0 else "regressed")
+
+
+def _step(before: Verdict | None, after: Verdict | None) -> int:
+    """How many verdicts better, of two that judge."""
+    return _RANK[after] - _RANK[before] if before in _RANK and after in _RANK else 0
 
 
 def _held(score: float | None, verdict: Verdict | None) -> bool:

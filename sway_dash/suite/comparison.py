@@ -20,7 +20,7 @@ from sway_dash.core.scoring import noise_floor
 from sway_dash.report.json_io import load_result
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.pairing import Alignment, Array, Index, Series, SeriesReader, align, series_of_result
-from sway_dash.suite.status import LIVE
+from sway_dash.suite.status import LIVE, settled
 from sway_dash.suite.store import RunFolder
 
 Mask = npt.NDArray[np.bool_]
@@ -131,8 +131,10 @@ def open_side(path: Path | str) -> Side:
     path = Path(path)
     if path.is_dir():
         folder = RunFolder.open(path)
-        fold = folder.fold()
-        result = folder.result()
+        fold, alive = folder.fold(), folder.is_alive()
+        if not alive:
+            fold.settle()
+        result = settled(fold.result(), alive=alive)
         name = str(folder.meta().get("name") or folder.id)
         return Side(folder.id, name, result.status, _by_name(result), fold, result, folder)
     result, _ = load_result(path)

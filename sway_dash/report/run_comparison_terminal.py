@@ -1,0 +1,226 @@
+"""Several runs against their baselines, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from sway_dash.core.result import Verdict
+from sway_dash.report.compare import SIGNS, change_words, step_text
+from sway_dash.report.formats import EM_DASH, adapter_label, format_p, format_score, one_line
+from sway_dash.report.paired import NAMES, signed, three_digits
+from sway_dash.report.run_comparison import (
+    LISTED,
+    changed,
+    listed,
+    movers,
+    notes,
+    only_in_one,
+    pair_labels,
+    sentence,
+    unchanged,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from sway_dash.suite.compare import ProbeChange
+    from sway_dash.suite.comparison import Comparison
+    from sway_dash.suite.run_comparison import RunComparison, Step
+
+BESIDE = 4
+"""So many runs stand beside each other as columns of a table; more are its rows."""
+
+SPELT_OUT = 6
+"""So many paired comparisons are told in sentences on a terminal; more are rows of a table."""
+
+PROMPT_CHARS = 70
+
+_STYLES = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.WARN: "yellow",
+    Verdict.SKIP: "dim",
+    Verdict.ERROR: "bold magenta",
+}
+
+
+def to_terminal(
+    found: RunComparison,
+    *,
+    console: Console,
+    regression_threshold: float,
+    display_threshold: float,
+    top: int = LISTED,
+) -> None:
+    """Print the comparison. Text from outside is never read as markup."""
+    from rich.text import Text
+
+    def say(text: str, style: str = "", *, indent: str = "") -> None:
+        console.print(Text(f"{indent}{one_line(text)}", style=style))
+
+    matrix = found.matrix
+    say(f"sway compare: {matrix.n_runs} runs", "bold")
+    console.print(_runs(found))
+    warned, told = notes(found)
+    for text in warned:
+        say(f"! {text}", "yellow")
+    for text in told:
+        say(text, "dim")
+    console.print()
+    wide = matrix.n_runs > BESIDE
+    for table in _by_run(found, console.width, display_threshold) if wide else [_by_probe(found, display_threshold)]:
+        console.print(table)
+    if fell := matrix.latest_regressions(regression_threshold):
+        console.print()
+        say(f"regressions (≥{regression_threshold:.2f} drop vs previous run)", "bold red")
+        for name, delta in fell:
+            say(f"{name}  {delta:+.3f}", indent="  ")
+    for step in found.steps:
+        if moved := list(changed(step)):
+            base, run = pair_labels(found, step)
+            console.print()
+            say(f"{run} against {base}", "bold")
+            for c in moved:
+                say(f"{SIGNS[c.change]} {c.probe}  {change_words(c)}", "red" if c.worse else "", indent="  ")
+            if same := unchanged(step):
+                say(f"{SIGNS['same']} {same}", "dim", indent="  ")
+    _print_prompts(found, console, top)
+
+
+def _print_prompts(found: RunComparison, console: Console, top: int) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    pairs = [(step, c) for step in found.steps for c in step.prompts]
+    if not pairs:
+        return
+    console.print()
+    console.print(Text("prompts", style="bold"))
+    if len(pairs) > SPELT_OUT:
+        console.print(_paired_table(found, pairs))
+    else:
+        for step, comparison in pairs:
+            console.print(Padding(Text(one_line(sentence(found, step, comparison))), (0, 0, 0, 2)))
+    step = found.judged
+    for comparison in step.prompts:
+        if largest := list(movers(comparison, top)):
+            console.print(_movers(found, comparison, largest))
+        for label, prompts in only_in_one(found, step, comparison):
+            shown = [f"“{_short(p)}”" for p in prompts]
+            console.print(Text(f"  only in {one_line(label)}: {listed(shown, top)}", style="dim"))
+
+
+def _runs(found: RunComparison) -> Table:
+    from rich.text import Text
+
+    table = _table("run", "ended", "state", "adapter", "base")
+    for run in found.runs:
+        ended = f"{run.result.finished_at:%Y-%m-%d %H:%M}" if run.result.finished_at.year > 1970 else EM_DASH
+        adapter = adapter_label(run.side.adapter) if run.side.adapter else EM_DASH
+        cells = (run.label, ended, run.side.status, adapter, adapter_label(run.side.base) if run.side.base else EM_DASH)
+        table.add_row(*(Text(one_line(c)) for c in cells))
+    return table
+
+
+def _by_probe(found: RunComparison, threshold: float) -> Table:
+    """Probes in rows, runs beside each other, and what became of each from its baseline."""
+    from rich.text import Text
+
+    matrix = found.matrix
+    steps = [f"Δ {'→'.join(pair_labels(found, step))}" for step in found.steps]
+    table = _table("probe", *matrix.labels, *steps, right=len(matrix.labels) + len(steps))
+    for at, name in enumerate((*matrix.probe_names, "composite")):
+        composite = at == len(matrix.probe_names)
+        scores = matrix.composite_series if composite else matrix.scores[name]
+        verdicts = [None] * matrix.n_runs if composite else matrix.verdicts[name]
+        cells = [_score_text(s, v) for s, v in zip(scores, verdicts, strict=True)]
+        changes = (step.changes[at] for step in found.steps)
+        label = Text(one_line(name), style="bold" if composite else "")
+        table.add_row(label, *cells, *(_change_text(c, threshold) for c in changes))
+    return table
+
+
+def _by_run(found: RunComparison, width: int, threshold: float) -> Iterator[Table]:
+    """Runs in rows, probes beside each other as far as they fit, in as many tables as it takes."""
+    from rich.text import Text
+
+    matrix = found.matrix
+    room = max(1, (width - max(map(len, matrix.labels)) - 26) // 14)
+    names = list(matrix.probe_names)
+    by_run = {step.run: step for step in found.steps}
+    for start in range(0, max(len(names), 1), room):
+        own = names[start : start + room]
+        table = _table("run", "composite", "Δ", *own, right=len(own) + 2)
+        for i, label in enumerate(matrix.labels):
+            change = by_run[i].changes[-1] if i in by_run else None
+            table.add_row(
+                Text(one_line(label)),
+                format_score(matrix.composite_series[i]),
+                _change_text(change, threshold) if change else EM_DASH,
+                *(_score_text(matrix.scores[n][i], matrix.verdicts[n][i]) for n in own),
+            )
+        yield table
+
+
+def _paired_table(found: RunComparison, pairs: Sequence[tuple[Step, Comparison]]) -> Table:
+    from rich.text import Text
+
+    heads = ("probe", "run", "against", "n", "mean Δ (nats)", "95 % CI", "more", "same", "less", "p (Holm)")
+    table = _table(*heads, left=3)
+    for step, comparison in pairs:
+        stats = comparison.contrasts[0].stats
+        base, run = pair_labels(found, step)
+        ci = f"{signed(stats.ci[0])} to {signed(stats.ci[1])}" if stats.ci else EM_DASH
+        counts = (f"{n:,}" for n in (stats.up, stats.same, stats.down))
+        cells = (comparison.probe or EM_DASH, run, base, f"{stats.n:,}", signed(stats.mean), ci, *counts)
+        table.add_row(*(Text(one_line(c)) for c in (*cells, format_p(stats.p_holm))))
+    return table
+
+
+def _movers(found: RunComparison, comparison: Comparison, largest: Sequence[tuple[float, float, float, str]]) -> Table:
+    from rich.text import Text
+
+    base, run = pair_labels(found, found.judged)
+    table = _table(f"Δ{NAMES[comparison.metric]}", base, run, f"largest differences of {comparison.probe}")
+    for column in table.columns[:3]:
+        column.justify = "right"
+    for delta, before, after, prompt in largest:
+        table.add_row(signed(delta), three_digits(before), three_digits(after), Text(_short(prompt)))
+    return table
+
+
+def _table(*heads: str, right: int = 0, left: int | None = None) -> Table:
+    """A plain table; the last ``right`` columns, or all after the first ``left``, are numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    first = len(heads) - right if left is None else left
+    for i, head in enumerate(heads):
+        table.add_column(Text(one_line(head)), justify="right" if i >= first else "left", overflow="fold")
+    return table
+
+
+def _score_text(score: float | None, verdict: Verdict | None) -> Text:
+    from rich.text import Text
+
+    if verdict is None:
+        return Text(format_score(score))
+    return Text.assemble(f"{format_score(score)} ", (f"{verdict.value:<5}", _STYLES[verdict]))
+
+
+def _change_text(change: ProbeChange, threshold: float) -> Text:
+    """A difference of scores; only one that somebody would act on has a colour."""
+    from rich.text import Text
+
+    large = change.delta is not None and abs(change.delta) >= max(threshold, 5e-5) - 1e-9
+    style = ("red" if (change.delta or 0.0) < 0 else "green") if large else ""
+    return Text(f"{step_text(change.delta)} {SIGNS[change.change]}", style="red" if change.worse else style)
+
+
+def _short(prompt: str) -> str:
+    text = one_line(prompt)
+    return text if len(text) <= PROMPT_CHARS else f"{text[: PROMPT_CHARS - 1]}…"
