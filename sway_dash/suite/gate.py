@@ -9,6 +9,7 @@ from typing import Any
 
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.suite.fold import PREFLIGHT
+from sway_dash.suite.score import compute
 
 TOLERANCE = 1e-9
 """A composite this little below the threshold is on it: weighted means of decimals are not exact."""
@@ -90,7 +91,7 @@ def judge(
         failing = [v for v in _FAILING[fail_on] if v is not Verdict.ERROR or not allow_errors]
         reasons += (_of_probe(p) for p in result.probes if p.verdict in failing)
     if fail_on is not FailOn.NEVER or threshold is not None:
-        if not scored(score):
+        if not scored(result, score):
             reasons.append("nothing was scored: no probe that counts was measured")
         elif threshold is not None and not score.overall >= threshold - TOLERANCE:  # NaN reaches nothing
             overall, asked = _told_apart(score.overall, threshold)
@@ -98,9 +99,10 @@ def judge(
     return Gate(tuple(reasons), threshold, fail_on, allow_errors)
 
 
-def scored(score: SwayScore) -> bool:
+def scored(result: SuiteResult, score: SwayScore) -> bool:
     """Whether any probe has a part in the composite; without one it is 0.0 and says nothing."""
-    return any(score.weights.get(category, 0.0) > 0.0 for category in score.components)
+    # Not by the components of the score: other programs list empty categories there, as 0.0.
+    return any(score.weights.get(category, 0.0) > 0.0 for category in compute(result).components)
 
 
 def _unfinished(result: SuiteResult) -> Iterator[str]:

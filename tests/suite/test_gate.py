@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
+from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.suite.fold import PREFLIGHT
 from sway_dash.suite.gate import FailOn, judge
 from sway_dash.suite.score import compute
@@ -49,6 +49,12 @@ def test_every_reason_is_said_with_the_name_the_kind_and_what_the_probe_said():
         "shape (adapter_ablation) could not be measured: no logits",
         "overall 0.00 is below the threshold 0.50",
     )
+
+
+def test_empty_categories_that_other_programs_list_as_zero_are_no_score():
+    result = SuiteResult("s", T0, T0, "b", "a", "1", probes=(probe("skip", None), probe(kind="null_adapter")))
+    listed = SwayScore(0.0, {"adherence": 0.0, "ablation": 0.0, "baseline": 1.0})
+    assert not judge(result, listed, threshold=0.0).passed
 
 
 def test_errors_may_be_allowed_but_not_alone():
@@ -105,6 +111,11 @@ def test_weights_of_zero_leave_nothing_to_judge():
     zero = {"adherence": 0.0, "ablation": 1.0}
     assert not gate(probe(), weights=zero).passed
     assert gate(probe(), probe(kind="adapter_ablation"), weights=zero).passed
+
+
+@pytest.mark.parametrize("odd", [{"threshold": float("nan")}, {"threshold": 1.5}])
+def test_what_cannot_be_reached_does_not_pass(odd):
+    assert not gate(probe(score=1.0), **odd).passed
 
 
 def test_the_decision_as_data():
