@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from sway_dash.backends.adapter_files import AdapterFiles, inspect_adapter
 from sway_dash.backends.instrumentation import BackendInstrumentation
-from sway_dash.backends.loading import load_base, require_packages, resolve_device, resolve_dtype, tokenizer_identity
+from sway_dash.backends.loading import (
+    LoadedBase,
+    load_base,
+    require_packages,
+    resolve_device,
+    resolve_dtype,
+    tokenizer_identity,
+)
 from sway_dash.backends.lora import LoraViews
 from sway_dash.backends.torch_detail import TorchInspectable
 from sway_dash.backends.torch_lm import TorchLM
@@ -52,9 +59,7 @@ class HuggingFaceDifferentialBackend(TorchInspectable, TorchNoise):
         self.device = resolve_device(base_spec.device)
         self.dtype = resolve_dtype(base_spec.dtype, self.device)
         self.instrumentation = BackendInstrumentation()
-        base = load_base(
-            base_spec, self.device, self.dtype, tokenizer_from=None if self.files is None else adapter_path
-        )
+        base = self._load()
         self.tokenizer = base.tokenizer
         self.base_identity, self.base_revision = base.identity, base.revision
         if self.files is not None:
@@ -63,6 +68,10 @@ class HuggingFaceDifferentialBackend(TorchInspectable, TorchNoise):
         self._lm: TorchLM | None = TorchLM(base.model, base.tokenizer)
         self._active: View | None = None
         self._checked: dict[View, torch.Tensor] = {}
+
+    def _load(self) -> LoadedBase:
+        folder = None if self.files is None else self.files.folder
+        return load_base(self.spec, self.device, self.dtype, tokenizer_from=folder)
 
     @property
     def lm(self) -> TorchLM:

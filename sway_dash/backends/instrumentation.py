@@ -118,6 +118,17 @@ class ForwardCache:
             self._entries[key] = (_read_only(value), size)
             self.nbytes += size
 
+    def retain(self, wanted: Callable[[Hashable], bool]) -> None:
+        """Forget every entry whose key is not wanted."""
+        with self._lock:
+            for key in [k for k in self._entries if not wanted(k)]:
+                self.nbytes -= self._entries.pop(key)[1]
+
+    def items(self) -> list[tuple[Hashable, Any]]:
+        """Everything that is stored, the least recently used first."""
+        with self._lock:
+            return [(key, value) for key, (value, _) in self._entries.items()]
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -130,7 +130,7 @@ def find_source(base: str) -> Source:
 
 def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, tokenizer_from: Path | None) -> LoadedBase:
     """Open the base and a tokenizer, from the adapter's folder if that has one."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     source = find_source(spec.base)
     if source.gguf and find_spec("gguf") is None:
@@ -148,15 +148,11 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
                 **gguf,
                 **options,
             )
-            step("tokenizer")
-            if tokenizer_from is not None and (tokenizer_from / "tokenizer_config.json").is_file():
-                tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_from), **options)
-            else:
-                tokenizer = AutoTokenizer.from_pretrained(source.name, **gguf, **options)
     except ImportError as error:
         raise ModelLoadError(f"the base {spec.base} needs a package that is missing: {error}") from error
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
         raise ModelLoadError(_reason(spec, error)) from error
+    tokenizer = load_tokenizer(spec, source, tokenizer_from)
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ModelLoadError(
             f"the base {spec.base} is itself an adapter: give the model it was trained for as the base"
@@ -164,9 +160,7 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
     if missing := sorted(info.get("missing_keys") or ()):
         # Transformers would fill these with random numbers and go on.
         raise ModelLoadError(f"the base {spec.base} lacks {len(missing)} of its weights, the first is {missing[0]}")
-    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
-        tokenizer.pad_token_id = tokenizer.eos_token_id
-    revision = str(getattr(model.config, "_commit_hash", None) or "")
+    revision = str(getattr(model.config, "_commit_hash", None) or snapshot_revision(source.folder))
     if device.type != "cpu":
         step(f"onto {device}")
     with warnings.catch_warnings():
@@ -174,6 +168,33 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
         model = model.to(device).eval()
     identity = _content(source) if source.folder else f"{source.name}@{revision}"
     return LoadedBase(model, tokenizer, identity, revision)
+
+
+def load_tokenizer(spec: ModelSpec, source: Source, tokenizer_from: Path | None) -> Any:
+    """The tokenizer in an adapter's folder, if that has one, else the base's."""
+    from transformers import AutoTokenizer
+
+    options: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    gguf = {"gguf_file": source.gguf} if source.gguf else {}
+    step("tokenizer")
+    try:
+        with _quiet_logs():
+            if own_tokenizer(tokenizer_from):
+                tokenizer = AutoTokenizer.from_pretrained(str(tokenizer_from), **options)
+            else:
+                tokenizer = AutoTokenizer.from_pretrained(source.name, **gguf, **options)
+    except ImportError as error:
+        raise ModelLoadError(f"the base {spec.base} needs a package that is missing: {error}") from error
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
+        raise ModelLoadError(_reason(spec, error)) from error
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer
+
+
+def own_tokenizer(folder: Path | None) -> bool:
+    """Whether an adapter's folder comes with a tokenizer."""
+    return folder is not None and (folder / "tokenizer_config.json").is_file()
 
 
 def _size(source: Source) -> str:
@@ -224,6 +245,34 @@ def tokenizer_identity(tokenizer: Any) -> str:
     rules = fast.to_str() if fast is not None else repr(sorted(tokenizer.get_vocab().items()))
     special = repr(sorted((k, str(v)) for k, v in tokenizer.special_tokens_map.items()))
     return hashlib.sha256(f"{rules}\0{special}".encode()).hexdigest()
+
+
+def base_identity(base: str) -> str:
+    """Which weights a folder holds, as :func:`load_base` tells it; empty for a hub id. ``ModelLoadError`` for none."""
+    source = find_source(base)
+    return _content(source) if source.folder else ""
+
+
+def snapshot_revision(folder: Path | None) -> str:
+    """Commit of a folder of the hub's cache, ``models--<name>/snapshots/<commit>``; empty for any other."""
+    return folder.name if folder is not None and hub_id_of(folder) else ""
+
+
+def hub_id_of(folder: Path) -> str:
+    """The hub id whose files a folder of the hub's cache holds; empty for any other folder."""
+    snapshots = folder.absolute().parent
+    if snapshots.name != "snapshots" or not snapshots.parent.name.startswith("models--"):
+        return ""
+    return snapshots.parent.name.removeprefix("models--").replace("--", "/")
+
+
+def folder_identity(base: str) -> str:
+    """Identity of a base in a local folder, as :func:`load_base` gives it; empty for a hub id or what is not there."""
+    try:
+        source = find_source(base)
+        return _content(source) if source.folder else ""
+    except (ModelLoadError, OSError):
+        return ""
 
 
 def _content(source: Source) -> str:

@@ -225,6 +225,24 @@ class LoraViews:
             for name, p in self._bias_parameters(self.peft_model).items():
                 p.copy_(values[name])
 
+    def detach(self) -> list[Any]:
+        """Give the base its own biases back and return them; its modules are for the caller to put back."""
+        self._write_biases(self._biases_of["base"])
+        return list(self._bias_parameters(self.peft_model).values())
+
+    @property
+    def noise_shape(self) -> tuple[object, ...]:
+        """All that a Gaussian null depends on beside its own parameters: equal shapes get equal draws."""
+        return tuple(
+            (
+                name,
+                type(layer).__name__,
+                float(layer.scaling[self.trained]),
+                *((tuple(m.shape), str(m.dtype)) for m in factors(layer, self.trained)),
+            )
+            for name, layer in sorted(self._layers.items())
+        )
+
     # --- noise in the adapter's place ---------------------------------------------------------------------------------
 
     @contextmanager

@@ -38,6 +38,8 @@ class TorchDifferential:
 
     instrumentation: BackendInstrumentation
     _rows: ForwardCache | None = None
+    _blocks: ForwardCache | None = None
+    """Rows of the reference after every token of a text, where they are worth keeping: where the tuned view changes."""
 
     @property
     def lm(self) -> TorchLM:
@@ -251,8 +253,16 @@ class TorchDifferential:
 
         view, since = question.reference, time.perf_counter()
         keep = question.positions == "next"
+        if not keep:
+            return self._block(
+                view,
+                [(t.prompt, "prompt", p[0], len(p)) for t, p in zip(batch, picks, strict=True)],
+                list(map(len, picks)),
+                lambda lm: lm.rows(sequences, picks),
+                ledger,
+            )
         known: dict[int, torch.Tensor] = {}
-        for i, item in enumerate(batch if keep else ()):
+        for i, item in enumerate(batch):
             row = self.row_cache.get((view, item.prompt))
             if row is not MISS:
                 known[i] = row
@@ -264,13 +274,42 @@ class TorchDifferential:
         with self.activate(view) as lm:
             rows = lm.rows([sequences[i] for i in missing], [picks[i] for i in missing])
         ledger.add(view, [batch[i].prompt for i in missing], hit=False, since=since)
-        if not keep:
-            return rows
         for i, row in zip(missing, rows, strict=True):
             # A copy: a slice would keep the whole batch alive.
             known[i] = row.clone()
             self.row_cache.put((view, batch[i].prompt), known[i])
         return rows if len(missing) == len(batch) else torch.stack([known[i] for i in range(len(batch))])
+
+    def _block(
+        self,
+        view: View,
+        keys: Sequence[tuple[str, *tuple[object, ...]]],
+        sizes: Sequence[int],
+        compute: Callable[[TorchLM], torch.Tensor],
+        ledger: Ledger,
+        *,
+        since: float | None = None,
+    ) -> torch.Tensor:
+        """Rows of the reference for a whole batch, ``sizes`` rows a key, each of which begins with its prompt.
+
+        What fits is kept until there is no room, and nothing is thrown out for it: texts come round in the same order
+        for every adapter, and a cache that always drops the oldest would never answer one of them.
+        """
+        import torch
+
+        since = time.perf_counter() if since is None else since
+        prompts, blocks = [key[0] for key in keys], self._blocks
+        known = [] if blocks is None else [blocks.get((view, *key)) for key in keys]
+        if known and not any(rows is MISS for rows in known):
+            ledger.add(view, prompts, hit=True, since=since)
+            return torch.cat(known)
+        with self.activate(view) as lm:
+            rows = compute(lm)
+        ledger.add(view, prompts, hit=False, since=since)
+        for key, part in zip(keys, torch.split(rows, list(sizes)), strict=True) if blocks is not None else ():
+            if blocks is not None and blocks.nbytes + part.nbytes + 64 <= blocks.max_bytes:
+                blocks.put((view, *key), part.clone())
+        return rows
 
     def _divergences(self, reference: torch.Tensor, rows: torch.Tensor, tops: Sequence[int]) -> RowDivergences:
         """Compare row by row; the most likely tokens of the rows ``tops`` come along as text."""
@@ -300,9 +339,15 @@ class TorchDifferential:
         since = time.perf_counter()
         with self.activate(question.reference) as lm:
             said = self._say(lm, question.reference, prompted, new)
-            base_rows = lm.rows(*after(ids, said))
-        ledger.add(question.reference, [t.prompt for t in batch], hit=False, since=since)
         sizes = [len(s) for s in said]
+        base_rows = self._block(
+            question.reference,
+            [(t.prompt, "continuation", *s) for t, s in zip(batch, said, strict=True)],
+            sizes,
+            lambda lm: lm.rows(*after(ids, said)),
+            ledger,
+            since=since,
+        )
         at = np.cumsum([0, *sizes]).tolist()
         for view in dict.fromkeys(v for t in batch for v in t.views):
             asked = [i for i, t in enumerate(batch) if view in t.views]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sway_dash.backends.torch_compare import TorchDifferential
 from sway_dash.backends.torch_divergence import row_divergences
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.scoring import BASE, FINETUNED, NoiseFloor
+from sway_dash.core.scoring import BASE, FINETUNED, NoiseFloor, View
 
 PROMPTS = 8
 """Each of them is one pass of its own under either view."""
@@ -20,8 +20,6 @@ class TorchNoise(TorchDifferential):
 
     def noise_floor(self, prompts: Sequence[str]) -> NoiseFloor | None:
         """Compare the last rows of a few prompts, computed in one batch, with those of each computed alone."""
-        import torch
-
         tokens = self.lm.tokens
         known = []
         for prompt in _spread(prompts, PROMPTS):
@@ -33,14 +31,21 @@ class TorchNoise(TorchDifferential):
             return None
         js = kl = 0.0
         for view in (BASE, FINETUNED):
-            with self.activate(view) as lm:
-                together = lm.logits(known, [[len(ids) - 1] for ids in known])
-                alone = torch.cat([lm.logits([ids], [[len(ids) - 1]]) for ids in known])
-            found = row_divergences(together, alone)
-            if found.bad:
+            found = self._rounding(view, known)
+            if found is None:
                 return None
-            js, kl = max(js, float(found.js.max())), max(kl, float(found.kl.max()))
+            js, kl = max(js, found[0]), max(kl, found[1])
         return NoiseFloor(prompts=len(known), js=js, kl=kl)
+
+    def _rounding(self, view: View, texts: Sequence[list[int]]) -> tuple[float, float] | None:
+        """Largest JS and KL between texts (as ids) in one batch and each alone; None where a logit is not finite."""
+        import torch
+
+        with self.activate(view) as lm:
+            together = lm.logits(texts, [[len(ids) - 1] for ids in texts])
+            alone = torch.cat([lm.logits([ids], [[len(ids) - 1]]) for ids in texts])
+        found = row_divergences(together, alone)
+        return None if found.bad else (float(found.js.max()), float(found.kl.max()))
 
 
 def _spread(prompts: Sequence[str], n: int) -> list[str]:
