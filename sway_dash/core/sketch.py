@@ -54,6 +54,20 @@ class QuantileSketch:
             self._first = array("d")
         self._count(value)
 
+    def merge(self, other: QuantileSketch) -> None:
+        """Count what another sketch has seen, as if its values had come here one by one."""
+        n = self._n + other._n
+        if n <= EXACT_LIMIT:
+            self._first.extend(other._first)
+        else:
+            for value in (*self._first, *other._first):
+                self._count(value)
+            self._first = array("d")
+            for index, count in other._buckets.items():
+                self._buckets[index] = self._buckets.get(index, 0) + count
+            self._zeros += other._zeros
+        self._n = n
+
     def quantile(self, q: float) -> float | None:
         """Value at rank ``q (n - 1)``, interpolated linearly between neighbours; ``None`` before the first value."""
         if not 0.0 <= q <= 1.0:

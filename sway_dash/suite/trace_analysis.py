@@ -33,6 +33,11 @@ __all__ = [
     "slowest_events",
 ]
 
+MAX_GROUPS = 1024
+"""Combinations of probe, view, operation and phase that are told apart; what comes later stands together."""
+
+OTHER = "<other>"
+
 K = TypeVar("K")
 S = TypeVar("S")
 
@@ -149,21 +154,42 @@ class _Sums:
 
     __slots__ = ("hit_ms", "hits", "miss_ms", "misses", "total_ms")
 
-    def __init__(self, *, times: bool = False) -> None:
+    def __init__(self) -> None:
         self.hits = self.misses = 0
         self.total_ms = 0.0
-        self.hit_ms = QuantileSketch() if times else None
-        self.miss_ms = QuantileSketch() if times else None
+        self.hit_ms: QuantileSketch | None = None
+        self.miss_ms: QuantileSketch | None = None
 
     def add(self, event: TraceEvent) -> None:
+        """Count one look-up, without its time's place among others."""
         self.total_ms += event.wall_ms
         if event.hit:
             self.hits += 1
         else:
             self.misses += 1
-        times = self.hit_ms if event.hit else self.miss_ms
-        if times is not None:
-            times.add(event.wall_ms)
+
+    def add_timed(self, event: TraceEvent) -> None:
+        """Count one look-up."""
+        self.total_ms += event.wall_ms
+        if event.hit:
+            self.hits += 1
+            if self.hit_ms is None:
+                self.hit_ms = QuantileSketch()
+            self.hit_ms.add(event.wall_ms)
+        else:
+            self.misses += 1
+            if self.miss_ms is None:
+                self.miss_ms = QuantileSketch()
+            self.miss_ms.add(event.wall_ms)
+
+    def merge(self, other: _Sums, *, times: bool) -> None:
+        """Count the look-ups of another group."""
+        self.hits += other.hits
+        self.misses += other.misses
+        self.total_ms += other.total_ms
+        if times:
+            self.hit_ms = _merged_times(self.hit_ms, other.hit_ms)
+            self.miss_ms = _merged_times(self.miss_ms, other.miss_ms)
 
     @property
     def n(self) -> int:
@@ -180,6 +206,14 @@ class _Sums:
     @property
     def exact(self) -> bool:
         return all(s is None or s.exact for s in (self.hit_ms, self.miss_ms))
+
+
+def _merged_times(mine: QuantileSketch | None, other: QuantileSketch | None) -> QuantileSketch | None:
+    if other is None:
+        return mine
+    merged = QuantileSketch() if mine is None else mine
+    merged.merge(other)
+    return merged
 
 
 def per_probe_summary(events: Iterable[TraceEvent]) -> list[ProbeSummary]:
@@ -201,83 +235,112 @@ def slowest_events(events: Iterable[TraceEvent], *, k: int = 10) -> list[TraceEv
 def build_report(events: Iterable[TraceEvent], *, slowest_k: int = 10) -> TraceReport:
     """Analyse a trace in one pass.
 
-    Memory grows with the number of probes, views and operations, not with the number of events. Lines that could not be
-    read are taken from ``events.skipped`` where there is one (:func:`load`, :func:`read`).
+    Memory grows with the number of probes, views and operations (up to :data:`MAX_GROUPS` combinations), not with the
+    number of events. Lines that could not be read are taken from ``events.skipped`` where there is one (:func:`load`,
+    :func:`read`).
     """
     tally = _Tally()
     # At least one is drawn: asked for none, nlargest would not look at the events at all.
-    slowest = slowest_events(map(tally.add, events), k=max(slowest_k, 1))[: max(slowest_k, 0)]
-    return tally.report(slowest, skipped=int(getattr(events, "skipped", 0)))
+    slowest = heapq.nlargest(max(slowest_k, 1), map(tally.add, events), key=lambda seen: seen[0].wall_ms)
+    return tally.report(slowest[: max(slowest_k, 0)], skipped=int(getattr(events, "skipped", 0)))
+
+
+Key = tuple[str, str, str, str | None]
+"""Owner, view, operation, phase."""
 
 
 class _Tally:
     """Everything a report needs, one event at a time."""
 
     def __init__(self) -> None:
-        self.all = _Sums()
+        self.total_ms = 0.0
         self.probes: dict[str, _Sums] = {}
         self.views: dict[str, _Sums] = {}
-        self.phases: dict[str, _Sums] = {}
-        self.cells: dict[tuple[str, str], _Sums] = {}
-        self.ops: dict[tuple[str, str], _Sums] = {}
+        # One group an event: what else is summed up, and all percentiles, are made of these at the end.
+        self.groups: dict[Key, tuple[_Sums, _Sums, _Sums]] = {}
         self.warm_ups: dict[str, WarmUp] = {}
-        self.warm_events: list[TraceEvent] = []
         self.first_ts: float | None = None
         self.last_ts: float | None = None
 
-    def add(self, event: TraceEvent) -> TraceEvent:
-        probe, view = event.owner, event.view_id
-        self.all.add(event)
-        self.probes.setdefault(probe, _Sums()).add(event)
-        self.views.setdefault(view, _Sums()).add(event)
-        if event.phase is not None:
-            self.phases.setdefault(event.phase, _Sums()).add(event)
-        for groups, key in ((self.cells, (probe, view)), (self.ops, (event.op, view))):
-            sums = groups.get(key)
-            if sums is None:
-                sums = groups[key] = _Sums(times=True)
-            sums.add(event)
-        if not event.hit:
-            self._warm_up(event, probe)
-        self.first_ts = event.ts if self.first_ts is None else min(self.first_ts, event.ts)
-        self.last_ts = event.ts if self.last_ts is None else max(self.last_ts, event.ts)
-        return event
+    def add(self, event: TraceEvent) -> tuple[TraceEvent, bool]:
+        """Count an event; says whether it belongs to a warm-up."""
+        key = (event.owner, event.view_id, event.op, event.phase)
+        group = self.groups.get(key)
+        if group is None:
+            group = self._new_group(key)
+        timed, probe, view = group
+        timed.add_timed(event)
+        probe.add(event)
+        view.add(event)
+        self.total_ms += event.wall_ms
+        ts = event.ts
+        if self.first_ts is None or self.last_ts is None:
+            self.first_ts = self.last_ts = ts
+        elif ts > self.last_ts:
+            self.last_ts = ts
+        elif ts < self.first_ts:
+            self.first_ts = ts
+        return event, not event.hit and self._warms_up(event)
 
-    def _warm_up(self, event: TraceEvent, probe: str) -> None:
+    def _new_group(self, key: Key) -> tuple[_Sums, _Sums, _Sums]:
+        if len(self.groups) >= MAX_GROUPS:
+            key = (OTHER, OTHER, OTHER, None)
+        if key not in self.groups:
+            sums = (_Sums(), self.probes.setdefault(key[0], _Sums()), self.views.setdefault(key[1], _Sums()))
+            self.groups[key] = sums
+        return self.groups[key]
+
+    def _warms_up(self, event: TraceEvent) -> bool:
         first = self.warm_ups.get(event.view_id)
-        if first is not None and (first.n_events >= first.batch or event.op != first.op):
-            return
-        self.warm_events.append(event)
         if first is None:
+            if len(self.warm_ups) >= MAX_GROUPS:
+                return False
             self.warm_ups[event.view_id] = WarmUp(
-                event.view_id, probe, event.op, event.ts, 1, event.wall_ms, max(event.batch or 1, 1)
+                event.view_id, event.owner, event.op, event.ts, 1, event.wall_ms, max(event.batch or 1, 1)
             )
-        else:
-            # The misses of one batch follow each other: they share the first one's warm-up.
-            self.warm_ups[event.view_id] = replace(
-                first, n_events=first.n_events + 1, wall_ms=first.wall_ms + event.wall_ms
-            )
+            return True
+        if first.n_events >= first.batch or event.op != first.op:
+            return False
+        # The misses of one batch follow each other: they share the first one's warm-up.
+        self.warm_ups[event.view_id] = replace(
+            first, n_events=first.n_events + 1, wall_ms=first.wall_ms + event.wall_ms
+        )
+        return True
 
-    def report(self, slowest: list[TraceEvent], *, skipped: int) -> TraceReport:
-        ops = [_op_summary(*item) for item in _by_time(self.ops)]
+    def _by(self, part: Callable[[Key], K], *, times: bool = False) -> dict[K, _Sums]:
+        found: dict[K, _Sums] = {}
+        for key, (timed, *_) in self.groups.items():
+            found.setdefault(part(key), _Sums()).merge(timed, times=times)
+        return found
+
+    def report(self, slowest: list[tuple[TraceEvent, bool]], *, skipped: int) -> TraceReport:
+        """What the events seen so far tell."""
+        whole = _Sums()
+        for sums in self.probes.values():
+            whole.merge(sums, times=False)
+        cells = self._by(lambda key: (key[0], key[1]), times=True)
+        by_op = self._by(lambda key: (key[2], key[1]), times=True)
+        ops = [_op_summary(*item) for item in _by_time(by_op)]
+        phases = self._by(lambda key: key[3])
+        phases.pop(None, None)
         return TraceReport(
-            total_events=self.all.n,
-            total_wall_ms=self.all.total_ms,
-            overall_hit_rate=self.all.hits / self.all.n if self.all.n else 0.0,
+            total_events=whole.n,
+            total_wall_ms=self.total_ms,
+            overall_hit_rate=whole.hits / whole.n if whole.n else 0.0,
             per_probe=_summaries(self.probes, ProbeSummary),
-            per_view=[ViewSummary(view, sums.n, sums.total_ms) for view, sums in _by_time(self.views)],
-            slowest=slowest,
+            per_view=[ViewSummary(v, s.n, s.total_ms) for v, s in _by_time(self.views)],
+            slowest=[event for event, _ in slowest],
             skipped_lines=skipped,
-            per_phase=_summaries(self.phases, PhaseSummary),
-            probe_by_view=[_cell(*item) for item in _by_time(self.cells)],
+            per_phase=_summaries({str(name): sums for name, sums in phases.items()}, PhaseSummary),
+            probe_by_view=[_cell(*item) for item in _by_time(cells)],
             per_op=ops,
             saved_s=sum(op.saved_s or 0.0 for op in ops),
             hits_without_price=sum(op.cache_hits for op in ops if op.saved_s is None),
             warm_ups=list(self.warm_ups.values()),
-            slowest_warm_up=[i for i, e in enumerate(slowest) if any(e is w for w in self.warm_events)],
+            slowest_warm_up=[i for i, (_, warm) in enumerate(slowest) if warm],
             first_ts=self.first_ts,
             last_ts=self.last_ts,
-            approximate=not all(sums.exact for sums in (*self.cells.values(), *self.ops.values())),
+            approximate=not all(sums.exact for sums in (*cells.values(), *by_op.values())),
         )
 
 

@@ -139,6 +139,12 @@ def test_the_slowest_are_as_many_as_asked(cli, done, asked, given):
     assert report["total_events"] > 0
 
 
+def test_more_of_the_slowest_than_fit_into_a_report_are_refused(cli, done):
+    result = cli("trace", done.path, "--slowest", 10_001)
+    assert result.exit_code == 2
+    assert "--slowest" in result.stderr
+
+
 def test_a_torn_last_line_is_counted_and_the_rest_is_shown(cli, tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text(f"{TRACE_LINE}\n[1, 2]\n{TRACE_LINE[:30]}")

@@ -45,6 +45,18 @@ def test_memory_does_not_grow_with_the_number_of_values():
     assert len(sketch._first) == 0
 
 
+@pytest.mark.parametrize("sizes", [(3, 4), (EXACT_LIMIT, 0), (EXACT_LIMIT, 1), (0, 9_000), (5_000, 10), (5_000, 5_000)])
+def test_two_sketches_are_one_of_all_their_values(sizes):
+    values = np.random.default_rng(1).lognormal(0, 3, sum(sizes))
+    values[::7] = 0.0
+    merged, other = filled(values[: sizes[0]]), filled(values[sizes[0] :])
+    merged.merge(other)
+    whole = filled(values)
+    assert (len(merged), merged.exact) == (len(whole), whole.exact)
+    assert [merged.quantile(q) for q in (0, 0.05, 0.5, 0.95, 1)] == [whole.quantile(q) for q in (0, 0.05, 0.5, 0.95, 1)]
+    assert len(other) == sizes[1]
+
+
 def test_no_values_have_no_quantile():
     assert QuantileSketch().quantile(0.5) is None
 

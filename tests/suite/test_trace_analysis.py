@@ -329,3 +329,62 @@ def test_untrusted_names_stay_names():
     assert "| [red]a\\|b | 1 |" in markdown
     assert "| ``x\\|y`z`` | 1 |" in markdown
     assert "\x1b" not in markdown
+
+
+# --- long traces ----------------------------------------------------------------------------------------------------
+
+
+def long_trace(path, n, *, views=20):
+    """A trace of ``n`` lines of this program's shape."""
+    line = '{"seq":%d,"ts":%d.5,"probe":"p%d","view_id":"null_%d","prompt_hash":"%012x","top_k":256,"op":"divergence",'
+    rest = '"wall_ms":%d.25,"hit":%s,"phase":"probe","batch":8}\n'
+    with path.open("w") as file:
+        for i in range(n):
+            file.write(line % (i, i, i % 3, i % views, i) + rest % (i % 97, "true" if i % 5 == 0 else "false"))
+    return path
+
+
+def test_a_file_of_any_length_is_read_in_the_same_memory(tmp_path):
+    def peak(n):
+        path = long_trace(tmp_path / f"{n}.jsonl", n)
+        tracemalloc.start()
+        found = ta.build_report(ta.read(path), slowest_k=50)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (found.total_events, len(found.slowest), len(found.probe_by_view)) == (n, 50, 60)
+        return size
+
+    short, long = peak(25_000), peak(100_000)
+    assert long < 1.1 * short
+    assert long < 4e6
+
+
+def test_views_without_number_stand_together_from_some_on(tmp_path):
+    n = 3 * ta.MAX_GROUPS
+    found = ta.build_report(ta.read(long_trace(tmp_path / "t.jsonl", n, views=n)))
+    assert len(found.probe_by_view) == len(found.per_view) == ta.MAX_GROUPS + 1
+    assert len(found.warm_ups) <= ta.MAX_GROUPS
+    (other,) = (v for v in found.per_view if v.view_id == ta.OTHER)
+    assert other.n_events == 2 * ta.MAX_GROUPS
+    assert sum(p.n_events for p in found.per_probe) == sum(v.n_events for v in found.per_view) == n
+
+
+def test_a_line_without_end_is_one_unreadable_line_and_is_not_held(tmp_path):
+    from sway_dash.suite.trace_file import MAX_LINE
+
+    good = json.dumps(PUBLIC).encode()
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(
+        good + b"\n" + b"x" * (5 * MAX_LINE + 3) + b"\n" + good + b"\n" + b'{"a": "' + b"y" * (9 * MAX_LINE)
+    )
+    tracemalloc.start()
+    reader = ta.read(path)
+    assert [e.probe for e in reader] == ["dk", "dk"]
+    assert tracemalloc.get_traced_memory()[1] < 5 * MAX_LINE
+    tracemalloc.stop()
+    assert reader.skipped == 2
+
+
+def test_odd_text_that_json_allows_is_read(tmp_path):
+    (found,) = ta.load(written(tmp_path, b'{"probe": "\\ud800", "top_k": 3.0, "wall_ms": 2, "hit": 1}'))
+    assert (found.probe, found.top_k, found.wall_ms, found.hit) == ("\ud800", 3, 2.0, True)

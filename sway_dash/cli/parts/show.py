@@ -56,9 +56,16 @@ class Redacted(StrEnum):
 def trace(
     file: Annotated[str, typer.Argument(help="A trace file, a run folder or a run id.", show_default=False)],
     format: Annotated[TraceFormat, typer.Option("--format", help="How to print it.")] = TraceFormat.terminal,
-    slowest: Annotated[int, typer.Option("--slowest", help="How many of the slowest calls to list.")] = 10,
+    slowest: Annotated[
+        int, typer.Option("--slowest", max=10_000, help="How many of the slowest calls to list; 0 or less: none.")
+    ] = 10,
 ) -> None:
-    """Show where the time of a run went and what its cache saved."""
+    """Show where the time of a run went and what its cache saved.
+
+    \b
+    sway-dash trace RUN
+    sway-dash trace trace.jsonl --format md --slowest 20
+    """
     from sway_dash.cli.reading import show_trace
 
     raise typer.Exit(show_trace(file, form=format.value, slowest=slowest))
@@ -83,6 +90,10 @@ def report(
     ] = "",
 ) -> None:
     """Show the report of a result that was saved earlier.
+
+    \b
+    sway-dash report RUN --format md
+    sway-dash report RUN --format html -o report.html --redact no-prompts
 
     --format html writes one file that needs neither Python nor a network; of 2 to 8 runs it compares them with the
     first, or with --baseline.
@@ -118,6 +129,10 @@ def export(
 ) -> None:
     """Write what a run measured for other programs: prompts, null draws, or the trace.
 
+    \b
+    sway-dash export RUN -o prompts.csv
+    sway-dash export RUN --format trace -o trace.json
+
     Every number keeps all its digits. In CSV an apostrophe stands before a text that a spreadsheet would run.
     """
     from sway_dash.cli.exporting import export_run
@@ -129,7 +144,7 @@ def export(
 @app.command("list-probes")
 @fenced
 def list_probes() -> None:
-    """List the kinds of probes a suite can ask for."""
+    """List the kinds of probes a suite can ask for: what each measures, a line each."""
     from sway_dash.cli.reading import note_plugins, probe_lines
 
     note_plugins()
@@ -142,7 +157,12 @@ def list_probes() -> None:
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is installed."""
+    """Say what is installed here and what it is needed for.
+
+    \b
+    sway-dash doctor
+    sway-dash doctor --json
+    """
     from sway_dash.cli.doctor import describe, diagnose
 
     facts = diagnose()
