@@ -225,3 +225,35 @@ def mine(
             seed=seed,
         )
     )
+
+
+@app.command()
+@fenced
+def serve(
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port; 0 takes any.", show_default="5006, else a free one"),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; anything but this machine needs --token.")
+    ] = "127.0.0.1",
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="SWAY_TOKEN", help="A secret that every visitor needs; opens it to others."),
+    ] = None,
+    runs_dir: Annotated[
+        Path | None,
+        typer.Option("--runs", metavar="DIR", help="Folder of runs.", show_default="$SWAY_RUNS_DIR or ~/sway-runs"),
+    ] = None,
+) -> None:
+    """Show the dashboard in the browser.
+
+    It is for this machine only unless there is a token, which every page, file and websocket then needs. Runs that are
+    started from it go on when it ends with Ctrl-C.
+
+    Example: sway-dash serve --runs ./runs
+    """
+    from sway_dash.cli.serving import serve as begin
+
+    raise typer.Exit(begin(host=host, port=port, browser=not no_browser, token=token, runs=runs_dir))
