@@ -52,7 +52,7 @@ def starts(_: list[str]) -> None:
 
 @figure
 def check(_: list[str]) -> None:
-    """An adapter without a suite file, from the start of the process to its end; nothing is remembered between takes."""
+    """An adapter without a suite file, start to end of the process; nothing is remembered between takes."""
     with tempfile.TemporaryDirectory() as folder:
         took = [
             seconds(
