@@ -18,6 +18,7 @@ from sway_dash.core.paired import NUMERIC_FLOOR, Paired, adjusted, null_spread, 
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.scoring import noise_floor
 from sway_dash.report.json_io import load_result
+from sway_dash.suite.draws import Columns, read_fold
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.pairing import Alignment, Array, Index, Series, SeriesReader, align, series_of_result
 from sway_dash.suite.status import LIVE, settled
@@ -49,6 +50,8 @@ class Side:
     folder: RunFolder | None = None
     suite: Mapping[str, Any] | None = None
     """The suite it was given, where that is not what the folder holds."""
+    draws: Columns = field(default_factory=dict)
+    """Null draws that the fold does not hold."""
     _readers: dict[str, SeriesReader] = field(default_factory=dict)
 
     @property
@@ -118,7 +121,7 @@ class Side:
 
     def _reader(self, fold: Fold, probe: str) -> SeriesReader:
         if probe not in self._readers:
-            self._readers[probe] = SeriesReader(fold, probe)
+            self._readers[probe] = SeriesReader(fold, probe, self.draws.get(probe))
         return self._readers[probe]
 
     @property
@@ -131,12 +134,13 @@ def open_side(path: Path | str) -> Side:
     path = Path(path)
     if path.is_dir():
         folder = RunFolder.open(path)
-        fold, alive = folder.fold(), folder.is_alive()
+        fold, drawn = read_fold(folder)
+        alive = folder.is_alive()
         if not alive:
             fold.settle()
         result = settled(fold.result(), alive=alive)
         name = str(folder.meta().get("name") or folder.id)
-        return Side(folder.id, name, result.status, _by_name(result), fold, result, folder)
+        return Side(folder.id, name, result.status, _by_name(result), fold, result, folder, draws=drawn)
     result, _ = load_result(path)
     return Side(path.stem, path.stem, result.status, _by_name(result), result=result)
 

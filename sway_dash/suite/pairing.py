@@ -20,6 +20,7 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.paired import null_spread
 from sway_dash.core.result import ProbeResult
 from sway_dash.core.scoring import style_of
+from sway_dash.suite.draws import Draws
 from sway_dash.suite.fold import Fold
 
 Array = npt.NDArray[np.float64]
@@ -73,27 +74,21 @@ class Series:
         return (self.probe, self.kind, self.settings)
 
 
-@dataclass
-class _Draws:
-    """One random adapter's divergences, in the order they were measured."""
-
-    items: list[int] = field(default_factory=list)
-    js: list[float] = field(default_factory=list)
-    kl: list[float] = field(default_factory=list)
-
-
 class SeriesReader:
-    """Builds the :class:`Series` of a probe from a fold that grows; looks at every measurement once."""
+    """Builds the :class:`Series` of a probe from a fold that grows; looks at every measurement once.
 
-    def __init__(self, fold: Fold, probe: str) -> None:
-        self.fold, self.probe = fold, probe
+    ``drawn`` are null draws that are not in the fold, by their view.
+    """
+
+    def __init__(self, fold: Fold, probe: str, drawn: Mapping[str, Draws] | None = None) -> None:
+        self.fold, self.probe, self.drawn = fold, probe, drawn or {}
         self._source: list[Measurement] | None = None
         self._clear()
 
     def _clear(self) -> None:
         self._cursor = 0
         self._rows: dict[int, Measurement] = {}
-        self._draws: dict[str, _Draws | None] = {}
+        self._draws: dict[str, Draws | None] = {}
         self._series: Series | None = None
 
     def read(self) -> Series:
@@ -119,14 +114,16 @@ class SeriesReader:
 
     def _draw(self, m: Measurement) -> None:
         if m.view not in self._draws:
-            # Draws at another rank answer another question.
-            wanted = (style_of(m.view), m.view.partition("_rank")[2]) == _first_null(self.fold)
-            self._draws[m.view] = _Draws() if wanted else None
+            self._draws[m.view] = Draws() if self._counts(m.view) else None
         own = self._draws[m.view]
         if own is not None:
             own.items.append(m.item)
             own.js.append(m.js)
             own.kl.append(m.kl)
+
+    def _counts(self, view: str) -> bool:
+        # Draws at another rank answer another question.
+        return (style_of(view), view.partition("_rank")[2]) == _first_null(self.fold)
 
     def _build(self) -> Series:
         rows = [self._rows[i] for i in sorted(self._rows)]
@@ -134,6 +131,7 @@ class SeriesReader:
         entry: Mapping[str, Any] = planned.entry if planned else {}
         items = tuple(m.item for m in rows)
         draws = [own for own in self._draws.values() if own is not None]
+        draws += [own for view, own in self.drawn.items() if self._counts(view)]
         nulls = {metric: _draw_table(draws, items, metric) for metric in METRICS}
         return Series(
             probe=self.probe,
@@ -253,7 +251,7 @@ def _keys(prompts: Sequence[str]) -> tuple[ItemKey, ...]:
     return tuple(keys)
 
 
-def _draw_table(draws: Sequence[_Draws], items: Sequence[int], metric: Divergence) -> Array:
+def _draw_table(draws: Sequence[Draws], items: Sequence[int], metric: Divergence) -> Array:
     """``(n, m)`` draws of these items, a column a null view."""
     table = np.full((len(items), len(draws)), np.nan)
     known = np.array(items, dtype=np.int64)  # in rising order
