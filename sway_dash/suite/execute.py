@@ -38,6 +38,7 @@ def execute(
     details: int = LIMIT,
     on_details: Callable[[int], None] | None = None,
     opener: Callable[[], DifferentialBackend] | None = None,
+    seeding: bool | None = None,
 ) -> tuple[SuiteResult, SwayScore]:
     """Run the suite of a folder and leave everything in it; the model is loaded and given back here.
 
@@ -46,7 +47,7 @@ def execute(
     ``on_details`` is called with their number before they are recorded.
 
     ``opener`` gives the backend instead of what the suite names, for a model that this process holds; the process's
-    random generators and settings are left alone then.
+    random generators and settings are left alone then, unless ``seeding`` says that the process is ours.
 
     Raises what :func:`sway_dash.suite.runner.run` raises, and ``SwayError`` when the model cannot be loaded; the folder
     holds the partial result then, too. ``RunFolderError`` if another process is at work in the folder.
@@ -80,7 +81,7 @@ def execute(
                 recall=recall,
                 run_id=folder.id,
                 on_backend=opened.append,
-                seeding=opener is None,
+                seeding=opener is None if seeding is None else seeding,
                 document=lambda: document_of(spec),
             )
         finally:
@@ -120,6 +121,11 @@ def folder_spec(folder: RunFolder, *, device: str | None = None) -> SwaySpec:
     source = str(folder.meta().get("spec_path") or folder.path / "spec.yaml")
     spec = loads(text, source=source, folder=folder.base_dir())
     check_entries(spec, source=source, text=text)
+    return with_device(spec, device)
+
+
+def with_device(spec: SwaySpec, device: str | None) -> SwaySpec:
+    """A suite with both models on another device; ``None`` leaves them where they are."""
     if device is None:
         return spec
     models = spec.models.model_copy(

@@ -37,7 +37,7 @@ def load_spec(path: Path | str) -> SwaySpec:
     :func:`check_entries`, so that a suite can be read before the plug-ins it needs are installed.
     """
     source = Path(path).expanduser().resolve()
-    text = _read(source)
+    text = read_text(source)
     return loads(text, source=str(source), folder=source.parent)
 
 
@@ -119,7 +119,7 @@ def ready_problems(spec: SwaySpec, built: Sequence[tuple[Any, ProbeSpec]]) -> li
 def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]]]:
     """Read a suite that is to be run and build its probes; every error carries file and line."""
     source = Path(path).expanduser().resolve()
-    text = _read(source)
+    text = read_text(source)
     spec = loads(text, source=str(source), folder=source.parent)
     built = check_entries(spec, source=str(source), text=text)
     if not built:
@@ -194,7 +194,8 @@ def is_local(base: str, folder: Path) -> bool:
     return (folder / base).exists()
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a suite file; ``SpecValidationError`` when it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
