@@ -13,7 +13,11 @@ BUCKETS: dict[str, tuple[str, ...]] = {
     "engine": ("numpy", "scipy", "pydantic", "yaml", "typer", "rich", "psutil"),
     "hf": ("torch", "transformers", "peft", "safetensors"),
     "dashboard": ("panel", "panel_material_ui", "holoviews", "bokeh", "param", "pandas"),
+    "notebook": ("jupyterlab", "jupyter_bokeh"),
     "gguf": ("gguf",),
+    "parquet": ("pyarrow",),
+    "semsim": ("sentence_transformers",),
+    "style": ("spacy", "textstat"),
 }
 """Modules by what they are needed for."""
 
@@ -21,7 +25,11 @@ PURPOSE = {
     "engine": "reads suites and results",
     "hf": "loads and measures models",
     "dashboard": "shows runs in the browser",
+    "notebook": "shows runs in Jupyter, live (optional)",
     "gguf": "reads GGUF models (optional)",
+    "parquet": "writes tables as Parquet (optional)",
+    "semsim": "compares meanings with a sentence model (optional)",
+    "style": "measures three more sides of style (optional)",
 }
 
 _DISTRIBUTION = {"yaml": "PyYAML"}
@@ -53,4 +61,5 @@ def describe(facts: dict[str, Any]) -> Iterator[str]:
         missing = [name for name, version in found.items() if version is None]
         state = f"not installed: {', '.join(missing)}" if missing else "ready"
         yield f"  {bucket:<10} {PURPOSE[bucket]}: {state}"
-        yield f"  {'':<10} {', '.join(f'{name} {version}' for name, version in found.items() if version)}".rstrip()
+        if versions := [f"{name} {version}" for name, version in found.items() if version]:
+            yield f"  {'':<10} {', '.join(versions)}"

@@ -397,6 +397,13 @@ def test_markdown_has_exactly_this_layout():
     assert report.to_markdown(FULL, SCORE) == MARKDOWN
 
 
+def test_how_many_were_skipped_for_want_of_a_package_is_said_apart():
+    wanting = probe("a", verdict=Verdict.SKIP, evidence={"missing_extra": "gguf"})
+    found = suite(wanting, probe("b", verdict=Verdict.SKIP, message="disabled"), probe("c", verdict=Verdict.SKIP))
+    for text in (report.to_markdown(found, SCORE), " ".join(terminal(found).split())):
+        assert "3 probes were skipped, 1 for want of a package that can be installed:" in text
+
+
 def test_markdown_without_the_optional_parts_has_none_of_them():
     text = report.to_markdown(suite(probe()), SwayScore(0.9, {"adherence": 0.9}, band="suspicious"))
     for part in (
