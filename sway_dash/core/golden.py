@@ -7,22 +7,28 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-DEFAULT_VARIABLE_FIELDS = frozenset(
-    {
-        "adapter_id",
-        "backend_stats",
-        "base_model_id",
-        "duration_s",
-        "environment",
-        "finished_at",
-        "run_id",
-        "started_at",
-        "sway_version",
-        "wall_seconds",
-    }
-)
+TIME_FIELDS = frozenset({"duration_s", "finished_at", "scoring_wall_s", "started_at", "wall_seconds"})
+"""Keys of a result that hold times."""
+
+RUN_FIELDS = TIME_FIELDS | {"run_id"}
+"""All in which two runs of one suite on one machine differ that found the same null draws on disk."""
+
+CACHE_FIELDS = frozenset({"backend_stats", "from_cache", "measured", "reused"})
+"""Keys, in the evidence of ``null_adapter`` and beside it, that say whether draws were made or found on disk."""
+
+DEFAULT_VARIABLE_FIELDS = RUN_FIELDS | {
+    "adapter_id",
+    "backend_stats",
+    "base_model_id",
+    "environment",
+    "spec_path",
+    "sway_version",
+}
 """Keys whose values differ from run to run or from machine to machine."""
 
+_PROSE = frozenset({"findings", "message"})
+
+_NULL = "null_adapter"
 _SCORE_KEYS = frozenset({"score", "overall"})
 
 
@@ -46,6 +52,22 @@ def mask_variable_fields(payload: Any, *, fields: Collection[str] = DEFAULT_VARI
     if isinstance(payload, list):
         return [mask_variable_fields(v, fields=fields) for v in payload]
     return payload
+
+
+def comparable(document: dict[str, Any], *, fields: Collection[str] = DEFAULT_VARIABLE_FIELDS) -> dict[str, Any]:
+    """Return what two result documents of one suite are to have in common: numbers, verdicts, names.
+
+    Also left out are the sentences that are made of the numbers, since a digit that is rounded the other way is no
+    difference, and whether null draws were made or found on disk.
+    """
+    found: dict[str, Any] = mask_variable_fields(document, fields={*fields, *_PROSE})
+    probes = found.get("probes")
+    if isinstance(probes, list):
+        found["probes"] = [
+            mask_variable_fields(p, fields=CACHE_FIELDS) if isinstance(p, dict) and p.get("kind") == _NULL else p
+            for p in probes
+        ]
+    return found
 
 
 def compare_goldens(

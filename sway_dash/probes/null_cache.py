@@ -23,6 +23,11 @@ def root() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "sway-dash" / "null-draws"
 
 
+def draws_file(fingerprint: str) -> str:
+    """Name of the file, below :func:`root`, that holds the draws of one fingerprint."""
+    return f"{fingerprint[:32]}.jsonl"
+
+
 class NullCache:
     """Draws of one fingerprint. Inert without a fingerprint or with ``SWAY_DISABLE_NULL_CACHE=1``.
 
@@ -31,7 +36,7 @@ class NullCache:
 
     def __init__(self, fingerprint: str) -> None:
         enabled = bool(fingerprint) and os.environ.get("SWAY_DISABLE_NULL_CACHE") != "1"
-        self._path = root() / f"{fingerprint[:32]}.jsonl" if enabled else None
+        self._path = root() / draws_file(fingerprint) if enabled else None
         self._known: dict[str, Measurement] = {}
         self._file: TextIO | None = None
         self._torn = False
