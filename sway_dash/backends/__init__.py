@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sway_dash.backends.two_model import BothSpecs, TwoModelDifferential
+from sway_dash.backends.two_model import MIXED, BothSpecs, TwoModelDifferential
 from sway_dash.core.errors import BackendNotAvailableError, SpecValidationError
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import DifferentialBackend, NullCalibratedBackend, ScalableDifferentialBackend
@@ -49,12 +49,23 @@ def from_model(model: Any, tokenizer: Any) -> DifferentialBackend:
 
 
 def build_two_separate(spec_models: BothSpecs) -> TwoModelDifferential:
-    """Open both sides of a suite on their own; an hf side without adapter is a full model."""
+    """Open both sides of a suite on their own; an hf side without adapter is a full model.
+
+    Two sides of kind api are asked at once what they can do: ``ModelLoadError`` when they cannot be compared.
+    """
+    if (spec_models.base.kind == "api") != (spec_models.ft.kind == "api"):
+        # Before a model is loaded for nothing.
+        raise SpecValidationError(MIXED, source="models")
     base = _build(spec_models.base, spec_models.base.adapter)
     try:
         ft = _build(spec_models.ft, spec_models.ft.adapter)
         try:
-            return TwoModelDifferential(base, ft)
+            pair = TwoModelDifferential(base, ft)
+            if spec_models.base.kind == "api":
+                from sway_dash.backends.api_pair import connect
+
+                connect(pair)
+            return pair
         except BaseException:
             _close(ft)
             raise
@@ -88,10 +99,11 @@ def _mlx(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
 
 def _api(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
     if not spec.endpoint:
-        msg = "kind='api' needs an endpoint: give endpoint: <base URL>"
+        msg = "kind='api' needs an endpoint: give endpoint: http://host:port/v1"
         raise SpecValidationError(msg)
-    hint = "this version has no api backend: use kind: hf with local weights, or kind: custom"
-    raise BackendNotAvailableError("api", extra="api", hint=hint)
+    from sway_dash.backends.api import ApiScoringBackend
+
+    return ApiScoringBackend(base_url=spec.endpoint, model_name=spec.base)
 
 
 def _custom(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
+from sway_dash.backends.api import ApiScoringBackend
 from sway_dash.backends.instrumentation import BackendInstrumentation
 from sway_dash.backends.torch_compare import TorchDifferential
 from sway_dash.backends.torch_detail import TorchInspectable
@@ -24,6 +25,11 @@ from sway_dash.core.scoring import (
     ScoringModel,
     TokenDist,
     View,
+)
+
+MIXED = (
+    "one side is behind a server (kind: api), the other is not: nothing shows that both number and cut tokens alike;"
+    " serve both, or load both with kind: hf"
 )
 
 
@@ -81,14 +87,20 @@ class TwoModelDifferential:
     """
 
     def __new__(cls, base: DifferentialBackend, ft: DifferentialBackend) -> TwoModelDifferential:
-        """Give a pair of torch backends the exact comparison and the token details too."""
-        exact = (
-            cls is TwoModelDifferential and isinstance(base, TorchDifferential) and isinstance(ft, TorchDifferential)
-        )
-        return super().__new__(_TorchPair if exact else cls)
+        """Give two torch backends the exact comparison and the token details too, and two servers their checks."""
+        made: type[TwoModelDifferential] = cls
+        if cls is TwoModelDifferential and isinstance(base, TorchDifferential) and isinstance(ft, TorchDifferential):
+            made = _TorchPair
+        elif cls is TwoModelDifferential and isinstance(base, ApiScoringBackend) and isinstance(ft, ApiScoringBackend):
+            from sway_dash.backends.api_pair import ApiPair
+
+            made = ApiPair
+        return super().__new__(made)
 
     def __init__(self, base: DifferentialBackend, ft: DifferentialBackend) -> None:
         _check_tokenizers(getattr(base, "tokenizer", None), getattr(ft, "tokenizer", None))
+        if isinstance(base, ApiScoringBackend) != isinstance(ft, ApiScoringBackend):
+            raise ModelLoadError(MIXED)
         self.base, self.ft = base, ft
         self.instrumentation = BackendInstrumentation()
         self.safe_for_concurrent_views = all(bool(getattr(s, "safe_for_concurrent_views", False)) for s in (base, ft))

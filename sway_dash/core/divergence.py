@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.scoring import Comparison, TokenDist
+from sway_dash.core.scoring import Comparison, TokenDist, TopToken
 
 Divergence = Literal["kl", "js"]
 Probs = npt.NDArray[np.float64]
 
 LN2 = math.log(2.0)
+KL_COVERED = 0.9
+"""Least probability of the tokens known from both sides for a KL divergence: what is not known may hold most of it."""
 _FLOOR = 1e-12
 _TOLERANCE = 1e-9
 
@@ -72,7 +74,21 @@ def divergence(base: TokenDist, ft: TokenDist, kind: Divergence = "js") -> float
         msg = f"unknown divergence {kind!r}; known: 'js', 'kl'"
         raise ValueError(msg)
     result = coarse_divergence(base, ft)
-    return result.js if kind == "js" else result.kl
+    if kind == "js":
+        return result.js
+    require_covered(result.covered)
+    return result.kl
+
+
+def require_covered(covered: float) -> None:
+    """``ProbeError`` for a KL divergence of distributions of which too little is known."""
+    if covered < KL_COVERED:
+        raise ProbeError(
+            "divergence",
+            f"no KL divergence from lists of likely tokens that share {covered:.0%} of the probability"
+            f" ({KL_COVERED:.0%} at least): use divergence: js, or raise the number of log-probabilities"
+            " the server gives (vLLM: --max-logprobs)",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +102,8 @@ class CoarseDivergence:
     kl: float
     kl_reverse: float
     error_bound: float
+    covered: float = 1.0
+    """Probability of the tokens known from both sides, on the side where it is less."""
 
 
 def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
@@ -95,9 +113,10 @@ def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
     its missing mass, and not more than it has on the side that knows it: the estimate claims no difference that
     the data do not show.
 
-    The bound is rigorous. On the ids known to both sides plus one bucket every mass is exact. Merging outcomes never
-    raises a divergence (data-processing inequality), so the JS of that coarser pair is a lower bound; splitting the
-    bucket again adds at most ``½ (t_p + t_q) ln 2``, ``t`` being its mass on either side.
+    The bound is rigorous. Ids known to both sides contribute exactly what they contribute; all others at most
+    ``½ (t_p + t_q) ln 2``, ``t`` being their mass on either side, and at least what three groups of them do: known to
+    one side, known to the other, known to neither. (Merging outcomes never raises a divergence.) What a side gives to
+    the ids that only the other lists is not known; the lower bound takes the division that makes it smallest.
     """
     _check_dists(base, ft)
     p, q = _masses(ft), _masses(base)
@@ -106,8 +125,9 @@ def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
     if max(rest_p, rest_q) < _TOLERANCE:
         p, q = _normalised(p[in_ft]), _normalised(q[in_base])
         return CoarseDivergence(js(p, q), kl(p, q), kl(q, p), 0.0)
-    lower = js(_normalised(np.append(p[in_ft], rest_p)), _normalised(np.append(q[in_base], rest_q)))
-    upper = min(LN2, lower + 0.5 * (rest_p + rest_q) * LN2)
+    shared = _js_terms(p[in_ft], q[in_base])
+    lower = min(LN2, shared + _least_outside(np.delete(p, in_ft), np.delete(q, in_base), p, q))
+    upper = min(LN2, shared + 0.5 * (rest_p + rest_q) * LN2)
 
     only_p, only_q = np.delete(p, in_ft), np.delete(q, in_base)
     guess_q, guess_p = _unseen(only_p, q), _unseen(only_q, p)
@@ -116,7 +136,39 @@ def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
     full_p = _normalised(np.append(full_p, max(0.0, 1.0 - float(full_p.sum()))))
     full_q = _normalised(np.append(full_q, max(0.0, 1.0 - float(full_q.sum()))))
     value = min(max(js(full_p, full_q), lower), upper)
-    return CoarseDivergence(value, kl(full_p, full_q), kl(full_q, full_p), max(value - lower, upper - value))
+    bound = max(value - lower, upper - value)
+    covered = 1.0 - max(rest_p, rest_q)
+    return CoarseDivergence(value, kl(full_p, full_q), kl(full_q, full_p), bound, covered)
+
+
+def _js_terms(p: Probs, q: Probs) -> float:
+    """What some outcomes contribute to a JS divergence; their masses need not sum to 1."""
+    middle = 0.5 * (p + q)
+    return 0.5 * sum(float(np.sum(m[m > 0] * np.log(m[m > 0] / middle[m > 0]))) for m in (p, q))
+
+
+def _least_outside(only_p: Probs, only_q: Probs, p: Probs, q: Probs) -> float:
+    """The least that everything outside the common ids can contribute, in three groups.
+
+    ``a`` of q's missing mass lies on the ids that only p lists, ``b`` of p's on those that only q lists; no unlisted id
+    is likelier than the last listed one. The contribution is convex in both, so its minimum is one of four points:
+    each of them free, or at its largest.
+    """
+    mass_p, mass_q = float(only_p.sum()), float(only_q.sum())
+    tail_p, tail_q = max(0.0, 1.0 - float(p.sum())), max(0.0, 1.0 - float(q.sum()))
+    most_a = min(tail_q, len(only_p) * float(q.min())) if len(q) else tail_q
+    most_b = min(tail_p, len(only_q) * float(p.min())) if len(p) else tail_p
+
+    def best_a(b: float) -> float:
+        return min(most_a, mass_p * tail_q / max(mass_p + tail_p - b, 1e-300))
+
+    def best_b(a: float) -> float:
+        return min(most_b, mass_q * tail_p / max(mass_q + tail_q - a, 1e-300))
+
+    ratio = (tail_q + mass_q) / max(tail_p + mass_p, 1e-300)
+    free = (min(most_a, ratio * mass_p), min(most_b, mass_q / ratio if ratio > 0 else most_b))
+    points = (free, (most_a, best_b(most_a)), (best_a(most_b), most_b), (most_a, most_b))
+    return min(_js_terms(np.array([mass_p, b, tail_p - b]), np.array([a, mass_q, tail_q - a])) for a, b in points)
 
 
 def _unseen(other: Probs, known: Probs) -> Probs:
@@ -140,7 +192,24 @@ def compare_dists(base: TokenDist, ft: TokenDist) -> Comparison:
     d = coarse_divergence(base, ft)
     same = float(len(base.token_ids) > 0 and int(base.token_ids[0]) == int(ft.token_ids[0]))
     exact = d.error_bound == 0.0
-    return Comparison(js=d.js, kl=d.kl, kl_reverse=d.kl_reverse, same_top=same, exact=exact, error_bound=d.error_bound)
+    return Comparison(
+        js=d.js,
+        kl=d.kl,
+        kl_reverse=d.kl_reverse,
+        same_top=same,
+        exact=exact,
+        error_bound=d.error_bound,
+        base_top=_top_tokens(base),
+        tuned_top=_top_tokens(ft),
+        top_k=0 if exact else min(len(base.token_ids), len(ft.token_ids)),
+        covered=d.covered,
+    )
+
+
+def _top_tokens(dist: TokenDist) -> tuple[TopToken, ...]:
+    """The first tokens, as far as their texts are known."""
+    found = zip(dist.texts, dist.token_ids, dist.logprobs, strict=False)
+    return tuple(TopToken(text, int(i), math.exp(float(lp))) for text, i, lp in found)
 
 
 def _masses(dist: TokenDist) -> Probs:

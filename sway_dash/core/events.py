@@ -121,6 +121,10 @@ class Measurement(_Event):
     """How many of ``per_position`` lie along the reference's continuation; the rest along the view's own."""
     common_tokens: int = 0
     """How many tokens both continuations begin with together."""
+    top_k: int = 0
+    """How many tokens the shorter of both lists held; 0 where whole vocabularies were compared."""
+    covered: FiniteFloat = 1.0
+    """Probability of the tokens known from both sides, on the side where it is less."""
 
 
 class ItemFailed(_Event):

@@ -172,13 +172,15 @@ class TokenDist:
     """The ``k`` most likely next tokens, most likely first.
 
     ``token_ids``: int64 ``(k,)``; ``logprobs``: float32 ``(k,)``, natural log. ``tail_logprob`` is the log of the
-    probability outside the ``k``: ``None`` when there is none, ``0.0`` (not log 1) when it underflowed.
+    probability outside the ``k``: ``None`` when there is none, ``0.0`` (not log 1) when it underflowed. ``texts`` are
+    those of the first tokens, where the backend knows them.
     """
 
     token_ids: IntArray
     logprobs: FloatArray
     vocab_size: int
     tail_logprob: float | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,10 @@ class Comparison:
     view's own, from where it reads another text. 0 where there is no continuation."""
     common_tokens: int = 0
     """How many tokens both continuations begin with together."""
+    top_k: int = 0
+    """How many tokens the shorter of both lists held; 0 where whole vocabularies were compared."""
+    covered: float = 1.0
+    """Probability of the tokens known from both sides, on the side where it is less."""
 
 
 @runtime_checkable

@@ -163,6 +163,7 @@ class DeltaKLProbe(Probe):
                 "same_top_token_rate": mean(m.same_top for m in measurements),
                 "exact": all(m.exact for m in measurements),
                 "max_error_bound": max(m.error_bound for m in measurements),
+                **_listed(measurements),
                 "truncated_prompts": sum(1 for m in measurements if m.truncated_tokens),
                 "reasons": reasons,
                 "weight": spec.weight,
@@ -227,3 +228,10 @@ class DeltaKLProbe(Probe):
                 parts.append(format_z_profile(null.z_by_rank))
         text = ", ".join(parts)
         return text if null else f"{text} {no_calibration_note(spec.kind)}"
+
+
+def _listed(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """How much of the distributions was known, where it was not all."""
+    if not (cut := [m for m in measurements if m.top_k]):
+        return {}
+    return {"effective_top_k": min(m.top_k for m in cut), "least_covered": min(m.covered for m in cut)}

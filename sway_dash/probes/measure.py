@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from sway_dash.core.divergence import LN2, Divergence, compare_dists
+from sway_dash.core.divergence import LN2, Divergence, compare_dists, require_covered
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import ItemFailed, Measurement
 from sway_dash.core.scoring import (
@@ -15,6 +15,8 @@ from sway_dash.core.scoring import (
     Comparison,
     ExactComparer,
     Positions,
+    ScoringBackend,
+    TokenDist,
     View,
     next_token_dists,
 )
@@ -25,6 +27,9 @@ Role = Literal["probe", "null", "ablation"]
 
 MEASURE_VERSION = 1
 """Part of every key: raise it when the same inputs would give other numbers."""
+
+PROMPTS_BETWEEN_STOPS = 32
+"""Where distributions are asked for one by one or from a server: so many before a stop is looked for."""
 
 MAX_FAILED_SHARE = 0.1
 """Above this share of unmeasurable prompts a probe is an ERROR, not a result over the rest."""
@@ -99,7 +104,13 @@ def distinct(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 
 def divergence_values(measurements: Sequence[Measurement], kind: Divergence) -> list[float]:
-    """The divergence of each measurement, nats; ``kl`` means KL(tuned ‖ base)."""
+    """The divergence of each measurement, nats; ``kl`` means KL(tuned ‖ base).
+
+    ``ProbeError`` for KL where too little of a distribution is known for one.
+    """
+    if kind == "kl":
+        for m in measurements:
+            require_covered(m.covered)
     return [m.js if kind == "js" else m.kl for m in measurements]
 
 
@@ -157,19 +168,38 @@ def _compare(
         return
     if positions != "next":
         raise ProbeError("divergence", f"positions: {positions} needs a backend with logits; use positions: next")
-    # One block per view: all of the reference, then all of each other view.
+    # One block of prompts per view: all of the reference, then all of each other view.
     plain = isinstance(backend, ViewPair)
-    with backend.as_base() if plain or reference == BASE else enter(backend, reference) as scorer:
-        base = next_token_dists(scorer, texts, top_k=top_k)
-    for view in views:
+    for first in range(0, len(texts), PROMPTS_BETWEEN_STOPS):
         ctx.checkpoint()
-        with backend.as_finetuned() if plain else enter(backend, view) as scorer:
-            tuned = next_token_dists(scorer, texts, top_k=top_k)
-        for at, (p, q) in enumerate(zip(base, tuned, strict=True)):
-            try:
-                yield at, view, compare_dists(p, q)
-            except ProbeError as error:
-                yield at, view, error
+        block = texts[first : first + PROMPTS_BETWEEN_STOPS]
+        with backend.as_base() if plain or reference == BASE else enter(backend, reference) as scorer:
+            base = _distributions(scorer, block, top_k)
+        for view in views:
+            ctx.checkpoint()
+            with backend.as_finetuned() if plain else enter(backend, view) as scorer:
+                tuned = _distributions(scorer, block, top_k)
+            for at, (p, q) in enumerate(zip(base, tuned, strict=True), start=first):
+                try:
+                    yield at, view, compare_dists(_known(p), _known(q))
+                except ProbeError as error:
+                    yield at, view, error
+
+
+def _distributions(view: ScoringBackend, texts: Sequence[str], top_k: int) -> list[TokenDist | ProbeError]:
+    """Next-token distributions; a prompt that has none does not take the others with it."""
+    try:
+        return list(next_token_dists(view, texts, top_k=top_k))
+    except ProbeError as error:
+        if len(texts) == 1:
+            return [error]
+    return [one for text in texts for one in _distributions(view, [text], top_k)]
+
+
+def _known(dist: TokenDist | ProbeError) -> TokenDist:
+    if isinstance(dist, ProbeError):
+        raise dist
+    return dist
 
 
 def _measurement(
@@ -202,4 +232,6 @@ def _measurement(
         continuation=c.continuation if heavy else "",
         reference_positions=c.reference_positions if heavy else 0,
         common_tokens=c.common_tokens if heavy else 0,
+        top_k=c.top_k,
+        covered=c.covered,
     )

@@ -103,8 +103,11 @@ def execute(
 
 
 def open_backend(spec: SwaySpec) -> DifferentialBackend:
-    """Load what a suite compares: one model with its adapter, or two models when ``differential`` is false."""
-    if not spec.defaults.differential:
+    """Load what a suite compares: one model with its adapter, or two models when ``differential`` is false.
+
+    A server has no adapter to switch off: there it is always two models, a base and a LoRA module of one vLLM, say.
+    """
+    if not spec.defaults.differential or "api" in (spec.models.base.kind, spec.models.ft.kind):
         return backends.build_two_separate(spec.models)
     if spec.models.ft.kind == "hf" and spec.models.ft.adapter is None:
         msg = (

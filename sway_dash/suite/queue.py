@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
@@ -73,7 +74,12 @@ class Standing:
 def devices(spec: SwaySpec) -> tuple[str, ...]:
     """Devices a run of this suite occupies, in the one order everybody takes them; decided without torch."""
     models = (spec.models.ft,) if spec.defaults.differential else (spec.models.base, spec.models.ft)
-    return tuple(sorted({device_name(m.device) for m in models}))
+    return tuple(sorted({_server(m.endpoint) if m.kind == "api" else device_name(m.device) for m in models}))
+
+
+def _server(endpoint: str | None) -> str:
+    """A server takes its runs in turn, too; nothing of this machine's own devices is taken."""
+    return f"server:{(urlsplit(endpoint or '').hostname or '').lower()}"
 
 
 def device_name(wanted: str) -> str:

@@ -67,8 +67,6 @@ def test_kinds_that_this_version_lacks() -> None:
     with pytest.raises(BackendNotAvailableError, match="this version has no mlx") as caught:
         build(ModelSpec(kind="mlx", base="x"), adapter_path=Path("a"))
     assert caught.value.backend == "mlx"
-    with pytest.raises(BackendNotAvailableError, match="this version has no api"):
-        build(ModelSpec(kind="api", base="x", endpoint="http://localhost"))
 
 
 def test_custom_backends_say_what_they_can() -> None:
