@@ -30,6 +30,8 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
 PLUGIN = "sway" if importlib.metadata.entry_points(group="pytest11", name="sway") else "sway_dash.pytest_plugin"
 
+PATH = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
+
 SUITE = """\
 models:
   base: {kind: custom, base: fake, entry_point: "tests.integrations.test_pytest_plugin:BACKEND"}
@@ -301,7 +303,7 @@ def test_the_generators_of_the_session_are_left_alone(run):
 
 def process(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", PLUGIN, *args]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": PATH}
     env.pop("PYTEST_XDIST_WORKER", None)
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
 
@@ -333,7 +335,7 @@ def test_the_plugin_is_listed_and_starts_without_the_engine(tmp_path):
         "heavy = {'numpy', 'torch', 'yaml', 'pydantic', 'scipy', 'panel'} & sys.modules.keys()\n"
         "import json; print(json.dumps(sorted(heavy)))\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    env = {**os.environ, "PYTHONPATH": PATH, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
     )
