@@ -216,7 +216,7 @@ class Selection(param.Parameterized):
             and (not picked or m.item in picked)
             and (not least or value_of(m, metric) >= least)
             # Plain text is looked for in all of a prompt's texts at once, which is many times faster.
-            and (not query or (plain in _text(m) if plain else any(pattern.search(text) for text in _texts(m))))
+            and (not query or (plain in _text(series, m) if plain else any(pattern.search(text) for text in _texts(m))))
         ]
 
     def clear(self) -> None:
@@ -233,8 +233,12 @@ def _texts(m: Measurement) -> Iterator[str]:
         yield from (text for text, _, _ in top)
 
 
-def _text(m: Measurement) -> str:
-    return "\0".join(_texts(m)).casefold()
+def _text(series: ProbeSeries, m: Measurement) -> str:
+    """All of a prompt's texts for a search that does not mind capitals; joined when they are first asked for."""
+    known = series.texts.get(m.item)
+    if known is None or known[0] is not m:
+        known = series.texts[m.item] = (m, "\0".join(_texts(m)).casefold())
+    return known[1]
 
 
 _NOTHING = RunData()

@@ -59,6 +59,8 @@ class ProbeSeries:
     """Distribution of random adapters that the result was judged by; empty while there is no result."""
     stopping: bool = False
     """Prompts are measured in random order, and only until the mean is decided."""
+    texts: dict[int, tuple[Measurement, str]] = field(default_factory=dict, repr=False)
+    """Prompt index → the measurement and its texts in one, as a search has last looked through them."""
     _running: dict[Metric, RunningMean] = field(default_factory=dict)
 
     @property

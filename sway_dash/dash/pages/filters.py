@@ -18,7 +18,7 @@ from sway_dash.dash.state import Selection
 from sway_dash.figures.columns import MARKS
 from sway_dash.figures.theme import count, number
 
-PAUSE_MS = 60
+PAUSE_MS = 20
 """A search waits until typing has paused for so long."""
 
 
@@ -44,6 +44,8 @@ class FilterBar(pn.viewable.Viewer):
         self._places: dict[Place, int] = {}
         self._tags_of: Hashable = None
         self._tag_counts: dict[str, int] = {}
+        # Typing has a pause of its own, below; Panel's would come on top of it.
+        self._search._debounce = 1
         self._search.param.watch(self._typed, "value_input")
         self._search.param.watch(lambda e: self._find(e.new), "value")
         self.choice.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")

@@ -32,6 +32,12 @@ NARROW_PX, NARROW_LABEL, WIDE_LABEL = 520, 18, 36
 MAX_DOTS = 500
 """More prompts than this are drawn as distributions."""
 
+_AWAY = """
+:host(.sway-away) {
+  position: absolute !important; left: 0; right: 0; height: 0 !important; overflow: hidden; visibility: hidden;
+}
+"""
+
 METRICS = {"JS divergence": "js", "KL(tuned‖base)": "kl"}
 SCALES = {"Square-root axis": False, "Linear axis": True}
 NAMES = {"js": "JS divergence", "kl": "KL(tuned‖base)"}
@@ -75,7 +81,9 @@ class PromptChart(pn.viewable.Viewer):
         bind_select(self._scale, self, "linear")
         self._resort.on_click(lambda _: self.shown.resort())
         # A pane takes its visibility from its figure: the column around it has its own.
-        self._dots_pane, self._ecdf_pane = column(figure(self.dots)), column(figure(self.ecdf), visible=False)
+        self._dots_pane, self._ecdf_pane = (
+            column(figure(plot), visible=False, stylesheets=[_AWAY]) for plot in (self.dots, self.ecdf)
+        )
         self._caption, self._marks = html(), html()
         controls = pn.FlexBox(
             self._probe, self._metric, self._scale, self._sort, self._resort, margin=0, sizing_mode="stretch_width"
@@ -140,11 +148,20 @@ class PromptChart(pn.viewable.Viewer):
             if draws != self._draws or fresh:
                 self._bars()
         self._key, self._cursor, self._draws = key, len(shown.arrived), draws
-        self._dots_pane.visible, self._ecdf_pane.visible = not many, many
+        self._put_forward(many)
         if (shown.content, many, self.scale.name, failed) != self._described:
             self._described = (shown.content, many, self.scale.name, failed)
             self._describe()
         self._mark()
+
+    def _put_forward(self, many: bool) -> None:
+        """Show one of the two pictures. The other keeps its layout, which takes Bokeh longer than anything else here."""
+        for pane, shown in ((self._dots_pane, not many), (self._ecdf_pane, many)):
+            if shown:
+                pane.visible = True
+            classes = [] if shown else ["sway-away"]
+            if pane.css_classes != classes:
+                pane.css_classes = classes
 
     def _grown(self, draws: int) -> bool:
         """Whether there is notably more than was drawn last: thousands of values are not sorted for every tick."""

@@ -1,4 +1,18 @@
-export function render({ model }) {
+// Bokeh lays the whole page out again for every change of a size or of what is hidden, a tenth of a second each with
+// many figures. What one message of the server changes is laid out once, when all of it is known.
+function layOutOnce(root) {
+  if (!root || Object.hasOwn(root, "invalidate_layout")) return
+  const layOut = root.invalidate_layout.bind(root)
+  let due = false
+  root.invalidate_layout = () => {
+    if (due) return
+    due = true
+    queueMicrotask(() => { due = false; layOut() })
+  }
+}
+
+export function render({ model, view }) {
+  layOutOnce(view.root)
   const media = window.matchMedia("(prefers-color-scheme: dark)")
   const send = (data) => model.send_msg(data)
   const store = (name, value) => { try { localStorage.setItem(name, value) } catch { /* private window */ } }
