@@ -24,6 +24,7 @@ _HOME = {
         "TokenDist",
     ),
     "dash.notebook": ("SwayDash", "show"),
+    "integrations.trainer": ("SwayCallback",),
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from sway_dash.core.scoring import TokenDist as TokenDist
     from sway_dash.dash.notebook import SwayDash as SwayDash
     from sway_dash.dash.notebook import show as show
+    from sway_dash.integrations.trainer import SwayCallback as SwayCallback
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 Everything the views need is switched on the model itself. What can be told apart afterwards is put back when the
 backend is closed: training mode of every module, gradients asked for, active adapter, random generators.
+A model that goes on training is measured again and again; :class:`Lasting` keeps what training cannot move.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,39 @@ from typing import TYPE_CHECKING, Any
 from sway_dash.backends.adapter_files import AdapterFiles
 from sway_dash.backends.held_checks import adapter_to_measure
 from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-from sway_dash.backends.instrumentation import BackendInstrumentation
+from sway_dash.backends.instrumentation import BackendInstrumentation, ForwardCache
 from sway_dash.backends.loading import require_packages
 from sway_dash.backends.lora import LoraViews
+from sway_dash.backends.swap import lasts
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.model import ModelSpec
+from sway_dash.core.scoring import BASE, View
 
 if TYPE_CHECKING:
     import torch
 
 IN_MEMORY = Path("in memory")
+
+
+class Lasting:
+    """Answers of one measurement that hold for the next one of the same base: no trained weight has a part in them.
+
+    They are the base's own and those of Gaussian nulls, which keep nothing of the trained adapter: training does not
+    move them. Nulls of the trained size or spectrum follow the training and are drawn anew every time.
+    """
+
+    def __init__(self) -> None:
+        self.rounding: dict[tuple[tuple[int, ...], ...], tuple[float, float] | None] = {}
+        self._answers: dict[Hashable, Any] = {}
+
+    def give(self, cache: ForwardCache) -> None:
+        """Put the answers where a backend looks for them."""
+        for key, answer in self._answers.items():
+            cache.put(key, answer)
+
+    def take(self, cache: ForwardCache) -> None:
+        """Remember what holds on."""
+        self._answers.update((key, answer) for key, answer in cache.items() if lasts(key, nulls=True))
 
 
 class HeldModelBackend(HuggingFaceDifferentialBackend):
@@ -35,13 +59,20 @@ class HeldModelBackend(HuggingFaceDifferentialBackend):
     Until :meth:`close` the model belongs to the thread that made the backend: a forward pass from another thread is
     refused, because it would run under whatever view is being measured.
 
+    Parameters
+    ----------
+    label
+        What the adapter is called in results; its name in the model without one.
+    lasting
+        What earlier measurements of this model left; it gets more when this one is closed.
+
     Raises
     ------
     ModelLoadError
         When the model cannot be measured as it is, in one sentence that says how to mend it.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, label: str = "", lasting: Lasting | None = None) -> None:
         require_packages()
         name = adapter_to_measure(model)
         inner = model.get_base_model()
@@ -50,6 +81,9 @@ class HeldModelBackend(HuggingFaceDifferentialBackend):
         self.spec = spec_of(model)
         self.files = in_memory(model, name)
         self.instrumentation = BackendInstrumentation()
+        self._label, self._lasting = label or name, lasting
+        if lasting is not None:
+            lasting.give(self.instrumentation.cache)
         # Fast tokenizers refuse to be used by two threads at once.
         self.tokenizer = copy.deepcopy(tokenizer)
         self.base_identity, self.base_revision = "@", str(getattr(inner.config, "_commit_hash", None) or "")
@@ -66,13 +100,22 @@ class HeldModelBackend(HuggingFaceDifferentialBackend):
 
     def describe(self) -> dict[str, Any]:
         """As of a model that was loaded, with the adapter's name in memory instead of its folder."""
-        assert isinstance(self._lora, HeldLora)
-        return {**super().describe(), "adapter": f"{IN_MEMORY}: {self._lora.trained}", "held": True}
+        return {**super().describe(), "adapter": f"{IN_MEMORY}: {self._label}", "held": True}
+
+    def _rounding(self, view: View, texts: Sequence[list[int]]) -> tuple[float, float] | None:
+        if view != BASE or self._lasting is None:
+            return super()._rounding(view, texts)
+        known, key = self._lasting.rounding, tuple(map(tuple, texts))
+        if key not in known:
+            known[key] = super()._rounding(view, texts)
+        return known[key]
 
     def close(self) -> None:
         """Put the model back as it was found and let go of it; may be called twice."""
         self._guard.remove()
         self._found.put_back()
+        if self._lasting is not None:
+            self._lasting.take(self.instrumentation.cache)
         super().close()
 
 

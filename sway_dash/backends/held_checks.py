@@ -80,12 +80,41 @@ def _require_switched_on(model: Any, name: str) -> None:
         raise ModelLoadError(f"no layer of the model holds the adapter {name!r}: it changes nothing")
 
 
+def trained_in_place(model: Any) -> list[str]:
+    """Weights of the base itself that ask for gradients: once they are trained, the base is not there any more."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    # What an adapter adds lies inside these, beside the base's own, which are under ``base_layer`` and the like.
+    wrappers = [n for n, m in model.named_modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
+    found = []
+    for name, parameter in model.named_parameters():
+        within = [w for w in wrappers if name.startswith(f"{w}.")]
+        inside = name.removeprefix(f"{max(within, key=len)}.") if within else ""
+        own = inside.split(".")[0] in ("base_layer", "original_module") if within else True
+        if parameter.requires_grad and own:
+            found.append(name)
+    return found
+
+
+def _is_spread(model: Any) -> bool:
+    """Whether the parameters here are pieces of what they stand for."""
+    return any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules()) or any(
+        hasattr(p, "ds_status") or hasattr(p, "device_mesh") for p in model.parameters()
+    )
+
+
 def _require_plain(model: Any) -> None:
     inner = model.get_base_model()
     config = getattr(inner, "config", None)
     if getattr(inner, "is_quantized", False) or getattr(config, "quantization_config", None) is not None:
         raise ModelLoadError(
             "the base is quantised, which is not supported: load it in bf16 or fp16 and attach the adapter to that"
+        )
+    if _is_spread(model):
+        raise ModelLoadError(
+            "the weights are spread over several processes (FSDP, ZeRO stage 3 or tensor parallel), and one of them"
+            " alone cannot run the model: measure the saved adapter from its folder"
         )
     if getattr(config, "is_encoder_decoder", False) or inner.get_output_embeddings() is None:
         raise ModelLoadError(f"{type(inner).__name__} is no causal language model: it has no next token to compare")

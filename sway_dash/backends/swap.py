@@ -164,7 +164,7 @@ class Kept:
     def forget(self, *, nulls: bool = False) -> None:
         """Keep what the base alone answered, and unless ``nulls`` what Gaussian nulls did."""
         for cache in (self.cache, self.rows, self.blocks):
-            cache.retain(lambda key: _lasts(key, nulls=not nulls))
+            cache.retain(lambda key: lasts(key, nulls=not nulls))
         for view in [v for v in self.checked if v != BASE]:
             del self.checked[view]
 
@@ -253,7 +253,7 @@ def _reading(backend: HuggingFaceDifferentialBackend) -> tuple[object, ...]:
     return identity_of(backend.tokenizer), backend.lm.tokens.max_context
 
 
-def _lasts(key: Hashable, *, nulls: bool) -> bool:
+def lasts(key: Hashable, *, nulls: bool) -> bool:
     """Whether an answer does not depend on what was trained, by its key in one of the caches.
 
     A key of a form that is not known here does: better computed twice than taken from another adapter.
