@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,3 +99,29 @@ def _edited(target: Path, text: str) -> bool:
     except UnicodeDecodeError:
         return True
     return old != text and not unedited(old)
+
+
+def validate(paths: Sequence[Path], *, strict: bool) -> int:
+    """Check suite files without loading a model; every one is looked at, also after one that is wrong."""
+    from sway_dash.cli.boundary import USAGE, complain
+    from sway_dash.core.errors import SpecValidationError
+    from sway_dash.suite.loader import check_entries, load_spec, ready_problems
+
+    wrong = 0
+    for path in paths:
+        source = path.expanduser()
+        try:
+            spec = load_spec(source)
+            built = check_entries(spec, source=str(path), text=source.read_text(encoding="utf-8"))
+        except SpecValidationError as error:
+            complain(str(error))
+            wrong += 1
+            continue
+        # An adapter need not be where its suite is kept, a place in git for one.
+        missing = [said for _, said in ready_problems(spec, built)] + ([] if built else ["there are no probes"])
+        for said in missing:
+            (complain if strict else note)(f"{path}: {said}")
+        wrong += bool(missing and strict)
+        if not (missing and strict):
+            note(f"{path}: {len(built)} {'probe' if len(built) == 1 else 'probes'}")
+    return USAGE if wrong else OK

@@ -178,6 +178,25 @@ def init(
     )
 
 
+@app.command()
+@fenced
+def validate(
+    suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="Suite files.", show_default=False)],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Adapter, document and prompts have to be there, too, as for a run.")
+    ] = False,
+) -> None:
+    """Is a suite file right? No model is loaded.
+
+    Every mistake is told with its line; exit code 2 if there is one. This is what the pre-commit hook runs.
+
+    Example: sway-dash validate sway.yaml suites/*.yaml
+    """
+    from sway_dash.cli.starting import validate as check
+
+    raise typer.Exit(check(suites, strict=strict))
+
+
 class MineMode(StrEnum):
     """What ``mine`` looks for."""
 
