@@ -56,6 +56,14 @@ def build_two_separate(spec_models: BothSpecs) -> TwoModelDifferential:
     if (spec_models.base.kind == "api") != (spec_models.ft.kind == "api"):
         # Before a model is loaded for nothing.
         raise SpecValidationError(MIXED, source="models")
+    for side in ("base", "ft"):
+        spec: ModelSpec = getattr(spec_models, side)
+        if spec.kind == "api" and spec.adapter is not None:
+            msg = (
+                "a server loads no adapter for a request: serve it (vLLM: --enable-lora --lora-modules name=folder)"
+                " and give its name as base"
+            )
+            raise SpecValidationError(msg, source=f"models.{side}")
     base = _build(spec_models.base, spec_models.base.adapter)
     try:
         ft = _build(spec_models.ft, spec_models.ft.adapter)

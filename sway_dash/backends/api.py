@@ -304,8 +304,8 @@ class ApiScoringBackend:
             found = self.client.post("completions", payload, retries=retries)
         except Refused as error:
             if error.status == 404 and (names := self._served()):
-                known = f"{did_you_mean(self.model_name, names)} Served there: {', '.join(names[:8])}"
-                raise ProbeError("api", f"{self.base_url} serves no model {self.model_name!r}.{known}") from None
+                hint = f"{did_you_mean(self.model_name, names)} Served there: {', '.join(names[:8])}"
+                raise ProbeError("api", f"{self.base_url} serves no model {self.model_name!r}.{hint}") from None
             raise
         choices = found.get("choices") if isinstance(found, dict) else None
         if not isinstance(choices, list) or len(choices) != len(prompts) or not all(map(_is_dict, choices)):
@@ -318,8 +318,7 @@ class ApiScoringBackend:
         usage = found.get("usage")
         new = usage.get("completion_tokens") if isinstance(usage, dict) else None
         # The sum of all prompts; with one token asked of each it says how many each has, if it is none or all.
-        known = type(new) is int and new in (0, len(choices))
-        return choices, (new // len(choices) if known else None)
+        return choices, (new // len(choices) if isinstance(new, int) and new in (0, len(choices)) else None)
 
     def _served(self) -> list[str]:
         try:

@@ -85,7 +85,7 @@ def require_covered(covered: float) -> None:
     if covered < KL_COVERED:
         raise ProbeError(
             "divergence",
-            f"no KL divergence from lists of likely tokens that share {covered:.0%} of the probability"
+            f"no KL divergence from lists of likely tokens that share {covered:.1%} of the probability"
             f" ({KL_COVERED:.0%} at least): use divergence: js, or raise the number of log-probabilities"
             " the server gives (vLLM: --max-logprobs)",
         )

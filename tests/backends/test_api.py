@@ -42,8 +42,9 @@ def server() -> Iterator[ApiServer]:
 
 def side(server: ApiServer, name: str = "base", **options: Any) -> ApiScoringBackend:
     options = {"api_key": "none", "max_retries": 0, **options}
-    OPENED.append(ApiScoringBackend(base_url=server.url, model_name=name, **options))
-    return OPENED[-1]
+    made = ApiScoringBackend(base_url=server.url, model_name=name, **options)
+    OPENED.append(made)
+    return made
 
 
 def paired(both: Any) -> Any:
@@ -96,7 +97,8 @@ def test_a_score_is_the_sum_over_the_completions_tokens(server: ApiServer) -> No
     want = model.logprob("The keeper", b" sea") + model.logprob("The keeper sea", b" the")
     assert backend.logprob_of("The keeper", " sea the") == pytest.approx(want)
     (score,) = backend.completion_scores([("The keeper", " sea the")])
-    assert (score.n_tokens, score.per_token) == (2, pytest.approx(want / 2))
+    assert score.n_tokens == 2
+    assert score.per_token == pytest.approx(want / 2)
     # The boundary lies within " sea": the whole token is scored.
     assert backend.logprob_of("The keeper s", "ea the") == pytest.approx(want)
     assert backend.logprob_of("The keeper", " zebra") == pytest.approx(math.log(ELSEWHERE))
@@ -333,6 +335,13 @@ def test_a_server_and_a_local_model_are_not_compared(server: ApiServer) -> None:
             build_two_separate(SimpleNamespace(**{"base": both.base, "ft": both.ft, **wrong}))
     with pytest.raises(ModelLoadError, match="one side is behind a server"):
         TwoModelDifferential(side(server), DummyDifferentialBackend())
+
+
+def test_an_adapter_is_not_left_out_in_silence(server: ApiServer) -> None:
+    both = specs(server)
+    both.ft = both.ft.model_copy(update={"adapter": "adapter"})
+    with pytest.raises(SpecValidationError, match=r"models\.ft: a server loads no adapter.*--lora-modules"):
+        build_two_separate(both)
 
 
 def test_a_server_that_is_down_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,9 @@ def _closed() -> Iterator[None]:
 
 
 def client(server: ApiServer, **options: Any) -> ApiClient:
-    OPENED.append(ApiClient(server.url, **{"timeout_s": 5.0, **options}))
-    return OPENED[-1]
+    made = ApiClient(server.url, **{"timeout_s": 5.0, **options})
+    OPENED.append(made)
+    return made
 
 
 @pytest.mark.parametrize("fault", [status(500), status(502), status(503), status(429), status(408), cut])
@@ -122,7 +123,7 @@ def test_the_server_says_when_to_come_back(server: ApiServer, monkeypatch: pytes
     server.faults = [status(429, "busy", Retry_After="0.3")]
     found = client(server)
     waits: list[float] = []
-    monkeypatch.setattr(found._closed, "wait", lambda s: bool(waits.append(s)))
+    monkeypatch.setattr(found._closed, "wait", waits.append)
     assert found.post("completions", ASK)["choices"]
     assert waits == [0.3]
     server.faults = [status(429, "busy", Retry_After="3600")]

@@ -32,8 +32,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
 
 
 @pytest.fixture
-def folder(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunFolder]:
-    monkeypatch.setenv("SWAY_RUNS", str(tmp_path / "runs"))
+def folder(server: ApiServer, tmp_path: Path) -> Callable[..., RunFolder]:
 
     def make(entry: str = "", *, ft: str = "tuned", more: str = "", n: int = 40) -> RunFolder:
         prompts = ", ".join(f"the {WORDS[i % 10]} number {i} is" for i in range(n))
@@ -120,7 +119,7 @@ def test_a_run_stops_between_requests(folder: Callable[..., RunFolder], server: 
     )
     assert result.status == "cancelled"
     assert 0 < len(measured) < 70
-    asked = {p for r in server.requests for p in (r.get("prompt") if isinstance(r.get("prompt"), list) else ())}
+    asked = {p for r in server.requests if isinstance(r.get("prompt"), list) for p in r["prompt"]}
     assert len([p for p in asked if p.startswith("the ")]) == 32
 
 
