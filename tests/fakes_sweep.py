@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,5 +46,11 @@ def adapter(folder: Path, *, content: str = "weights", **config: Any) -> Path:
     """Make the folder of an adapter."""
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    (folder / "adapter_model.safetensors").write_text(content)
+    write_weights(folder, content)
     return folder
+
+
+def write_weights(folder: Path, content: str) -> None:
+    """Weights of no tensor, which differ where ``content`` does; any reader takes them for a whole file."""
+    header = json.dumps({"__metadata__": {"content": content}}).encode()
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -283,7 +283,7 @@ class TorchDifferential:
     def _block(
         self,
         view: View,
-        keys: Sequence[tuple[str, *tuple[object, ...]]],
+        keys: Sequence[tuple[Any, ...]],
         sizes: Sequence[int],
         compute: Callable[[TorchLM], torch.Tensor],
         ledger: Ledger,

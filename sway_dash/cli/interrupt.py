@@ -48,6 +48,10 @@ class StopSwitch:
         """The run is over: for a while nothing may interrupt what follows."""
         self._quiet_since = time.monotonic()
 
+    def go_on(self) -> None:
+        """There is more to do after all: an interruption asks again before it insists."""
+        self._quiet_since = None
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         self.hurried = self._quiet_since is not None

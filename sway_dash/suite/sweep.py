@@ -24,6 +24,7 @@ from sway_dash.suite.adapted import SuiteText
 from sway_dash.suite.checkpoints import checkpoint_of
 from sway_dash.suite.execute import execute
 from sway_dash.suite.fold import PREFLIGHT
+from sway_dash.suite.gate import scored
 from sway_dash.suite.runner import OnEvent
 from sway_dash.suite.score import compute
 from sway_dash.suite.store import RunFolder, list_runs
@@ -69,6 +70,24 @@ class Outcome:
         if self.result.status not in ("finished", "cancelled"):
             return self.reason or "the run ended without saying why"
         return next((p.message for p in self.result.probes if p.name == PREFLIGHT), "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a line about it says, JSON-ready."""
+        measured = scored(self.result, self.score) and not self.error
+        return {
+            "adapter": str(self.target.adapter),
+            "label": self.target.label,
+            "step": self.target.step,
+            "run": str(self.folder.path),
+            "status": self.result.status,
+            "reused": self.reused,
+            "seconds": round(self.seconds, 3),
+            "overall_score": self.score.overall if measured else None,
+            "probes": {
+                p.name: {"verdict": p.verdict.value, "score": p.score, "raw": p.raw} for p in self.result.probes
+            },
+            "error": self.error,
+        }
 
     @property
     def complete(self) -> bool:
@@ -279,7 +298,8 @@ class Sweep:
         self, target: Target, folder: RunFolder, *, reused: bool = False, seconds: float = 0.0, reason: str = ""
     ) -> Outcome:
         result = folder.result()
-        score = compute(result, weights=self.suite.spec.defaults.score_weights)
+        weights = self.suite.spec.defaults.score_weights
+        score = compute(result, weights=weights)
         return Outcome(target, folder, result, score, reused=reused, seconds=seconds, reason=reason)
 
     def _note_content(self, folder: RunFolder, sha256: str, result: SuiteResult) -> None:

@@ -24,7 +24,7 @@ from sway_dash.suite.report import load_result
 from sway_dash.suite.store import RESULT, RunFolder, list_runs
 from sway_dash.suite.sweep import Sweep, find_adapters, targets
 from tests.adapters import made
-from tests.fakes_sweep import SUITE, ByAdapter, adapter
+from tests.fakes_sweep import SUITE, ByAdapter, adapter, write_weights
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_every_adapter_is_a_run_of_its_own(suite, training):
 
 def test_what_is_measured_is_not_measured_again(suite, training):
     list(Sweep(suite, find_adapters(training), name="night").run())
-    (training / "checkpoint-300" / "adapter_model.safetensors").write_text("trained on")
+    write_weights(training / "checkpoint-300", "trained on")
     shutil.move(training / "checkpoint-200", training / "checkpoint-250")
     again = list(Sweep(suite, find_adapters(training), name="night").run())
     assert [(o.target.step, o.reused) for o in again] == [(250, True), (300, False), (1000, True)]

@@ -1,0 +1,210 @@
+"""What ``sweep`` does: adapter after adapter over one base, then one comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, USAGE, UsageError, complain, note
+from sway_dash.cli.outputs import check_writable, write_text
+
+if TYPE_CHECKING:
+    from sway_dash.cli.interrupt import StopSwitch
+    from sway_dash.cli.progress import RunProgress
+    from sway_dash.suite.adapted import SuiteText
+    from sway_dash.suite.gate import Gate
+    from sway_dash.suite.store import RunFolder
+    from sway_dash.suite.sweep import Outcome, Sweep, Target
+
+MOST_IN_HTML = 8
+"""``report.html.compare`` draws no more runs beside each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line said beside the suite and the adapters."""
+
+    name: str = ""
+    resume: bool = False
+    device: str | None = None
+    details: int = 0
+    form: str = "terminal"
+    html: Path | None = None
+    lines: bool = False
+    fail_on: str = "error"
+    threshold: float | None = None
+
+
+class Shown:
+    """Progress of one run after the other, and Ctrl-C between and within them."""
+
+    def __init__(self, stop: StopSwitch, total: int | None = None) -> None:
+        self._stop, self._total, self._count = stop, total, 0
+        self._progress: RunProgress | None = None
+
+    def start(self, target: Target, folder: RunFolder) -> None:
+        """A run begins."""
+        from sway_dash.cli.progress import RunProgress
+
+        self._count += 1
+        self._stop.go_on()
+        note(f"{f'{self._count}/{self._total} ' if self._total else ''}{target.label} → {folder.path}")
+        self._progress = RunProgress()
+        self._progress.__enter__()
+
+    def event(self, event: Any) -> None:
+        """Something happened in it."""
+        from sway_dash.core.events import TERMINAL
+
+        # A terminal that has gone away must not look like a failing probe.
+        with suppress(OSError):
+            if self._progress is not None:
+                self._progress.add(event)
+        if isinstance(event, TERMINAL):
+            self._stop.settle()
+
+    def end(self) -> None:
+        """It is over, however it ended; may be called twice."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+        self._progress = None
+
+    def asked(self) -> bool:
+        """Whether it is to stop."""
+        return self._stop.requested() or self._stop.hurried
+
+
+def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path], asked: Asked) -> int:
+    """Measure every adapter by a suite and compare them; return the exit code."""
+    from sway_dash.cli.interrupt import StopSwitch
+    from sway_dash.suite.adapted import SuiteText
+    from sway_dash.suite.sweep import Sweep, find_adapters
+
+    if asked.html is not None:
+        check_writable(asked.html)
+    text = SuiteText.read(suite)
+    paths = [*adapters, *(p for folder in folders for p in _found(folder, find_adapters(folder)))]
+    if not paths:
+        raise UsageError(f"name adapters: sway-dash sweep {suite} ADAPTER… (or --adapters FOLDER, to find them)")
+    name = asked.name or (_latest(text, asked.device) if asked.resume else "")
+    sweep = Sweep(text, paths, name=name, device=asked.device, details=asked.details)
+    note(f"sweep: {sweep.name}, {_count(len(sweep.targets), 'adapter')}")
+    try:
+        with StopSwitch() as stop:
+            stopped = _measure(sweep, Shown(stop, len(sweep.targets)), asked)
+    finally:
+        sweep.close()
+    if stopped or stop.signal is not None:
+        _say_remaining(sweep, suite)
+    done = [o for o in sweep.outcomes if o.complete and not o.error]
+    if not asked.lines:
+        _compare(done, asked.form)
+    written = asked.html is None or _write_html(done, asked.html)
+    if stopped or stop.signal is not None:
+        return 128 + stop.signal if stop.signal is not None else INTERRUPTED
+    failed = [o for o in sweep.outcomes if not _gate(o, asked).passed]
+    if failed:
+        complain(f"{_count(len(failed), 'adapter')} of {len(sweep.targets)} did not pass: {_labels(failed)}")
+    return NOTHING if failed else OK if written else USAGE
+
+
+def _measure(sweep: Sweep, shown: Shown, asked: Asked) -> bool:
+    """Go through the adapters; whether somebody insisted on stopping at once."""
+    try:
+        for outcome in sweep.run(on_start=shown.start, on_event=shown.event, cancel=shown.asked):
+            shown.end()
+            if outcome.error:
+                complain(f"{outcome.target.label}: {outcome.error}")
+            elif outcome.reused:
+                note(f"{outcome.target.label}: measured before, {outcome.folder.path}")
+            if asked.lines:
+                told = {"sweep": sweep.name, **outcome.to_dict(), "gate": _gate(outcome, asked).to_dict()}
+                typer.echo(line(told))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        shown.end()
+    return False
+
+
+def line(data: dict[str, Any]) -> str:
+    """One line of JSON; no number that JSON does not know."""
+    from sway_dash.core.result import jsonable
+
+    return json.dumps(jsonable(data), ensure_ascii=False, allow_nan=False)
+
+
+def _gate(outcome: Outcome, asked: Asked) -> Gate:
+    from sway_dash.suite.gate import FailOn, judge
+
+    return judge(outcome.result, outcome.score, threshold=asked.threshold, fail_on=FailOn(asked.fail_on))
+
+
+def _found(folder: Path, adapters: Sequence[Path]) -> Sequence[Path]:
+    if not adapters:
+        raise UsageError(f"{folder} holds no adapter: below it there is no adapter_config.json")
+    return adapters
+
+
+def _latest(text: SuiteText, device: str | None) -> str:
+    """Name of the last sweep by a suite."""
+    from sway_dash.suite.store import list_runs
+    from sway_dash.suite.sweep import META_KEY
+
+    digest = text.digest(device=device)
+    for folder in list_runs():
+        own = folder.meta().get(META_KEY)
+        if isinstance(own, dict) and own.get("suite_sha256") == digest and own.get("name"):
+            return str(own["name"])
+    raise UsageError(f"there is no sweep by {text.path} as it is now to go on with: leave out --resume")
+
+
+def _say_remaining(sweep: Sweep, suite: Path) -> None:
+    left = sweep.remaining
+    if left:
+        note(f"stopped; {_count(len(left), 'adapter')} not measured: {', '.join(t.label for t in left)}")
+        note(f"go on with the same command and --name {sweep.name} (or --resume): what is measured is kept")
+
+
+def _compare(done: Sequence[Outcome], form: str) -> None:
+    from sway_dash.cli.comparing import Shown as Comparison
+    from sway_dash.cli.comparing import show
+    from sway_dash.suite.run_comparison import open_runs
+
+    if len(done) < 2:
+        note(f"{_count(len(done), 'adapter')} measured: there is nothing to compare")
+        return
+    show(open_runs([o.folder.path for o in done]), baseline=None, shown=Comparison(form))
+
+
+def _write_html(done: Sequence[Outcome], path: Path) -> bool:
+    from sway_dash.report.html.compare import compare_html
+
+    if len(done) < 2:
+        complain(f"{path} is not written: a comparison takes two adapters that were measured")
+        return False
+    chosen = spread(len(done), MOST_IN_HTML)
+    if len(chosen) < len(done):
+        note(f"the HTML comparison shows {len(chosen)} of {len(done)} adapters: the first, the last, and some between")
+    write_text(path, compare_html([done[i].folder for i in chosen]))
+    note(f"wrote comparison → {path}")
+    return True
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Up to ``most`` of ``n`` places, the first and the last among them, as even as can be."""
+    return list(range(n)) if n <= most else [round(i * (n - 1) / (most - 1)) for i in range(most)]
+
+
+def _labels(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(o.target.label for o in outcomes)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -1,0 +1,284 @@
+"""``sweep`` and ``watch`` as somebody types them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sway_dash.cli.sweeping import spread
+from sway_dash.suite.store import list_runs
+from tests.fakes_sweep import SUITE, ByAdapter, adapter, write_weights
+
+WAIT_S = 60
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "sway.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    for step in (100, 20):
+        checkpoint(tmp_path / "out", step)
+    return tmp_path / "out"
+
+
+def checkpoint(out: Path, step: int, **config: Any) -> Path:
+    folder = adapter(out / f"checkpoint-{step}", content=str(step), **config)
+    (folder / "trainer_state.json").write_text("{}")
+    return folder
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def until(condition: Any, *, what: str = "it") -> None:
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+# -- sweep --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_compares_what_it_has_measured(cli, suite, out):
+    done = cli("sweep", suite, "--adapters", out, "--name", "night")
+    assert done.exit_code == 0, done.stderr
+    assert "checkpoint-20" in done.stdout
+    assert done.stdout.index("checkpoint-20") < done.stdout.index("checkpoint-100")
+    assert "sweep: night, 2 adapters" in done.stderr
+    assert [f.meta()["name"] for f in list_runs()][::-1] == ["checkpoint-20", "checkpoint-100"]
+
+
+def test_lines_of_json_and_nothing_else_on_standard_output(cli, suite, out, tmp_path):
+    broken = adapter(tmp_path / "broken", broken=True)
+    done = cli("sweep", suite, broken, out / "checkpoint-20", "--json")
+    assert done.exit_code == 1
+    first, second = lines(done.stdout)
+    assert "made for another base" in first["error"]
+    assert (first["overall_score"], first["gate"]["passed"]) == (None, False)
+    assert (second["step"], second["status"], second["gate"]["passed"]) == (20, "finished", True)
+    assert second["probes"]["moved"]["verdict"] == "pass"
+    assert "1 adapter of 2 did not pass: broken" in done.stderr
+
+
+def test_the_same_sweep_again_measures_only_what_is_new(cli, suite, out):
+    cli("sweep", suite, "--adapters", out, "--name", "night")
+    checkpoint(out, 300)
+    again = cli("sweep", suite, "--adapters", out, "--resume", "--json")
+    assert [told["reused"] for told in lines(again.stdout)] == [True, True, False]
+    assert {told["sweep"] for told in lines(again.stdout)} == {"night"}
+
+
+def test_the_comparison_is_also_one_file(cli, suite, out, tmp_path):
+    done = cli("sweep", suite, "--adapters", out, "--html", tmp_path / "new" / "course.html", "--format", "md")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("# sway compare")
+    assert "checkpoint-100" in (tmp_path / "new" / "course.html").read_text()
+
+
+def test_a_threshold_makes_a_sweep_a_gate(cli, suite, out):
+    assert cli("sweep", suite, "--adapters", out, "--threshold", 0).exit_code == 0
+    assert cli("sweep", suite, "--adapters", out, "--threshold", 1, "--resume").exit_code in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name adapters"),
+        (("--adapters", "empty"), "holds no adapter"),
+        (("--adapters", "nowhere"), "does not exist"),
+        (("--adapters", "out", "--resume"), "there is no sweep"),
+        (("--adapters", "out", "--html", "."), "it is a folder"),
+    ],
+)
+def test_what_a_sweep_cannot_do_is_one_sentence(cli, suite, out, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    done = cli("sweep", suite, *arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert not list(list_runs())
+
+
+def test_a_bad_suite_is_said_before_anything_is_measured(cli, suite, out):
+    suite.write_text(SUITE.replace("delta_kl", "delta_kll"))
+    done = cli("sweep", suite, "--adapters", out)
+    assert done.exit_code == 2
+    assert "delta_kll" in done.stderr
+
+
+def test_the_first_ctrl_c_ends_a_sweep_after_the_batch(start, suite, out):
+    process = start("sweep", suite, "--adapters", out, "--name", "night", delay=0.1)
+    until(lambda: any(len(f.measurements()) > 3 for f in list_runs()), what="measurements")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 130
+    assert "2 adapters not measured: checkpoint-20, checkpoint-100" in err
+    assert "--name night" in err
+    assert "Traceback" not in err
+
+
+def test_many_runs_are_thinned_for_the_html_comparison():
+    assert spread(3, 8) == [0, 1, 2]
+    assert spread(15, 8) == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert len(set(spread(100, 8))) == 8
+
+
+# -- watch --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files need hardly any rest."""
+    from sway_dash.suite import watch
+
+    monkeypatch.setattr(
+        watch.Lookout.__init__, "__kwdefaults__", {"settle_s": 0.05, "grace_s": 0.1, "clock": time.time}
+    )
+
+
+@pytest.mark.usefixtures("soon")
+def test_once_measures_what_is_there_and_leaves_with_the_gates_code(cli, suite, out, tmp_path):
+    command = ("watch", out, "--spec", suite, "--once", "--threshold", 0, "--history-dir", tmp_path / "h")
+    done = cli(*command)
+    assert done.exit_code == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["checkpoint-20", "pass"],
+        ["checkpoint-100", "pass"],
+    ]
+    assert len(list((tmp_path / "h").iterdir())) == 2
+    checkpoint(out, 300, unfit=True)
+    ByAdapter.opened.clear()
+    again = cli(*command)
+    assert again.exit_code == 1
+    assert ByAdapter.opened == ["checkpoint-300"]
+    assert "non-finite" in again.stdout
+    assert "1 adapter measured, 2 measured before; 1 did not pass" in again.stderr
+    assert sorted(p.name[-17:-12] for p in (tmp_path / "h").iterdir()) == ["00001", "00002", "00003"]
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_threshold_is_the_suites_own(cli, suite, out):
+    suite.write_text(SUITE + "defaults: {coverage_threshold: 1.0}\n")
+    done = cli("watch", out, "--spec", suite, "--once", "--format", "json")
+    told = lines(done.stdout)
+    assert [t["verdict"] for t in told] == ["pass" if t["overall_score"] >= 1 else "fail" for t in told]
+    assert done.exit_code == (0 if all(t["verdict"] == "pass" for t in told) else 1)
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_command_hears_of_what_does_not_pass_and_of_errors(cli, suite, out, tmp_path):
+    checkpoint(out, 300, broken=True)
+    heard = tmp_path / "heard"
+    script = f'echo "$SWAY_RESULT_PATH $SWAY_RUN" >> {heard}'
+    done = cli(
+        "watch", out, "--spec", suite, "--once", "--threshold", 0, "--on-fail", script, "--history-dir", tmp_path / "h"
+    )
+    assert done.exit_code == 1
+    until(heard.exists, what="the command")
+    until(lambda: heard.read_text().endswith("\n"))
+    (told,) = heard.read_text().splitlines()
+    result, run = told.split(" ")
+    assert json.loads(Path(result).read_text())["sway_watch"]["verdict"] == "error"
+    assert Path(run).name.startswith("r-")
+
+
+@pytest.mark.usefixtures("soon")
+def test_nothing_to_measure_is_no_success(cli, suite, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "checkpoint-1").mkdir()
+    done = cli("watch", tmp_path / "out", "--spec", suite, "--once")
+    assert done.exit_code == 1
+    assert "there is no complete adapter" in done.stderr
+    assert "checkpoint-1 is not complete: has no adapter_config.json" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("out",), "--spec sway.yaml"),
+        (("nowhere", "--spec", "sway.yaml"), "does not exist"),
+        (("out", "--spec", "nowhere.yaml"), "not found"),
+        (("sway.yaml",), "has no dlm_source"),
+        (("out", "--spec", "sway.yaml", "--max-history", "-1"), "max-history"),
+        (("out", "--spec", "sway.yaml", "--interval", "0"), "interval"),
+        (("out", "--spec", "sway.yaml", "--history-dir", "sway.yaml"), "cannot write"),
+    ],
+)
+def test_what_watch_cannot_do_is_one_sentence(cli, suite, out, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    done = cli("watch", *arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+@pytest.mark.usefixtures("soon")
+def test_the_store_of_a_document_is_watched_by_its_pointer(cli, suite, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLM_HOME", str(tmp_path / "dlm"))
+    (tmp_path / "notes.md").write_text("---\ndlm_id: 01ABC\n---\ntext\n")
+    suite.write_text(SUITE + "dlm_source: notes.md\n")
+    versions = tmp_path / "dlm" / "store" / "01ABC" / "adapter" / "versions"
+    adapter(versions / "v7")
+    (versions.parent / "current.txt").write_text("versions/v7")
+    done = cli("watch", suite, "--once", "--format", "json")
+    (told,) = lines(done.stdout)
+    assert told["adapter_pointer"] == str(versions / "v7")
+
+
+def test_checkpoints_are_measured_while_training_writes_them(start, suite, tmp_path):
+    """Half-written ones, one that vanishes and one that is broken among them; Ctrl-C ends it with a count."""
+    out = tmp_path / "out"
+    out.mkdir()
+    process = start(
+        "watch", out, "--spec", suite, "--interval", "0.1", "--format", "json", "--threshold", "0", "--fail-on", "error"
+    )
+
+    def train() -> None:
+        for step in (10, 20, 30, 40):
+            folder = out / f"checkpoint-{step}"
+            folder.mkdir()
+            (folder / "adapter_config.json").write_text('{"peft')
+            (folder / "adapter_model.safetensors").write_bytes(b"\x20\0\0")
+            time.sleep(0.3)
+            (folder / "adapter_config.json").write_text(json.dumps({"broken": step == 30}))
+            write_weights(folder, str(step))
+            (folder / "trainer_state.json").write_text("{}")
+            if step == 20:
+                folder.rename(tmp_path / "deleted")
+
+    writer = threading.Thread(target=train)
+    writer.start()
+    until(lambda: sum(f.fold().status != "running" for f in list_runs()) == 3, what="three runs")
+    writer.join()
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    text, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, err
+    assert [(t["step"], t["verdict"]) for t in lines(text)] == [(10, "pass"), (30, "error"), (40, "pass")]
+    assert "3 adapters measured; 1 did not pass" in err
+    assert "Traceback" not in err
+
+
+def test_a_suite_that_is_edited_wrongly_is_waited_for(start, suite, out):
+    process = start("watch", out, "--spec", suite, "--interval", "0.1", "--threshold", "0")
+    until(lambda: len([f for f in list_runs() if f.fold().status == "finished"]) == 2, what="the first two")
+    suite.write_text("models: [")
+    checkpoint(out, 300)
+    time.sleep(3)
+    suite.write_text(SUITE)
+    until(lambda: len([f for f in list_runs() if f.fold().status == "finished"]) == 3, what="the third")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert "waiting until it is mended" in err
