@@ -106,7 +106,9 @@ def _same_adapter(ft: ModelSpec, environment: dict[str, Any]) -> bool:
     if ft.adapter is None:
         return False
     try:
-        stamp = tuple(p.stat().st_mtime_ns for p in sorted(ft.adapter.iterdir()) if p.is_file())
+        found = [p.stat() for p in sorted(ft.adapter.iterdir()) if p.is_file()]
+        # Files copied with their times differ in size or inode.
+        stamp = tuple(n for s in found for n in (s.st_size, s.st_mtime_ns, s.st_ino))
         return _adapter_hash(ft.adapter, stamp) == environment.get("adapter_sha256")
     except OSError:
         return False
