@@ -20,16 +20,18 @@ from sway_dash.backends.held import HeldModelBackend
 from sway_dash.backends.training_process import undisturbed, unwrapped
 from sway_dash.core.errors import SpecValidationError, SwayError
 from sway_dash.core.events import Measurement
+from sway_dash.core.model import ModelSpec
 from sway_dash.demo import demo_dir
 from sway_dash.demo.figures import read_prompts
 from sway_dash.demo.tokens import pack
 from sway_dash.suite.checkpoints import course, ordered
 from sway_dash.suite.comparison import compare, open_side
 from sway_dash.suite.execute import execute
+from sway_dash.suite.loader import load_spec, loads
 from sway_dash.suite.store import RunFolder
 
 PROMPTS = [{"text": p.text, "tags": list(p.tags)} for p in read_prompts(demo_dir() / "sway.yaml")[:8]]
-STEPS = 20
+STEPS = 12
 
 
 class Reporter(TrainerCallback):
@@ -92,7 +94,7 @@ def trained(
         "max_steps": STEPS,
         "per_device_train_batch_size": 4,
         "learning_rate": 1e-2,
-        "logging_steps": 5,
+        "logging_steps": 3,
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
@@ -135,7 +137,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def watched(data: Any, folder: Path) -> Trained:
-    sway = SwayCallback(prompts=PROMPTS, every=5, runs_dir=folder / "runs", gate=0.5)
+    sway = SwayCallback(prompts=PROMPTS, every=3, runs_dir=folder / "runs", gate=0.5)
     return trained(data, folder, sway, gradient_checkpointing=True)
 
 
@@ -147,14 +149,14 @@ def unwatched(data: Any, folder: Path) -> Trained:
 def test_training_ends_with_the_same_bytes_as_without(watched: Trained, unwatched: Trained) -> None:
     losses = [[e["loss"] for e in t.trainer.state.log_history if "loss" in e] for t in (watched, unwatched)]
     assert losses[0] == losses[1]
-    assert len(losses[0]) == STEPS // 5
+    assert len(losses[0]) == STEPS // 3
     assert fingerprint(watched) == fingerprint(unwatched)
 
 
 def test_every_measurement_is_a_run_with_the_step_and_the_training(watched: Trained) -> None:
     assert watched.sway is not None
     tag = watched.sway.training
-    assert [run.meta()["step"] for run in watched.runs] == [5, 10, 15, 20]
+    assert [run.meta()["step"] for run in watched.runs] == [3, 6, 9, 12]
     for run in watched.runs:
         assert run.meta()["tags"] == [tag]
         assert run.meta()["name"] == f"{tag}, step {run.meta()['step']}"
@@ -167,7 +169,7 @@ def test_every_measurement_is_a_run_with_the_step_and_the_training(watched: Trai
 
 def test_numbers_reach_the_history_and_whatever_reports(watched: Trained) -> None:
     history = watched.numbers
-    assert [e["step"] for e in history] == [5, 10, 15, 20]
+    assert [e["step"] for e in history] == [3, 6, 9, 12]
     for entry, run in zip(history, watched.runs, strict=True):
         probe = run.result().probes[1]
         assert entry["sway/mean_js"] == probe.raw
@@ -194,7 +196,7 @@ def test_the_runs_of_a_training_are_a_series_over_its_steps(watched: Trained) ->
     found = ordered(sides)
     assert found is not None
     assert found.training == f"in memory: {watched.sway.training}"
-    assert found.steps == ((5, 1), (10, 3), (15, 0), (20, 2))
+    assert found.steps == ((3, 1), (6, 3), (9, 0), (12, 2))
     along = course(compare(sides), found)
     assert along is not None
     assert len(along.places) == len(PROMPTS)
@@ -224,10 +226,10 @@ def test_nulls_of_the_trained_size_are_drawn_every_time(data: Any, tmp_path: Pat
     suite = {
         "suite": [
             {"name": "noise", "kind": "null_adapter", "runs": 2, "distribution": "norm_matched"},
-            {"name": "moved", "kind": "delta_kl", "prompts": PROMPTS},
+            {"name": "moved", "kind": "delta_kl", "prompts": PROMPTS[:4]},
         ]
     }
-    found = trained(data, tmp_path, SwayCallback(suite, every=2, runs_dir=tmp_path / "runs"), max_steps=4)
+    found = trained(data, tmp_path, SwayCallback(suite, every=1, runs_dir=tmp_path / "runs"), max_steps=2)
     misses = [run.result().backend_stats["by_phase"]["calibration"]["cache_misses"] for run in found.runs]
     assert len(misses) == 2
     assert misses[0] == misses[1] > 0
@@ -236,9 +238,6 @@ def test_nulls_of_the_trained_size_are_drawn_every_time(data: Any, tmp_path: Pat
 
 
 def test_a_saved_step_names_its_folder_and_a_resumed_training_keeps_its_tag(data: Any, tmp_path: Path) -> None:
-    def callback() -> SwayCallback:
-        return SwayCallback(demo_dir() / "sway.yaml", every="save", runs_dir=tmp_path / "runs", name="handbook")
-
     options = {"save_strategy": "steps", "save_steps": 1}
     light = SwayCallback(prompts=PROMPTS[:4], nulls=0, every="save", runs_dir=tmp_path / "runs", name="handbook")
     first = trained(data, tmp_path, light, max_steps=1, **options)
@@ -249,14 +248,13 @@ def test_a_saved_step_names_its_folder_and_a_resumed_training_keeps_its_tag(data
     assert [run.meta()["step"] for run in (*first.runs, *second.runs)] == [1, 2]
     result = second.runs[0].result()
     assert Path(result.adapter_id) == tmp_path / "quill" / "checkpoint-2"
-    assert callback().suite.data["suite"][0]["kind"] == "null_adapter"
 
 
 def test_at_the_end_of_an_epoch(data: Any, tmp_path: Path) -> None:
     tokenizer, rows = data
     sway = SwayCallback(prompts=PROMPTS[:4], nulls=0, every="epoch", runs_dir=tmp_path / "runs")
-    found = trained((tokenizer, rows[:8]), tmp_path, sway, max_steps=-1, num_train_epochs=2)
-    assert [run.meta()["step"] for run in found.runs] == [2, 4]
+    found = trained((tokenizer, rows[:4]), tmp_path, sway, max_steps=-1, num_train_epochs=2)
+    assert [run.meta()["step"] for run in found.runs] == [1, 2]
     assert found.trainer.control.should_log is False
 
 
@@ -285,43 +283,39 @@ def test_a_probe_that_fails_is_said_and_training_goes_on_or_ends_as_asked(
 ) -> None:
     suite = {
         "suite": [
-            {"name": "moved", "kind": "delta_kl", "prompts": PROMPTS},
-            {"name": "short", "kind": "delta_kl", "positions": "prompt", "prompts": [""] * 0},
+            {"name": "moved", "kind": "delta_kl", "prompts": PROMPTS[:4]},
+            {"name": "empty", "kind": "delta_kl", "prompts": []},
         ]
     }
     found = trained(data, tmp_path, SwayCallback(suite, every=1, runs_dir=tmp_path / "a"), max_steps=2)
     assert found.trainer.state.global_step == 2
     assert len(found.numbers) == 2
     assert found.numbers[0]["sway/errors"] == 1
-    assert "step 1: short: no prompts" in caplog.text
-    with pytest.raises(SwayError, match="step 1: short: no prompts"):
+    assert "step 1: empty: no prompts" in caplog.text
+    with pytest.raises(SwayError, match="step 1: empty: no prompts"):
         trained(data, tmp_path, SwayCallback(suite, every=1, runs_dir=tmp_path / "b", on_error="raise"), max_steps=2)
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory"),
-        (OSError(28, "No space left on device"), "No space left"),
-        (SwayError("the disk is full"), "the disk is full"),
-    ],
-)
 def test_a_measurement_that_fails_is_left_out(
-    data: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    error: Exception,
-    words: str,
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    errors: list[Exception] = [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        OSError(28, "No space left on device"),
+        SwayError("the model is gone"),
+    ]
+
     def fail(*args: Any, **kwargs: Any) -> Any:
-        raise error
+        raise errors.pop(0)
 
     monkeypatch.setattr("sway_dash.integrations.trainer.execute", fail)
-    found = trained(data, tmp_path, SwayCallback(prompts=PROMPTS, every=1, runs_dir=tmp_path), max_steps=2)
-    assert found.trainer.state.global_step == 2
+    found = trained(data, tmp_path, SwayCallback(prompts=PROMPTS, every=1, runs_dir=tmp_path), max_steps=3)
+    assert found.trainer.state.global_step == 3
     assert found.numbers == []
-    assert caplog.text.count(words) == 2
+    said = [record.getMessage() for record in caplog.records if record.name == "sway_dash"]
+    assert [text.split(":")[0] for text in said] == ["step 1", "step 2", "step 3"]
+    for text, words in zip(said, ("not enough memory", "No space left", "the model is gone"), strict=True):
+        assert words in text
 
 
 class Refuses(TrainerCallback):
@@ -434,6 +428,15 @@ def test_a_wrong_setting_is_said_before_training(options: dict[str, Any], words:
     with pytest.raises(SpecValidationError) as error:
         SwayCallback(**options)
     assert words in str(error.value)
+
+
+def test_a_suite_file_is_measured_with_the_model_that_trains() -> None:
+    sway = SwayCallback(demo_dir() / "sway.yaml")
+    text = sway.suite.text(ModelSpec(base="the one in memory"))
+    spec = loads(text, folder=sway.suite.folder)
+    assert spec.models.ft.base == "the one in memory"
+    assert spec.models.ft.adapter is None
+    assert spec.suite == load_spec(demo_dir() / "sway.yaml").suite
 
 
 def test_nothing_is_heard_of_it_when_it_is_not_to_log(
