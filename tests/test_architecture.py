@@ -29,7 +29,7 @@ LAYERS = {
     "integrations": {"core", "backends", "probes", "report", "suite", "integrations"},
     "demo": {"core", "backends", "probes", "report", "suite", "demo"},
     "dash": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash"},
-    "cli": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash", "integrations", "cli"},
+    "cli": {"core", "backends", "probes", "mining", "report", "suite", "figures", "demo", "dash", "integrations", "cli"},
 }
 """Which folders a folder may import from."""
 

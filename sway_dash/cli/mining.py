@@ -33,6 +33,7 @@ def mine(
     target = Path(f"sway-mined-{mode}.yaml") if out is None else out
     spec, built = load_checked(suite.expanduser())
     settings = [s for _, s in built]
+    found: dict[str, Any]
     if target.expanduser().resolve() == suite.expanduser().resolve():
         raise UsageError(f"{target} is read by this command: give the output a name of its own")
     if mode == "paraphrase":

@@ -286,7 +286,7 @@ def _read(path: Path) -> _Files:
     )
     if result is not None:
         info = _judged(info, result)
-    if score is not None and scored(score):
+    if result is not None and score is not None and scored(result, score):
         info = replace(info, composite=score.overall)
     process = (meta.get("pid"), meta.get("host"), meta.get("claimed_at"))
     return _Files(info, told, bool(last), _number(last.get("ts")) or 0.0, process)
