@@ -110,6 +110,8 @@ class Setup:
     """Lists at most so many tokens, whatever was asked for; 0: no fewer."""
     warp: Callable[[float], float] = float
     """What becomes of every log-probability."""
+    mangled: str = ""
+    """A model whose tokens are written as they stand in its vocabulary, with a letter for the space."""
     noise: float = 0.0
     """By how much an answer in a list differs from one alone, nats."""
 
@@ -242,6 +244,8 @@ class Handler(BaseHTTPRequestHandler):
         if setup.style == "openai" and not _whole(token):
             return {"token": "bytes:" + "".join(f"\\x{b:02x}" for b in token)}
         text = token.decode("utf-8", "replace")
+        if setup.mangled == self.asked["model"]:
+            text = text.replace(" ", "\u0120").replace("\n", "\u010a")
         return {"token": text, "id": number, "bytes": list(token)} if setup.style == "llama.cpp" else {"token": text}
 
 

@@ -54,6 +54,8 @@ class Abilities:
     """Sample texts as its tokenizer cuts them; empty if it does not tell."""
     answers: tuple[tuple[str, float], ...]
     """Likeliest tokens after a sample prompt, coarsely: part of what identifies the model."""
+    names: frozenset[str]
+    """Every token listed after it, as the server writes tokens."""
 
 
 def meet(request: Request) -> Abilities:
@@ -67,7 +69,8 @@ def meet(request: Request) -> Abilities:
     ids = "given" if given else "asked" if _ids_on_request(request, k) else ""
     echo, cut = _echo(request, found.tokens)
     answers = tuple((t.text, round(t.logprob or 0.0, 1)) for t in found.tokens[:5])
-    return Abilities(k, ids, _takes_lists(request, found.tokens[0], k), echo, cut, answers)
+    names = frozenset(t.text for t in found.tokens)
+    return Abilities(k, ids, _takes_lists(request, found.tokens[0], k), echo, cut, answers, names)
 
 
 def _first_answer(request: Request) -> tuple[Any, int]:

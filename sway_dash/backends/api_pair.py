@@ -42,6 +42,12 @@ class ApiPair(TwoModelDifferential):
             at = next((i for i, (a, b) in enumerate(zip(one.cut, other.cut, strict=False)) if a != b), -1)
             a, b = (repr(c[at]) if at >= 0 else f"{len(c)} tokens" for c in (one.cut, other.cut))
             raise ModelLoadError(f"the two models have different tokenizers: base cuts a text into {a}, ft into {b}")
+        if not both and one.names.isdisjoint(other.names):
+            a, b = (repr(min(c.names)) for c in (one, other))
+            raise ModelLoadError(
+                "the two models list no common token after a sample prompt: different tokenizers, or servers that"
+                f" write tokens in different ways (base: {a}, ft: {b})"
+            )
         same = bool(both) and self.base.base_url == self.ft.base_url and one.ids == other.ids
         self.base.ids_allowed = self.ft.ids_allowed = same
         self._compatible = True

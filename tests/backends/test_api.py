@@ -328,6 +328,14 @@ def test_different_tokenizers_are_refused_with_what_differs(server: ApiServer) -
         build_two_separate(specs(server))
 
 
+def test_tokens_written_in_two_ways_are_refused_where_no_text_can_be_cut(server: ApiServer) -> None:
+    server.setup.echo, server.setup.mangled = False, "tuned"
+    with pytest.raises(ModelLoadError, match="list no common token"):
+        build_two_separate(specs(server))
+    server.setup.mangled = ""
+    assert paired(specs(server)).describe()["same_tokenizer"].startswith("not shown")
+
+
 def test_a_server_and_a_local_model_are_not_compared(server: ApiServer) -> None:
     both = specs(server)
     for wrong in ({"base": ModelSpec(base="x")}, {"ft": ModelSpec(base="x")}):
