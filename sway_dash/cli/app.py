@@ -5,6 +5,7 @@ Nothing but typer is imported here, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -12,8 +13,18 @@ import typer
 from sway_dash import __version__
 from sway_dash.cli.parts import compare, gate, library, measure, packs, show, training
 
+RECIPES = """\b
+Recipes:
+  Check an adapter         sway-dash check ./adapter
+  A suite in CI            sway-dash gate sway.yaml --junit junit.xml
+  Compare two adapters     sway-dash diff ./monday ./today
+  Follow a training run    sway-dash watch out/ --spec sway.yaml
+  Share a result           sway-dash report RUN --format html -o report.html
+"""
+
 app = typer.Typer(
     name="sway-dash",
+    epilog=RECIPES,
     help="Did the adapter change the model? Differential testing of fine-tuned language models.",
     no_args_is_help=True,
     # Markup would be looked for in error messages and help, too: what users type stays what it is.
@@ -44,7 +55,11 @@ for part in (measure, gate, compare, training, show, library, packs):
 
 def main() -> None:
     """Entry point of ``sway-dash``."""
-    app(prog_name="sway-dash")
+    try:
+        app(prog_name="sway-dash")
+    finally:
+        # The process ends: looking through what the model stack leaves for garbage would take a second.
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from sway_dash.backends.loading import detect_device, find_source, resolve_device, resolve_dtype
+from sway_dash.backends import loading
+from sway_dash.backends.loading import detect_device, find_source, require_packages, resolve_device, resolve_dtype
 from sway_dash.core.errors import BackendNotAvailableError, ModelLoadError
 from sway_dash.core.scoring import BASE, FINETUNED, View
 from tests.backends.conftest import PROMPTS, open_backend, save_gguf
@@ -38,6 +40,27 @@ def test_a_missing_package_says_what_to_install(llama: Path, package: str, monke
     with pytest.raises(BackendNotAvailableError, match=r"sway-dash\[hf\]") as caught:
         open_backend(llama, None)
     assert (caught.value.backend, caught.value.extra) == ("hf", "hf")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_packages_are_imported_without_collecting_garbage_which_goes_on_afterwards(
+    broken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collecting = []
+
+    def imported(name: str) -> None:
+        collecting.append(gc.isenabled())
+        if broken:
+            raise ImportError(name)
+
+    monkeypatch.setattr(loading.importlib, "import_module", imported)
+    if broken:
+        with pytest.raises(BackendNotAvailableError, match="torch cannot be imported"):
+            require_packages()
+    else:
+        require_packages()
+    assert collecting == [False] * (1 if broken else 3)
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "~/no-such-folder"])
