@@ -191,6 +191,29 @@ def test_the_stated_error_is_zero_for_whole_vocabularies_and_shrinks_with_k():
     assert bounds[0] > bounds[1] > bounds[2] > bounds[3] == 0.0
 
 
+def test_lists_without_a_common_token_still_tell_how_far_apart_their_sides_are():
+    # Each side is sure of what the other does not list: what is missing is too little to make up for that.
+    base = dist([0.9, 0.08], [1, 2], tail=math.log(0.02))
+    tuned = dist([0.9, 0.08], [3, 4], tail=math.log(0.02))
+    found = dv.coarse_divergence(base, tuned)
+    assert found.js > 0.55
+    assert found.error_bound < 0.12
+    assert found.covered == 0.0
+    assert dv.compare_dists(base, tuned).top_k == 2
+
+
+@pytest.mark.parametrize(("k", "known"), [(3, False), (400, True)])
+def test_a_kl_needs_most_of_the_probability(k, known):
+    p, q = (x / x.sum() for x in (np.arange(1, 501) ** -1.2, np.arange(1, 501) ** -1.3))
+    found = dv.compare_dists(top_k(q, k), top_k(p, k))
+    assert (found.covered >= dv.KL_COVERED) is known
+    if known:
+        assert dv.divergence(top_k(q, k), top_k(p, k), "kl") == pytest.approx(dv.kl(p, q), rel=0.05)
+    else:
+        with pytest.raises(ProbeError, match=r"share .*% of the probability"):
+            dv.divergence(top_k(q, k), top_k(p, k), "kl")
+
+
 def test_an_unchanged_distribution_measures_zero_however_it_was_cut():
     p, _ = zipf_pair(np.random.default_rng(2), 500)
     for k in (2, 10, 100, 500):
