@@ -6,6 +6,7 @@ python -m tests.benchmarks.commands NAME [ARGS]  # one figure
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -87,6 +88,97 @@ def trace(args: list[str]) -> None:
                     file.write(line % (i, i, i % 5, i % 24, i))
                     file.write(rest % (i % 97, i % 10, "true" if i % 4 == 0 else "false"))
             subprocess.run([sys.executable, "-c", inner, str(path)], cwd=ROOT, check=True)
+
+
+@figure
+def compare(args: list[str]) -> None:
+    """Compare 50 finished runs of 1,000 prompts and 20 null adapters, or so many runs, prompts and nulls as asked."""
+    from sway_dash.suite.comparison import open_side
+    from sway_dash.suite.execute import execute
+    from sway_dash.suite.store import RunFolder
+
+    runs, prompts, nulls = (*map(int, args), *(50, 1000, 20)[len(args) :])
+    with tempfile.TemporaryDirectory() as root:
+        texts = json.dumps([f"Prompt {i}: the keeper of light {i % 97} says what is {i}" for i in range(prompts)])
+        made = []
+        for strong in range(1, 6):
+            side = f'{{kind: custom, base: strong{strong}, entry_point: "tests.fakes:FakeBackend"}}'
+            noise = f"{{name: noise, kind: null_adapter, runs: {nulls}, cache: false}}"
+            entries = f"[{noise}, {{name: moved, kind: delta_kl, prompts: {texts}}}]"
+            made.append(RunFolder.create(f"models: {{base: {side}, ft: {side}}}\nsuite: {entries}\n", root=Path(root)))
+            execute(made[-1], details=0)
+        folders = [made[0].path.with_name(f"r-{i:06d}") for i in range(runs)]
+        for i, folder in enumerate(folders):
+            source = made[i % len(made)]
+            folder.mkdir()
+            for file in source.path.glob("*.*"):
+                # Another run with the same numbers.
+                (folder / file.name).write_bytes(file.read_bytes().replace(source.id.encode(), folder.name.encode()))
+        size = sum((folder / "events.jsonl").stat().st_size for folder in folders) / 2**20
+        print(f"{runs} runs, {prompts:,} prompts, {nulls} nulls, {size:.0f} MiB of events")
+        for form in ("terminal", "json", "md"):
+            took = [seconds("compare", *folders, "--format", form) for _ in range(5)]
+            print(f"compare --format {form:<9} {spread(took)}")
+        ratios = []
+        for folder in folders[:5]:
+            began = time.perf_counter()
+            open_side(folder).series("moved")
+            between = time.perf_counter()
+            RunFolder(folder).fold()
+            ratios.append((time.perf_counter() - between) / (between - began))
+        print(f"reading every event as a record takes as long as opening a run times {spread(ratios, '')}")
+
+
+@figure
+def sweep(args: list[str]) -> None:
+    """Eight adapters over one base against eight single runs, on the demo, or on SmolLM2 with the word smollm2."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from sway_dash.core.events import ModelReady
+    from sway_dash.suite.adapted import SuiteText
+    from sway_dash.suite.store import list_runs
+
+    with tempfile.TemporaryDirectory() as root:
+        base, adapter, text = DEMO / "model", DEMO / "adapter", (DEMO / "sway.yaml").read_text()
+        if "smollm2" in args:
+            from tests.pretrained.conftest import cached_adapter, cached_model
+
+            base = cached_model()
+            adapter = cached_adapter(base)
+        text = text.replace("./model", str(base))
+        folders, made = [], []
+        for k in range(1, 9):
+            folders.append(Path(shutil.copytree(adapter, Path(root) / f"checkpoint-{k}")))
+            weights = load_file(adapter / "adapter_model.safetensors")
+            halved = {n: w * (k / 8) if "lora_B" in n else w for n, w in weights.items()}
+            save_file(halved, folders[-1] / "adapter_model.safetensors")
+        spec = Path(root) / "sway.yaml"
+        spec.write_text(text)
+        for k, folder in enumerate(folders):
+            made.append(Path(root) / f"sway-{k}.yaml")
+            made[-1].write_text(SuiteText.read(spec).with_adapter(folder))
+        took: dict[str, float] = {}
+        inner: dict[str, float] = {}
+        commands: dict[str, list[list[object]]] = {
+            "single runs": [["run", own, "--details", 0] for own in made],
+            "a sweep": [["sweep", spec, *folders, "--fail-on", "never"]],
+        }
+        for name, calls in commands.items():
+            runs = Path(root) / name
+            env = {"SWAY_RUNS_DIR": str(runs), "SWAY_DISABLE_NULL_CACHE": "1"}
+            took[name] = sum(seconds(*call, env=env) for call in calls)
+            every = [run.tail().read() for run in list_runs(runs)]
+            ready = [next(e.ts for e in events if isinstance(e, ModelReady)) for events in every]
+            each = [events[-1].ts - since for events, since in zip(every, ready, strict=True)]
+            inner[name] = sum(each)
+            print(
+                f"8 adapters as {name}: {took[name]:.1f} s; without start and loading {inner[name]:.1f} s,",
+                spread(each),
+            )
+        print(f"sweep / single runs: {took['a sweep'] / took['single runs']:.0%}", end="; ")
+        print(f"without start and loading: {inner['a sweep'] / inner['single runs']:.0%}")
 
 
 def main(argv: list[str]) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sway_dash.cli.boundary import fenced
+from sway_dash.cli.parts.options import DETAILS, Details, Device
 
 app = typer.Typer()
 
@@ -89,3 +90,45 @@ def compare(
 
     shown = Shown(format.value, out, threshold=threshold, fail_on=fail_on_regression, top=top)
     raise typer.Exit(compare_sources(runs, baseline=baseline, shown=shown))
+
+
+@app.command()
+@fenced
+def diff(
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC | ADAPTER ADAPTER", help="A suite with --a and --b, or two adapters."),
+    ],
+    a: Annotated[Path | None, typer.Option("--a", metavar="ADAPTER", help="The adapter before.")] = None,
+    b: Annotated[Path | None, typer.Option("--b", metavar="ADAPTER", help="The adapter after.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Without a suite: base model; else what the adapters name.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="Without a suite: prompts, one a line; .jsonl: the field text or prompt."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what an earlier diff or sweep has.")] = False,
+    device: Device = None,
+    details: Details = DETAILS,
+    format: Format = CompareFormat.terminal,
+    out: Out = None,
+    fail_on_regression: FailOnRegression = 0.0,
+    threshold: Threshold = SHOWN_FROM,
+    top: Top = 5,
+) -> None:
+    """Say in what two adapters of one base differ, prompt by prompt.
+
+    Both are measured by the same suite over one loaded base, each as a run of its own that can be opened, resumed and
+    compared again. What is shown is what sway-dash compare shows of these two runs.
+
+    sway-dash diff sway.yaml --a adapters/monday --b adapters/today --fail-on-regression 0.1
+
+    sway-dash diff adapters/monday adapters/today --prompts questions.txt
+    """
+    from sway_dash.cli.comparing import Shown
+    from sway_dash.cli.diffing import asked, diff_adapters
+
+    what = asked(targets, a=a, b=b, base=base, prompts=prompts)
+    shown = Shown(format.value, out, threshold=threshold, fail_on=fail_on_regression, top=top)
+    raise typer.Exit(diff_adapters(what, device=device, details=details, again=again, shown=shown))
