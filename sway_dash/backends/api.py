@@ -21,7 +21,7 @@ from sway_dash.backends.api_client import ApiClient, Refused
 from sway_dash.backends.api_meeting import ECHO, ONE, TOP_K, Abilities, meet
 from sway_dash.backends.api_tokens import as_dist, completion_start, read_echo, read_next, spans, total
 from sway_dash.backends.instrumentation import BackendInstrumentation
-from sway_dash.core.errors import ProbeError, did_you_mean
+from sway_dash.core.errors import ProbeError, SpecValidationError, did_you_mean
 from sway_dash.core.scoring import CompletionScore, RollingLogprob, TokenDist
 
 T = TypeVar("T")
@@ -29,6 +29,8 @@ T = TypeVar("T")
 PROMPTS_PER_REQUEST = 16
 CONCURRENCY = 4
 """Requests under way at once; ``SWAY_API_CONCURRENCY`` changes it."""
+SECONDS_PER_TOKEN = 0.25
+"""How much longer than one token every further one may take: a slow server on a processor."""
 SHOWN = 8
 """Likeliest tokens of which the text is asked for where the server names tokens by ids."""
 
@@ -301,7 +303,8 @@ class ApiScoringBackend:
         """One completion of each prompt, in order, and how many tokens each has beyond its prompt, where known."""
         payload = {"model": self.model_name, "prompt": list(prompts) if len(prompts) > 1 else prompts[0], **options}
         try:
-            found = self.client.post("completions", payload, retries=retries)
+            more_s = SECONDS_PER_TOKEN * (payload["max_tokens"] - 1) * len(prompts)
+            found = self.client.post("completions", payload, retries=retries, more_s=more_s)
         except Refused as error:
             if error.status == 404 and (names := self._served()):
                 hint = f"{did_you_mean(self.model_name, names)} Served there: {', '.join(names[:8])}"
@@ -351,8 +354,13 @@ class ApiScoringBackend:
 
 
 def _concurrency() -> int:
-    text = os.environ.get("SWAY_API_CONCURRENCY", "")
-    return max(1, min(64, int(text))) if text.isdigit() else CONCURRENCY
+    text = os.environ.get("SWAY_API_CONCURRENCY", "").strip()
+    if not text:
+        return CONCURRENCY
+    if text.isdecimal() and 1 <= int(text) <= 64:
+        return int(text)
+    msg = f"SWAY_API_CONCURRENCY is {text!r}: give the number of requests at once, 1 to 64"
+    raise SpecValidationError(msg)
 
 
 def _is_dict(value: Any) -> bool:

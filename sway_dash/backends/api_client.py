@@ -105,13 +105,16 @@ class ApiClient:
         versioned = last[:1] == "v" and last[1:2].isdigit()
         return self.url if versioned else f"{self.url}/v1"
 
-    def post(self, path: str, payload: Mapping[str, Any], *, retries: int | None = None) -> Any:
-        """Answer to a JSON request; ``Refused`` or ``Unreachable`` (both ``ProbeError``) when there is none."""
-        return self._call("POST", path, payload, self.max_retries if retries is None else retries)
+    def post(self, path: str, payload: Mapping[str, Any], *, retries: int | None = None, more_s: float = 0.0) -> Any:
+        """Answer to a JSON request; ``Refused`` or ``Unreachable`` (both ``ProbeError``) when there is none.
+
+        ``more_s``: by how much this one may take longer than others.
+        """
+        return self._call("POST", path, payload, self.max_retries if retries is None else retries, more_s)
 
     def get(self, path: str) -> Any:
         """Like :meth:`post`, without a body and without retries."""
-        return self._call("GET", path, None, 0)
+        return self._call("GET", path, None, 0, 0.0)
 
     def close(self) -> None:
         """Close connections and end waits between retries; may be called twice."""
@@ -123,23 +126,24 @@ class ApiClient:
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, path: str, payload: Mapping[str, Any] | None, retries: int) -> Any:
+    def _call(self, method: str, path: str, payload: Mapping[str, Any] | None, retries: int, more_s: float) -> Any:
         httpx = _httpx()
         down = self._down
         if down is not None and time.monotonic() < down[0]:
             raise Unreachable(down[1])
         url = path if path.startswith("http") else f"{self.api}/{path}"
         body = None if payload is None else json.dumps(payload).encode()
+        silence, deadline = self.timeout_s + more_s, self.deadline_s + more_s
         start = time.monotonic()
         for attempt in range(retries + 1):
             after: float | None = None
             try:
-                status, headers, content = self._send(method, url, body, start)
+                status, headers, content = self._send(method, url, body, silence, start + deadline)
             except httpx.InvalidURL as error:
                 msg = f"{url} is no address: {error}; mend endpoint"
                 raise SpecValidationError(msg) from None
             except (httpx.TransportError, httpx.DecodingError) as error:
-                reason, failure = _transport_reason(error, self.timeout_s), True
+                reason, failure = _transport_reason(error, silence), True
             else:
                 if 200 <= status < 300:
                     self._down = None
@@ -151,7 +155,7 @@ class ApiClient:
                 failure, after = status != 500, retry_after(headers.get("retry-after"))
             wait = random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)
             wait = max(wait, after or 0.0)
-            late = time.monotonic() - start + wait > self.deadline_s
+            late = time.monotonic() - start + wait > deadline
             if attempt == retries or late or self._closed.wait(wait):
                 tries = "1 attempt" if attempt == 0 else f"{attempt + 1} attempts"
                 asked = f"; it asks to wait {after:.0f} s" if after and late else ""
@@ -163,17 +167,19 @@ class ApiClient:
                 raise Unreachable(msg)
         raise AssertionError("a call ends inside the loop")
 
-    def _send(self, method: str, url: str, body: bytes | None, start: float) -> tuple[int, Mapping[str, str], bytes]:
+    def _send(
+        self, method: str, url: str, body: bytes | None, silence: float, until: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
         httpx = _httpx()
         chunks: list[bytes] = []
         size = 0
-        with self._connection().stream(method, url, content=body) as response:
+        with self._connection().stream(method, url, content=body, timeout=silence) as response:
             # Read in pieces: a server that sends a byte a second would outlast every time-out.
             for chunk in response.iter_bytes():
                 chunks.append(chunk)
                 size += len(chunk)
-                if time.monotonic() - start > self.deadline_s:
-                    msg = f"the answer was not complete after {self.deadline_s:.0f} s"
+                if time.monotonic() > until:
+                    msg = "the answer had begun and was not complete in time"
                     raise httpx.ReadTimeout(msg)
                 if size > LARGEST_ANSWER:
                     raise ProbeError("api", f"{url} sent more than {LARGEST_ANSWER // 1024**2} MiB: no such answer")
@@ -187,9 +193,7 @@ class ApiClient:
                 if self._key:
                     headers["authorization"] = f"Bearer {self._key}"
                 # A proxy from the environment is for the world outside, not for this machine.
-                self._http = _httpx().Client(
-                    headers=headers, timeout=self.timeout_s, trust_env=not is_loopback(self.url)
-                )
+                self._http = _httpx().Client(headers=headers, trust_env=not is_loopback(self.url))
             return self._http
 
     # --- words ------------------------------------------------------------------------------------------------------

@@ -392,6 +392,15 @@ def test_another_model_under_the_same_name_has_another_fingerprint(server: ApiSe
     assert first != paired(specs(server)).describe()["fingerprint"]
 
 
+def test_the_number_of_requests_at_once_is_a_setting(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWAY_API_CONCURRENCY", "2")
+    assert side(server).describe()["requests_at_once"] == 2
+    for wrong in ("0", "many", "65", "-1"):
+        monkeypatch.setenv("SWAY_API_CONCURRENCY", wrong)
+        with pytest.raises(SpecValidationError, match="1 to 64"):
+            side(server)
+
+
 def test_requests_run_side_by_side(server: ApiServer) -> None:
     import threading
 
