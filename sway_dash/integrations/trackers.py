@@ -88,7 +88,7 @@ def log_result(
     Raises
     ------
     SwayError
-        For what is no run, an unknown tracker, and one that is not installed.
+        For what is no run, an unknown tracker, one that is not installed, and one that does not take the run.
     """
     level = checked(redact)
     if isinstance(tracker, str):
@@ -98,8 +98,16 @@ def log_result(
         log, library = _TRACKERS[tracker], _library(tracker)
     else:
         log, library = _log_of(tracker), tracker
-    sheet = sheet_of(run, level, step=step, paths=paths, report=log is not _tensorboard)
-    return log(library, sheet, None if folder is None else Path(folder).expanduser())
+    report = log not in (_tensorboard, _tensorboard_in)
+    sheet = sheet_of(run, level, step=step, paths=paths, report=report)
+    try:
+        return log(library, sheet, None if folder is None else Path(folder).expanduser())
+    except SwayError:
+        raise
+    except Exception as error:
+        name = tracker if isinstance(tracker, str) else type(tracker).__name__
+        why = (str(error).splitlines() or [""])[0]
+        raise SwayError(f"{name} did not take the run: {type(error).__name__}: {why}") from error
 
 
 def sheet_of(
@@ -232,7 +240,6 @@ _TRACKERS: Mapping[str, Callable[[Any, Sheet, Path | None], str]] = {
     "wandb": _wandb_module,
     "tensorboard": _tensorboard_in,
 }
-_INSTALL = {"mlflow": "mlflow-skinny", "wandb": "wandb", "tensorboard": "tensorboard"}
 
 
 def _library(name: str) -> Any:
@@ -243,7 +250,7 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise SwayError(f"{name} is not installed: pip install {_INSTALL[name]}") from None
+        raise SwayError(f"{name} is not installed: pip install {name}") from None
 
 
 def _log_of(tracker: Any) -> Callable[[Any, Sheet, Path | None], str]:

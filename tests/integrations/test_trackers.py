@@ -224,7 +224,7 @@ def test_what_is_no_tracker(tracker: Any, words: str) -> None:
 @pytest.mark.parametrize(
     ("tracker", "module", "package"),
     [
-        ("mlflow", "mlflow", "mlflow-skinny"),
+        ("mlflow", "mlflow", "mlflow"),
         ("wandb", "wandb", "wandb"),
         ("tensorboard", "tensorboard", "tensorboard"),
     ],
@@ -236,6 +236,19 @@ def test_what_is_not_installed_is_named(
     with pytest.raises(SwayError, match=f"not installed: pip install {package}$") as error:
         log_result(RUN, tracker)
     assert "\n" not in str(error.value)
+
+
+def test_a_tracker_that_refuses_is_said_in_one_sentence(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Mlflow()
+
+    def refuse(metrics: dict[str, float], step: int) -> None:
+        raise ConnectionError("no route to mlflow.example\nTry again later")
+
+    fake.log_metrics = refuse  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    with pytest.raises(SwayError) as error:
+        log_result(RUN, "mlflow")
+    assert str(error.value) == "mlflow did not take the run: ConnectionError: no route to mlflow.example"
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
@@ -261,9 +274,10 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")
 def test_mlflow_has_what_was_logged(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     monkeypatch.chdir(tmp_path)
     said = log_result(RUN, "mlflow", step=3)
     run = mlflow.get_run(said.removeprefix("MLflow run "))
