@@ -92,8 +92,8 @@ def _cache_of(config: pytest.Config) -> _SuiteCache:
     cache = config.stash[_CACHE]
     if cache.shared is None and hasattr(config, "workerinput"):
         # Beside the worker's own temporary folder, as the manual of pytest-xdist has it.
-        factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
-        cache.shared = factory.getbasetemp().parent
+        factory: pytest.TempPathFactory | None = getattr(config, "_tmp_path_factory", None)
+        cache.shared = factory.getbasetemp().parent if factory is not None else None
     return cache
 
 
@@ -136,6 +136,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not isinstance(item, _Test) and item.get_closest_marker(MARK) is not None and item.parent is not None:
             why = "the sway mark belongs on a function, a class or a module, not on a parameter or a TestCase"
             items[at] = Problem.from_parent(item.parent, name=item.name, why=why)
+            items[at].own_markers[:] = item.own_markers
 
 
 def read_mark(mark: pytest.Mark, root: Path) -> Wanted:

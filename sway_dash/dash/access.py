@@ -26,7 +26,8 @@ TOKEN = "token"
 class Access(Matcher):
     """Matches what must not be answered; says why in ``target_kwargs``."""
 
-    def __init__(self, token: str | None) -> None:
+    def __init__(self, token: str | None, host: str = "") -> None:
+        self._host = host.strip("[]").lower()
         self._token = None if token is None else token.encode("utf-8", "surrogatepass")
         # The cookie is not the token: whoever reads it from a browser's files cannot type it in elsewhere.
         self.cookie = "" if self._token is None else hmac.new(self._token, b"sway-dash", hashlib.sha256).hexdigest()
@@ -36,7 +37,8 @@ class Access(Matcher):
         if is_foreign_socket(request):
             return _refusal(FORBIDDEN, "a websocket must be opened by a page of this server")
         if self._token is None:
-            if is_loopback(request.host_name):
+            # A loopback address may have a name, and somebody has asked for it.
+            if is_loopback(request.host_name) or request.host_name.strip("[]").lower() == self._host:
                 return None
             return _refusal(
                 FORBIDDEN, "this server answers this machine only; sway-dash serve --token opens it to others"
@@ -76,9 +78,9 @@ class Gatekeeper(RequestHandler):
         self.redirect(f"{path}?{urlencode(rest)}" if rest else path)
 
 
-def guard(application: Application, token: str | None) -> None:
-    """Put the rule in front of everything an application serves."""
-    application.add_handlers(".*", [Rule(Access(token), Gatekeeper)])
+def guard(application: Application, token: str | None, host: str = "") -> None:
+    """Put the rule in front of everything an application serves; ``host`` is what it listens on."""
+    application.add_handlers(".*", [Rule(Access(token, host), Gatekeeper)])
 
 
 def cookie_name(request: HTTPServerRequest) -> str:

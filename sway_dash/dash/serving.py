@@ -45,7 +45,7 @@ def serve(host: str | None, port: int, *, token: str | None, ready: Callable[[in
             show=False,
             verbose=False,
         )
-    guard(server._tornado, token)
+    guard(server._tornado, token, host or "")
     loop = server.io_loop
 
     def stop(*_: object) -> None:

@@ -176,3 +176,22 @@ def test_an_unknown_preset_is_told(cli):
     result = cli("init", "trained/adapter", "--preset", "huge")
     assert result.exit_code == 2
     assert "standard" in result.stderr
+
+
+# -- validate -------------------------------------------------------------------------------------
+
+
+def test_suites_are_checked_all_of_them_and_without_their_adapter(cli, here):
+    cli("init", "trained/adapter", "-o", "good.yaml")
+    (here / "bad.yaml").write_text((here / "good.yaml").read_text().replace("runs: 20", "runs: many"))
+    result = cli("validate", "bad.yaml", "good.yaml", "nowhere.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.count("error:") == 2
+    assert "bad.yaml: line 20: suite[0].runs" in result.stderr
+    assert "good.yaml: 3 probes" in result.stderr
+    assert "nowhere.yaml: not found" in result.stderr
+    shutil.rmtree(here / "trained/adapter")
+    lenient, strict = cli("validate", "good.yaml"), cli("validate", "good.yaml", "--strict")
+    assert (lenient.exit_code, strict.exit_code) == (0, 2)
+    assert "trained/adapter is no folder" in lenient.stderr
+    assert "trained/adapter is no folder" in refused(strict)

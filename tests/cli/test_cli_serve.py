@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.websocket import websocket_connect
 
-from sway_dash.dash.access import is_loopback
+from sway_dash.dash.access import Access, is_loopback
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "naïve & secret/%"
@@ -238,3 +239,9 @@ def test_a_token_may_come_from_the_environment(cli, monkeypatch):
 )  # fmt: skip
 def test_which_names_mean_this_machine(name, loopback):
     assert is_loopback(name) is loopback
+
+
+def test_the_name_that_was_asked_for_is_answered():
+    request = HTTPServerRequest("GET", "/", headers=HTTPHeaders({"Host": "Workstation:5006"}))
+    assert Access(None, "workstation").match(request) is None
+    assert Access(None, "127.0.0.1").match(request) is not None
