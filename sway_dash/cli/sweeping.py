@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sway_dash.suite.store import RunFolder
     from sway_dash.suite.sweep import Outcome, Sweep, Target
 
+COMMAND = "sweep"
+
 MOST_IN_HTML = 8
 """``report.html.compare`` draws no more runs beside each other."""
 
@@ -93,7 +95,7 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
     if not paths:
         raise UsageError(f"name adapters: sway-dash sweep {suite} ADAPTER… (or --adapters FOLDER, to find them)")
     name = asked.name or (_latest(text, asked.device) if asked.resume else "")
-    sweep = Sweep(text, paths, name=name, device=asked.device, details=asked.details)
+    sweep = Sweep(text, paths, name=name, command=COMMAND, device=asked.device, details=asked.details)
     note(f"sweep: {sweep.name}, {_count(len(sweep.targets), 'adapter')}")
     try:
         with StopSwitch() as stop:
@@ -160,7 +162,7 @@ def _latest(text: SuiteText, device: str | None) -> str:
     digest = text.digest(device=device)
     for folder in list_runs():
         own = folder.meta().get(META_KEY)
-        if isinstance(own, dict) and own.get("suite_sha256") == digest and own.get("name"):
+        if isinstance(own, dict) and (own.get("command"), own.get("suite_sha256")) == (COMMAND, digest):
             return str(own["name"])
     raise UsageError(f"there is no sweep by {text.path} as it is now to go on with: leave out --resume")
 

@@ -168,7 +168,13 @@ class _Watch:
             if self._sweep is not None:
                 note(f"{self._suite} has changed: what follows is measured by it as it is now")
             self._sweep = Sweep(
-                text, name=self._name, anywhere=True, device=asked.device, details=asked.details, base=self._base
+                text,
+                name=self._name,
+                command="watch",
+                anywhere=True,
+                device=asked.device,
+                details=asked.details,
+                base=self._base,
             )
             self._read = read
         return self._sweep

@@ -136,6 +136,8 @@ class Sweep:
     name
         What the runs have in common; runs of an earlier sweep of this name are taken as they are where nothing has
         changed. Without one a name is made up.
+    command
+        What the runs are made for, noted beside the name.
     anywhere
         Take runs of sweeps with other names, too.
     base
@@ -148,6 +150,7 @@ class Sweep:
         adapters: Sequence[Path | str] = (),
         *,
         name: str = "",
+        command: str = "",
         anywhere: bool = False,
         device: str | None = None,
         details: int = 0,
@@ -157,6 +160,7 @@ class Sweep:
         self.suite, self.device, self.details, self.root = suite, device, details, root
         self.targets = targets(adapters)
         self.name = name or f"sweep-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+        self.command = command
         self.digest = suite.digest(device=device)
         self.outcomes: list[Outcome] = []
         self._anywhere, self._base, self._borrowed = anywhere, base, base is not None
@@ -289,7 +293,7 @@ class Sweep:
             base_dir=self.suite.folder,
             spec_path=str(self.suite.path),
         )
-        known: dict[str, Any] = {"name": self.name, "label": target.label, "step": target.step}
+        known: dict[str, Any] = {"name": self.name, "command": self.command, "label": target.label, "step": target.step}
         own = {**known, "adapter": str(target.adapter), "adapter_sha256": sha256, "suite_sha256": self.digest}
         folder.write_meta(**{META_KEY: own, "tags": [self.name]})
         return folder
