@@ -298,13 +298,13 @@ class ApiScoringBackend:
             raise
 
     def request(
-        self, prompts: Sequence[str], options: dict[str, Any], *, retries: int | None = None
+        self, prompts: Sequence[str], options: dict[str, Any], *, once: bool = False
     ) -> tuple[list[Any], int | None]:
         """One completion of each prompt, in order, and how many tokens each has beyond its prompt, where known."""
         payload = {"model": self.model_name, "prompt": list(prompts) if len(prompts) > 1 else prompts[0], **options}
         try:
             more_s = SECONDS_PER_TOKEN * (payload["max_tokens"] - 1) * len(prompts)
-            found = self.client.post("completions", payload, retries=retries, more_s=more_s)
+            found = self.client.post("completions", payload, once=once, more_s=more_s)
         except Refused as error:
             if error.status == 404 and (names := self._served()):
                 hint = f"{did_you_mean(self.model_name, names)} Served there: {', '.join(names[:8])}"
@@ -337,9 +337,9 @@ class ApiScoringBackend:
             if not self._silent:
                 try:
                     payload = {"model": self.model_name, "tokens": [id]}
-                    found = self.client.post(f"{self.client.root}/detokenize", payload, retries=0)
+                    found = self.client.post(f"{self.client.root}/detokenize", payload, once=True)
                     text = str(found["prompt"])
-                except (ProbeError, TypeError, KeyError):
+                except (Refused, TypeError, KeyError):
                     self._silent = True
             self._texts[id] = text
         return self._texts[id]

@@ -105,16 +105,17 @@ class ApiClient:
         versioned = last[:1] == "v" and last[1:2].isdigit()
         return self.url if versioned else f"{self.url}/v1"
 
-    def post(self, path: str, payload: Mapping[str, Any], *, retries: int | None = None, more_s: float = 0.0) -> Any:
+    def post(self, path: str, payload: Mapping[str, Any], *, once: bool = False, more_s: float = 0.0) -> Any:
         """Answer to a JSON request; ``Refused`` or ``Unreachable`` (both ``ProbeError``) when there is none.
 
-        ``more_s``: by how much this one may take longer than others.
+        ``once``: an error of the server (500) is its answer, as to a question it does not understand. ``more_s``: by
+        how much this one may take longer than others.
         """
-        return self._call("POST", path, payload, self.max_retries if retries is None else retries, more_s)
+        return self._call("POST", path, payload, RETRIED - {500} if once else RETRIED, more_s)
 
     def get(self, path: str) -> Any:
-        """Like :meth:`post`, without a body and without retries."""
-        return self._call("GET", path, None, 0, 0.0)
+        """Like :meth:`post`, without a body."""
+        return self._call("GET", path, None, RETRIED, 0.0)
 
     def close(self) -> None:
         """Close connections and end waits between retries; may be called twice."""
@@ -126,7 +127,9 @@ class ApiClient:
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, path: str, payload: Mapping[str, Any] | None, retries: int, more_s: float) -> Any:
+    def _call(
+        self, method: str, path: str, payload: Mapping[str, Any] | None, retried: frozenset[int], more_s: float
+    ) -> Any:
         httpx = _httpx()
         down = self._down
         if down is not None and time.monotonic() < down[0]:
@@ -135,7 +138,7 @@ class ApiClient:
         body = None if payload is None else json.dumps(payload).encode()
         silence, deadline = self.timeout_s + more_s, self.deadline_s + more_s
         start = time.monotonic()
-        for attempt in range(retries + 1):
+        for attempt in range(self.max_retries + 1):
             after: float | None = None
             try:
                 status, headers, content = self._send(method, url, body, silence, start + deadline)
@@ -149,14 +152,14 @@ class ApiClient:
                     self._down = None
                     return self._parsed(url, content)
                 said = self._said(content)
-                if status not in RETRIED:
+                if status not in retried:
                     raise Refused(self._refusal(url, status, said), status=status, said=said)
                 reason = f"it answered {status}" + (f": {said}" if said else "")
                 failure, after = status != 500, retry_after(headers.get("retry-after"))
             wait = random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)
             wait = max(wait, after or 0.0)
             late = time.monotonic() - start + wait > deadline
-            if attempt == retries or late or self._closed.wait(wait):
+            if attempt == self.max_retries or late or self._closed.wait(wait):
                 tries = "1 attempt" if attempt == 0 else f"{attempt + 1} attempts"
                 asked = f"; it asks to wait {after:.0f} s" if after and late else ""
                 msg = f"no answer from {url} after {tries} ({reason}{asked}): {_remedy(reason)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sway_dash.backends.api_client import Refused
+from sway_dash.backends.api_client import Refused, Unreachable
 from sway_dash.backends.api_tokens import ApiToken, listed, read_echo, read_next, spans
 from sway_dash.core.errors import ProbeError
 
@@ -32,7 +32,7 @@ class Request(Protocol):
     """Sends prompts, returns one choice for each and the number of generated tokens of each, where known."""
 
     def __call__(
-        self, prompts: Sequence[str], options: dict[str, Any], *, retries: int | None = None
+        self, prompts: Sequence[str], options: dict[str, Any], *, once: bool = False
     ) -> tuple[list[Any], int | None]:
         """Raise ``ProbeError`` when there is no answer."""
         ...
@@ -98,7 +98,7 @@ def _has_ids(choice: Any) -> bool:
 def _ids_on_request(request: Request, k: int) -> bool:
     options = {**ONE, "logprobs": k, "return_tokens_as_token_ids": True}
     try:
-        (choice,), _ = request([SAMPLE], options, retries=0)
+        (choice,), _ = request([SAMPLE], options, once=True)
         return _has_ids(choice)
     except Refused:
         return False
@@ -106,8 +106,10 @@ def _ids_on_request(request: Request, k: int) -> bool:
 
 def _takes_lists(request: Request, top: ApiToken, k: int) -> bool:
     try:
-        choices, _ = request([SECOND, SAMPLE], {**ONE, "logprobs": k}, retries=0)
+        choices, _ = request([SECOND, SAMPLE], {**ONE, "logprobs": k}, once=True)
         there = {t.text: t.logprob for t in listed(choices[1])}
+    except Unreachable:
+        raise
     except ProbeError:
         return False
     # Not enough that it answers: the answer to the second prompt has to be the second.
@@ -118,8 +120,10 @@ def _echo(request: Request, after: Sequence[ApiToken]) -> tuple[str, tuple[str, 
     """Why texts cannot be scored, empty if they can; and sample texts as the tokenizer cuts them."""
     known, tail = _continuation(after)
     try:
-        choices, new = request([SAMPLE + tail], ECHO, retries=0)
+        choices, new = request([SAMPLE + tail], ECHO, once=True)
         found = spans(read_echo(choices[0]), SAMPLE + tail, generated=new)
+    except Unreachable:
+        raise
     except ProbeError as error:
         return str(error).removeprefix("api: "), ()
     cut = tuple(s.token.text for s in found[:-1])
@@ -128,8 +132,10 @@ def _echo(request: Request, after: Sequence[ApiToken]) -> tuple[str, tuple[str, 
         # Off by one: some servers pair every token with what follows it when the text has no start token.
         return "what it says of a text's tokens contradicts what it says of the next token", cut
     try:
-        choices, new = request([MIXED], ECHO, retries=0)
+        choices, new = request([MIXED], ECHO, once=True)
         cut += tuple(s.token.text for s in spans(read_echo(choices[0]), MIXED, generated=new))
+    except Unreachable:
+        raise
     except ProbeError:
         # A tokenizer may lose some of these characters; the other text still tells tokenizers apart.
         pass

@@ -141,6 +141,18 @@ def test_answers_come_in_the_order_of_the_prompts(server: ApiServer) -> None:
     assert backend.next_token_dist_batch([]) == []
 
 
+def test_a_busy_moment_while_meeting_takes_no_ability_away(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sway_dash.backends import api_client
+
+    monkeypatch.setattr(api_client, "FIRST_WAIT_S", 0.01)
+    busy = status(429, "busy")
+    server.faults = [busy, lambda _: False, busy, lambda _: False, busy, lambda _: False, busy, lambda _: False, busy]
+    facts = side(server, max_retries=2).describe()
+    assert server.faults == []
+    assert (facts["prompts_per_request"], facts["text_logprobs"]) == (16, True)
+    assert facts["token_identity"] == "token ids"
+
+
 def test_lists_in_another_order_are_not_used(server: ApiServer) -> None:
     server.setup.noise = 0.7
     backend = side(server)
