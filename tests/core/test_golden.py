@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sway_dash.core.golden import DEFAULT_VARIABLE_FIELDS, Diff, compare_goldens, mask_variable_fields
+from sway_dash.core.golden import DEFAULT_VARIABLE_FIELDS, Diff, comparable, compare_goldens, mask_variable_fields
 
 
 def only(actual, expected, **kwargs) -> Diff:
@@ -104,3 +104,18 @@ def test_a_difference_reads_as_one_line():
     assert "value mismatch" in text
     assert "1" in text
     assert "2" in text
+
+
+def test_results_of_one_suite_are_compared_by_their_numbers_and_verdicts():
+    def result(**about):
+        null = {"kind": "null_adapter", "evidence": {"from_cache": about["cached"], "measured": 3, "runs": 2}}
+        probe = {"kind": "delta_kl", "verdict": "pass", "raw": about["raw"], "message": f"mean {about['raw']:.3f}"}
+        stop = {"kind": "delta_kl", "evidence": {"measured": about.get("measured", 7)}}
+        return {"spec_path": about["at"], "score": {"findings": [about["at"]]}, "probes": [null, probe, stop]}
+
+    first = comparable(result(at="/a", cached=False, raw=0.1234))
+    assert compare_goldens(comparable(result(at="/b", cached=True, raw=0.12341)), first) == []
+    assert only(comparable(result(at="/b", cached=True, raw=0.2)), first).path == "$.probes[1].raw"
+    # How many prompts were measured before stopping is a result, not a state of the disk.
+    other = comparable(result(at="/a", cached=False, raw=0.1234, measured=9))
+    assert only(other, first).path == "$.probes[2].evidence.measured"

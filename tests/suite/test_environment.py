@@ -2,8 +2,10 @@
 
 import json
 import sys
+from pathlib import Path
 
 from sway_dash.backends.dummy import DummyDifferentialBackend
+from sway_dash.backends.loading import hub_id_of, snapshot_revision
 from sway_dash.suite.environment import environment_of
 from tests.fakes_cli import Exact
 
@@ -37,3 +39,11 @@ def test_threads_are_told_where_torch_computes(monkeypatch):
     assert "threads" not in environment_of(None)
     monkeypatch.setitem(sys.modules, "torch", type("Torch", (), {"get_num_threads": staticmethod(lambda: 3)}))
     assert environment_of(None)["threads"] == 3
+
+
+def test_a_folder_of_the_hub_s_cache_has_the_commit_as_its_revision():
+    folder = Path("/cache/hub/models--org--tiny-model/snapshots/0a1b2c")
+    assert (hub_id_of(folder), snapshot_revision(folder)) == ("org/tiny-model", "0a1b2c")
+    for other in (Path("/models/tiny"), Path("/cache/snapshots/0a1b2c"), folder.parent):
+        assert (hub_id_of(other), snapshot_revision(other)) == ("", "")
+    assert snapshot_revision(None) == ""

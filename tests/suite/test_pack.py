@@ -128,6 +128,16 @@ def test_another_base_or_adapter_than_packed_is_said(suite, tmp_path):
     assert "is not the adapter this was packed with" in said
 
 
+def test_a_base_in_the_hub_s_cache_goes_by_its_hub_id(suite, tmp_path):
+    snapshot = tmp_path / "hub" / "models--org--tiny" / "snapshots" / "0a1b2c"
+    snapshot.parent.mkdir(parents=True)
+    (suite.parent / "bäse").rename(snapshot)
+    suite.write_text(SUITE.replace("./bäse", str(snapshot)), "utf-8")
+    report = unpack_swaypack(pack_spec(suite).out_path, target_dir=tmp_path / "there")
+    assert load_spec(report.spec_path).models.ft.base == "org/tiny"
+    assert (report.manifest["base"]["id"], report.manifest["base"]["revision"]) == ("org/tiny", "0a1b2c")
+
+
 def test_the_same_input_gives_the_same_bytes_in_another_process_and_later(suite, tmp_path):
     first = pack_spec(suite, out_path=tmp_path / "first.tar.gz").out_path.read_bytes()
     for path in sorted(suite.parent.parent.rglob("*")):
