@@ -46,14 +46,14 @@ def run_gate(
         outputs.check(inputs=(path,))
         folder = new_folder(path, name=name)
         # Of the folder's own copy of the suite: the file may be edited while it is measured.
-        asked = folder_spec(folder).defaults.coverage_threshold if threshold is None else threshold
+        least = folder_spec(folder).defaults.coverage_threshold if threshold is None else threshold
         return measure(
             folder,
             outputs=outputs,
             weights=weights,
             device=device,
             details=details,
-            decide=partial(decide, threshold=asked),
+            decide=partial(decide, threshold=least),
         )
     given = {"--device": device, "--name": name, "--trace": outputs.trace}
     if extra := [option for option, value in given.items() if value]:
