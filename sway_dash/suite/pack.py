@@ -190,7 +190,7 @@ def _member(archive: tarfile.TarFile, name: str, data: bytes | Path) -> Iterator
         while left:
             piece = file.read(min(BLOCK, left))
             if not piece:
-                raise PackError(f"{data} became shorter while it was packed: wait until it is written")
+                raise PackError(f"{name} became shorter while it was packed: wait until it is written")
             left -= len(piece)
             yield piece
     yield bytes(-info.size % tarfile.BLOCKSIZE)

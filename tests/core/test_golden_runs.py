@@ -17,6 +17,8 @@ from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder, list_runs
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "assets" / "demo"
 
+pytestmark = pytest.mark.slow
+
 SUITE = f"""\
 models:
   base: {{kind: hf, base: {DEMO}/model}}
