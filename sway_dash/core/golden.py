@@ -28,7 +28,7 @@ DEFAULT_VARIABLE_FIELDS = RUN_FIELDS | {
 
 _PROSE = frozenset({"findings", "message"})
 
-_NULL = "null_adapter"
+_OF_KIND: dict[str, Collection[str]] = {"null_adapter": CACHE_FIELDS, "gradient_ghost": ("source",)}
 _SCORE_KEYS = frozenset({"score", "overall"})
 
 
@@ -58,13 +58,13 @@ def comparable(document: dict[str, Any], *, fields: Collection[str] = DEFAULT_VA
     """Return what two result documents of one suite are to have in common: numbers, verdicts, names.
 
     Also left out are the sentences that are made of the numbers, since a digit that is rounded the other way is no
-    difference, and whether null draws were made or found on disk.
+    difference, whether null draws were made or found on disk, and where a file lay.
     """
     found: dict[str, Any] = mask_variable_fields(document, fields={*fields, *_PROSE})
     probes = found.get("probes")
     if isinstance(probes, list):
         found["probes"] = [
-            mask_variable_fields(p, fields=CACHE_FIELDS) if isinstance(p, dict) and p.get("kind") == _NULL else p
+            mask_variable_fields(p, fields=_OF_KIND.get(str(p.get("kind")), ())) if isinstance(p, dict) else p
             for p in probes
         ]
     return found
