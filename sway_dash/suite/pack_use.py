@@ -40,9 +40,13 @@ def adopt(report: UnpackReport, *, base: str | None = None, adapter: Path | None
             first.setdefault(place[-1], path)
 
     def change(place: Place, path: str) -> str:
+        if place == (FIELD,):
+            # Other programs pack the suite as it is, and the document under a name of its own.
+            packed, named = report.out_dir / "source.dlm", report.spec_path.parent / Path(path).expanduser()
+            return f"./{packed.name}" if packed.is_file() and not named.exists() else path
         # A full fine-tune has two bases: what is given stands for the first, and wherever that is named again.
         key = "base" if place[-1] == "base" else "adapter"
-        return given[key] or path if place != (FIELD,) and path == first.get(key) else path
+        return given[key] or path if path == first.get(key) else path
 
     changed = with_paths(text, change)
     if changed != text:

@@ -19,7 +19,7 @@ from sway_dash.suite.pack import PackReport, pack_spec
 from sway_dash.suite.pack_draws import draw_keys
 from sway_dash.suite.pack_layout import PackError
 from sway_dash.suite.pack_paths import with_paths
-from sway_dash.suite.pack_read import unpack_swaypack
+from sway_dash.suite.pack_read import UnpackReport, unpack_swaypack
 from sway_dash.suite.pack_use import adopt
 from sway_dash.suite.store import RunFolder
 
@@ -148,6 +148,62 @@ def test_the_same_input_gives_the_same_bytes_in_another_process_and_later(suite,
     env = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT), "TZ": "Asia/Tokyo"}
     subprocess.run([sys.executable, "-c", code, str(suite), str(other)], check=True, env=env, cwd=tmp_path)
     assert other.read_bytes() == first
+
+
+# -- suites that others packed --------------------------------------------------------------------
+
+
+def foreign(tmp_path: Path, text: str) -> UnpackReport:
+    """An unpacked pack with this suite, as another program may have made it."""
+    folder = tmp_path / "swaypack"
+    folder.mkdir()
+    (folder / "sway.yaml").write_text(text, "utf-8")
+    (folder / "source.dlm").write_text("a document")
+    return UnpackReport(folder, folder / "sway.yaml", None, {"swaypack_version": 1})
+
+
+def test_the_document_in_a_pack_of_another_program_is_used(tmp_path):
+    report = foreign(
+        tmp_path, "models: {base: {base: org/m}, ft: {base: org/m, adapter: /else/v3}}\ndlm_source: ../docs/a.dlm\n"
+    )
+    said = adopt(report)
+    assert load_spec(report.spec_path).dlm_source == str(report.out_dir / "source.dlm")
+    assert said == [f"the adapter /else/v3 is not here: unpack with --adapter, or write it into {report.spec_path}"]
+
+
+def test_code_and_addresses_of_others_are_said(tmp_path):
+    text = (
+        "models: {base: {kind: custom, base: b, entry_point: evil:Model}, ft: {kind: api, base: b, endpoint: http://x}}"
+    )
+    said = " ".join(adopt(foreign(tmp_path, text)))
+    assert "Python code of its own (evil:Model)" in said
+    assert "sends its prompts to http://x" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "models: [",
+        "models: !!python/object/apply:os.system [true]",
+        "models: &m {base: *m}",
+        "models: {base: {base: 5}, ft: []}",
+        "suite: [1, {adapter_path: []}]",
+        "dlm_source: {a: b}",
+        "[" * 5000,
+        "models: {base: {base: ./a}, ft: {base: ./a}}\nsuite: [{name: a, kind: made_up}]",
+        "\x00",
+    ],
+)
+def test_a_suite_of_others_that_is_none_gives_a_sentence(tmp_path, text):
+    report = foreign(tmp_path, text)
+    try:
+        said = adopt(report, base="org/other")
+    except SwayError as error:
+        said = [str(error)]
+    assert said
+    assert all(said)
 
 
 # -- null draws -----------------------------------------------------------------------------------
