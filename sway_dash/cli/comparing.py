@@ -92,7 +92,7 @@ def _baseline(name: str, sources: Sequence[str], paths: list[Path]) -> tuple[Bas
     from sway_dash.suite.run_comparison import place_of
 
     if name in ("", "previous", "best", "first"):
-        return {"": None, "previous": "previous", "best": "best", "first": 0}[name], paths  # type: ignore[return-value]
+        return {"": None, "previous": "previous", "best": "best", "first": 0}[name], paths
     if name in sources:
         return sources.index(name), paths
     try:

@@ -18,6 +18,7 @@ from sway_dash.core.paired import NUMERIC_FLOOR, Paired, adjusted, null_spread, 
 from sway_dash.core.result import ProbeResult, SuiteResult
 from sway_dash.core.scoring import noise_floor
 from sway_dash.report.json_io import load_result
+from sway_dash.suite.columns import read_columns
 from sway_dash.suite.draws import Columns, read_fold
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.pairing import Alignment, Array, Index, Series, SeriesReader, align, series_of_result
@@ -52,6 +53,8 @@ class Side:
     """The suite it was given, where that is not what the folder holds."""
     draws: Columns = field(default_factory=dict)
     """Null draws that the fold does not hold."""
+    read: Mapping[str, Series] = field(default_factory=dict)
+    """Series that are read already, by probe; of these the fold holds no measurements."""
     _readers: dict[str, SeriesReader] = field(default_factory=dict)
 
     @property
@@ -105,7 +108,7 @@ class Side:
             return [name for name, r in self.results.items() if series_of_result(r) is not None]
         kinds = {p.name for p in self.fold.planned if p.enabled and p.kind == "delta_kl"}
         measured = {name for name, found in self.fold.measurements.items() if found and found[-1].role == "probe"}
-        return [p.name for p in self.fold.planned if p.name in kinds | measured]
+        return [p.name for p in self.fold.planned if p.name in kinds | measured | set(self.read)]
 
     def series(self, probe: str) -> Series | None:
         """What was measured of a probe's prompts; ``None`` when the run has no such probe."""
@@ -113,7 +116,7 @@ class Side:
             return None
         if self.fold is None:
             return series_of_result(self.results[probe])
-        return self._reader(self.fold, probe).read()
+        return self.read[probe] if probe in self.read else self._reader(self.fold, probe).read()
 
     def measurement(self, probe: str, item: int) -> Measurement | None:
         """What was measured of a prompt, by its index in the suite entry; a result file does not keep it."""
@@ -129,18 +132,27 @@ class Side:
         return self.fold.started if self.fold is not None else self.result
 
 
-def open_side(path: Path | str) -> Side:
-    """A run folder or a result file as a side of a comparison. ``SwayError`` when it is neither."""
+def open_side(path: Path | str, *, whole: bool = True) -> Side:
+    """A run folder or a result file as a side of a comparison. ``SwayError`` when it is neither.
+
+    Without ``whole`` only what is compared is read: of a finished run its columns, and no single measurements.
+    """
     path = Path(path)
     if path.is_dir():
         folder = RunFolder.open(path)
-        fold, drawn = read_fold(folder)
+        columns = None if whole else read_columns(folder)
+        drawn: Columns = {}
+        if columns is None:
+            fold, drawn = read_fold(folder)
+        else:
+            fold = columns[0]
         alive = folder.is_alive()
         if not alive:
             fold.settle()
         result = settled(fold.result(), alive=alive)
         name = str(folder.meta().get("name") or folder.id)
-        return Side(folder.id, name, result.status, _by_name(result), fold, result, folder, draws=drawn)
+        read = columns[1] if columns else {}
+        return Side(folder.id, name, result.status, _by_name(result), fold, result, folder, draws=drawn, read=read)
     result, _ = load_result(path)
     return Side(path.stem, path.stem, result.status, _by_name(result), result=result)
 

@@ -18,6 +18,7 @@ from sway_dash.core.events import TERMINAL, CacheAccess, RunCancelledEvent, RunF
 from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.report.json_io import to_json
+from sway_dash.suite.columns import write_columns
 from sway_dash.suite.details import LIMIT, record_after
 from sway_dash.suite.document import document_of
 from sway_dash.suite.loader import check_entries, loads
@@ -91,6 +92,9 @@ def execute(
             result = settled(state.result(), alive=False)
             save_result(folder, result, weights=spec.defaults.score_weights)
         if result.status == "finished":
+            # Only to be quick: without it the events are read.
+            with suppress(OSError, ValueError, MemoryError):
+                write_columns(folder, state)
             for backend in opened:
                 record_after(folder, backend, state, limit=details, stop=stop, announce=on_details)
     finally:

@@ -127,26 +127,52 @@ class SeriesReader:
 
     def _build(self) -> Series:
         rows = [self._rows[i] for i in sorted(self._rows)]
-        planned = next((p for p in self.fold.planned if p.name == self.probe), None)
-        entry: Mapping[str, Any] = planned.entry if planned else {}
-        items = tuple(m.item for m in rows)
+        items = [m.item for m in rows]
         draws = [own for own in self._draws.values() if own is not None]
         draws += [own for view, own in self.drawn.items() if self._counts(view)]
         nulls = {metric: _draw_table(draws, items, metric) for metric in METRICS}
-        return Series(
-            probe=self.probe,
-            kind=planned.kind if planned else "delta_kl",
-            settings=settings_of(entry),
-            keys=_keys([m.prompt for m in rows]),
+        return series_of_columns(
+            self.fold,
+            self.probe,
+            prompts=[m.prompt for m in rows],
+            tags=[m.tags for m in rows],
             items=items,
-            tags=tuple(m.tags for m in rows),
-            values={"js": np.array([m.js for m in rows]), "kl": np.array([m.kl for m in rows])},
-            spread={metric: _spread(table) for metric, table in nulls.items()},
             bound=np.array([0.0 if m.exact else m.error_bound for m in rows]),
+            values={"js": np.array([m.js for m in rows]), "kl": np.array([m.kl for m in rows])},
             nulls=nulls,
-            planned=frozenset(map(prompt_text, entry.get("prompts") or ())),
-            failed=frozenset(f.prompt for f in self.fold.failed_items if f.probe == self.probe and f.view == "ft"),
+            spread={metric: _spread(table) for metric, table in nulls.items()},
         )
+
+
+def series_of_columns(
+    fold: Fold,
+    probe: str,
+    *,
+    prompts: Sequence[str],
+    tags: Sequence[tuple[str, ...]],
+    items: Sequence[int],
+    bound: Array,
+    values: Mapping[Divergence, Array],
+    nulls: Mapping[Divergence, Array],
+    spread: Mapping[Divergence, Array],
+) -> Series:
+    """What a run measured of a probe, with what its plan says of it."""
+    planned = next((p for p in fold.planned if p.name == probe), None)
+    entry: Mapping[str, Any] = planned.entry if planned else {}
+    return Series(
+        probe=probe,
+        kind=planned.kind if planned else "delta_kl",
+        settings=settings_of(entry),
+        keys=_keys(prompts),
+        items=tuple(items),
+        tags=tuple(tags),
+        values=values,
+        spread=spread,
+        bound=bound,
+        nulls=nulls,
+        planned=frozenset(map(prompt_text, entry.get("prompts") or ())),
+        failed=frozenset(f.prompt for f in fold.failed_items if f.probe == probe and f.view == "ft"),
+    )
 
 
 def series_of_result(result: ProbeResult) -> Series | None:

@@ -184,7 +184,7 @@ def _open(path: Path) -> tuple[Side, SuiteResult, SwayScore]:
     path = path.expanduser()
     if path.is_dir() and not (path / EVENTS).is_file() and (path / RESULT).is_file():
         path = path / RESULT  # of a run only its result was kept
-    side = open_side(path)
+    side = open_side(path, whole=False)
     result = side.result
     if result is None:
         raise SwayError(f"{path} holds no result")

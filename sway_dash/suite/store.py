@@ -9,6 +9,7 @@
         trace.jsonl    scoring calls in the public trace format
         tokens.jsonl   prompts token by token, one a line; suite.details
         result.json    the finished result in the public format
+        columns.npz    values and null draws of a finished run as arrays; suite.columns
         stop           its presence asks the run to stop
 """
 

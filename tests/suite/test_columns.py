@@ -1,17 +1,19 @@
-"""Null draws read as columns are those that are read as events; what is written otherwise is read all the same."""
+"""What is read as columns is what is read as events; what is written otherwise is read all the same."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sway_dash.suite.columns import FILE
 from sway_dash.suite.comparison import Side, compare, open_side
 from sway_dash.suite.draws import read_fold
 from sway_dash.suite.execute import execute
-from sway_dash.suite.store import EVENTS, RunFolder
+from sway_dash.suite.store import EVENTS, SPEC, RunFolder
 from tests.suite.test_comparison import suite
 
 HOSTILE = ['a "quoted" \\ text', '"role":"null"', "line\nbreak", "snow ☃ \u2028", "plain", "back\\", '{"js":1,"kl":2,']
@@ -46,6 +48,44 @@ def test_columns_hold_what_the_events_hold(folder: RunFolder) -> None:
         for own, other in ((quick.nulls, slow.nulls), (quick.spread, slow.spread), (quick.values, slow.values)):
             np.testing.assert_array_equal(own[metric], other[metric])
     (contrast,) = compare([whole(folder), open_side(folder.path)]).contrasts
+    assert contrast.stats.identical
+
+
+def test_a_finished_run_has_its_columns_in_a_file(folder: RunFolder) -> None:
+    quick, slow = open_side(folder.path, whole=False), whole(folder)
+    assert set(quick.read) == {"moved"}
+    assert (quick.probes, quick.entries, quick.environment) == (slow.probes, slow.entries, slow.environment)
+    assert quick.fold is not None
+    assert slow.fold is not None
+    assert (quick.fold.done, quick.fold.total) == (slow.fold.done, slow.fold.total)
+    assert quick.results == slow.results
+    own, other = quick.series("moved"), slow.series("moved")
+    assert own is not None
+    assert other is not None
+    assert (own.keys, own.items, own.tags, own.settings) == (other.keys, other.items, other.tags, other.settings)
+    assert (own.planned, own.failed, own.kind) == (other.planned, other.failed, other.kind)
+    for metric in ("js", "kl"):
+        for a, b in ((own.nulls, other.nulls), (own.spread, other.spread), (own.values, other.values)):
+            np.testing.assert_array_equal(a[metric], b[metric])
+    np.testing.assert_array_equal(own.bound, other.bound)
+
+
+@pytest.mark.parametrize("harm", ["more events", "cut short", "no columns", "another thing"])
+def test_columns_that_do_not_count_are_passed_over(folder: RunFolder, tmp_path: Path, harm: str) -> None:
+    for name in (EVENTS, FILE, SPEC):
+        shutil.copyfile(folder.path / name, tmp_path / name)
+    if harm == "more events":
+        with (tmp_path / EVENTS).open("ab") as file:
+            file.write(b'{"type":"warning","seq":1000,"ts":1.0,"message":"later"}\n')
+    elif harm == "cut short":
+        (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-30])
+    elif harm == "no columns":
+        (tmp_path / FILE).unlink()
+    else:
+        np.savez(tmp_path / FILE, head=np.frombuffer(b"[]", dtype=np.uint8))
+    side = open_side(tmp_path, whole=False)
+    assert side.read == {}
+    (contrast,) = compare([whole(folder), side]).contrasts
     assert contrast.stats.identical
 
 
