@@ -42,7 +42,7 @@ def notes(found: RunComparison) -> tuple[list[str], list[str]]:
         f"{probe}: {mismatch_line(m, labels)}" if probe and several else mismatch_line(m, labels)
         for probe, m in found.warnings
     ]
-    warned += [f"{', '.join(labels[i] for i in own)} are one run, copied" for own in found.copies]
+    warned += [f"{', '.join(labels[i] for i in own)} are one and the same run" for own in found.copies]
     told = remarks([r.side for r in found.runs], labels)
     if not found.matrix.chronological:
         told.append("The runs are not in the order of time.")

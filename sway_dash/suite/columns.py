@@ -30,10 +30,11 @@ def write_columns(folder: RunFolder, fold: Fold) -> None:
     path = folder.path / EVENTS
     if folder.error or not path.is_file():
         return  # what is on disk is not what was measured, or a device, which has no end
-    data = path.read_bytes()
-    others = b"\n".join(line for line in data.split(b"\n") if _MEASURED not in line)
+    with path.open("rb") as file:
+        others = b"".join(line for line in file if _MEASURED not in line)
+        size = file.tell()
     arrays: dict[str, Any] = {"events": np.frombuffer(others, dtype=np.uint8)}
-    probes = []
+    probes: list[dict[str, Any]] = []
     for name, rows in fold.measurements.items():
         if not any(m.role == "probe" for m in rows):
             continue
@@ -45,7 +46,7 @@ def write_columns(folder: RunFolder, fold: Fold) -> None:
             arrays[f"{at}.{metric}"] = series.values[metric]
             arrays[f"{at}.{metric}.nulls"] = series.nulls[metric]
             arrays[f"{at}.{metric}.spread"] = series.spread[metric]
-    head = {"version": VERSION, "size": len(data), "done": fold.done, "probes": probes}
+    head = {"version": VERSION, "size": size, "done": fold.done, "probes": probes}
     # ASCII: a prompt may hold half a surrogate pair.
     arrays["head"] = np.frombuffer(json.dumps(head).encode("ascii"), dtype=np.uint8)
     held = io.BytesIO()

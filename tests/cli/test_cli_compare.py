@@ -173,7 +173,7 @@ def test_labels_are_unique_when_names_collide(cli, write, measured, tmp_path):
     shutil.copytree(measured["plain"].path, copy)
     result = cli("compare", measured["plain"].path, copy)
     assert measured["plain"].id in result.stdout
-    assert "are one run, copied" in result.stdout
+    assert "are one and the same run" in result.stdout
     assert "Nothing changed: all 12 prompts have the same JS" in " ".join(result.stdout.split())
 
 
