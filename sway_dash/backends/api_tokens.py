@@ -195,12 +195,21 @@ class Span:
 
 
 def spans(tokens: Sequence[ApiToken], text: str, *, generated: int | None = None) -> list[Span]:
-    """Lay the echoed tokens along ``text``; the last ``generated`` are not of it, None where nobody said how many.
+    """Lay the echoed tokens along ``text``; ``generated`` tokens are said to follow it, None where nobody said.
 
     ``ProbeError`` where they do not spell it: then nobody knows which token a log-probability belongs to.
     """
     body = text.encode("utf-8", "surrogatepass")
-    tokens = tokens[: len(tokens) - (generated or 0)]
+    try:
+        return _laid(tokens, body, closed=False)
+    except ProbeError:
+        # Only where the text ends among the bytes of a character does it matter; some servers list no generated token.
+        if generated is None:
+            raise
+    return _laid(tokens[: len(tokens) - generated], body, closed=True)
+
+
+def _laid(tokens: Sequence[ApiToken], body: bytes, *, closed: bool) -> list[Span]:
     out: list[Span] = []
     at = i = 0
     while i < len(tokens) and at < len(body):
@@ -212,11 +221,11 @@ def spans(tokens: Sequence[ApiToken], text: str, *, generated: int | None = None
             out.append(Span(tokens[i], 0, 0))
             i += 1
         else:
-            group, end = _pieces(tokens, i, body, at, closed=generated is not None)
+            group, end = _pieces(tokens, i, body, at, closed=closed)
             out += [Span(t, at, end, whole=False) for t in tokens[i : i + group]]
             at, i = end, i + group
     if at < len(body):
-        raise _not_spelled(text)
+        raise _not_spelled(body)
     return out
 
 
@@ -248,11 +257,11 @@ def _pieces(tokens: Sequence[ApiToken], i: int, body: bytes, at: int, *, closed:
     hidden = tokens[i : i + group]
     reach = sum(5 + len(t.text.replace(BROKEN, "").encode()) + 4 * t.text.count(BROKEN) for t in hidden)
     if any(t.raw is not None for t in hidden):
-        raise _not_spelled(body.decode("utf-8", "replace"))
+        raise _not_spelled(body)
     if after is None:
         if closed and len(body) - at <= reach:
             return group, len(body)
-        raise _not_spelled(body.decode("utf-8", "replace"))
+        raise _not_spelled(body)
     for end in range(at, min(len(body), at + reach) + 1):
         if at < end and body[at:end].isascii():
             # Nothing that would have to be hidden.
@@ -263,10 +272,11 @@ def _pieces(tokens: Sequence[ApiToken], i: int, body: bytes, at: int, *, closed:
         if (body[end] & 0xC0) != 0x80 and (stop := _fits(after, body, end)) is not None:
             # Some decoders write nothing for the first bytes of a character and all of it with its last.
             return (group + 1, stop) if end == at else (group, end)
-    raise _not_spelled(body.decode("utf-8", "replace"))
+    raise _not_spelled(body)
 
 
-def _not_spelled(text: str) -> ProbeError:
+def _not_spelled(body: bytes) -> ProbeError:
+    text = body.decode("utf-8", "replace")
     return ProbeError("api", f"the tokens that the server echoes do not spell the text {text[:60]!r}")
 
 

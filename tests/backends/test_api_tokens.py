@@ -136,6 +136,10 @@ def test_tokens_that_make_a_character_together_share_its_place() -> None:
         spans(cut("a", " ", None, None), "a 東")
 
 
+def test_a_server_may_leave_out_the_token_it_generated() -> None:
+    assert places(cut("The", " river"), "The river", generated=1) == [(0, 3), (3, 9)]
+
+
 @pytest.mark.parametrize("tokens", [cut("The"), cut("A", " river"), cut("The", " lake"), cut(), cut("The", None, "x")])
 def test_tokens_that_spell_another_text_are_refused(tokens: list[ApiToken]) -> None:
     with pytest.raises(ProbeError, match="do not spell"):

@@ -107,4 +107,5 @@ def test_the_same_model_twice_measures_zero(endpoint: str) -> None:
     (row,) = result.probes
     assert row.raw == pytest.approx(0.0, abs=1e-6)
     assert row.evidence["exact"] is False
-    assert row.evidence["effective_top_k"] >= 200
+    # Tokens that are no whole character all look alike here and are left out.
+    assert row.evidence["effective_top_k"] >= 100
