@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,39 @@ from sway_dash.cli.app import app
 from sway_dash.suite.processes import this_host
 from sway_dash.suite.store import EVENTS, META, RunFolder
 
+SUITE = """\
+models:
+  base: {kind: custom, base: fake-base, entry_point: "tests.fakes_cli:Slow"}
+  ft: {kind: custom, base: fake-base, adapter: ./adapter, entry_point: "tests.fakes_cli:Slow"}
+suite:
+  - {name: noise, kind: null_adapter, runs: 3}
+  - {name: moved, kind: delta_kl, prompts: [one, two, three, four, five]}
+  - {name: shape, kind: adapter_ablation, prompts: [one, two, three]}
+"""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs, made once for this file."""
+    root = tmp_path_factory.mktemp("measured")
+    suite = root / "suite" / "sway.yaml"
+    suite.parent.mkdir()
+    suite.write_text(SUITE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWAY_RUNS_DIR", str(root / "runs"))
+        patch.setenv("SWAY_NULL_CACHE_DIR", str(root / "nulls"))
+        patch.setenv("FAKE_DELAY_S", "0")
+        for name in ("first", "second [bold]x"):
+            made = CliRunner().invoke(app, ["run", str(suite), "--name", name, "--details", "0"])
+            assert made.exit_code == 0, made.output
+    return root / "runs"
+
 
 @pytest.fixture
-def made(cli, suite: Path) -> list[str]:
-    """Ids of two runs, newest first."""
-    for name in ("first", "second [bold]x"):
-        assert cli("run", suite, "--name", name, "--details", 0).exit_code == 0
-    found = json.loads(cli("runs", "list", "--json").stdout)
-    return [r["id"] for r in found]
+def made(cli, measured: Path) -> list[str]:
+    """Ids of two runs of this test's own, newest first."""
+    shutil.copytree(measured, os.environ["SWAY_RUNS_DIR"])
+    return [r["id"] for r in json.loads(cli("runs", "list", "--json").stdout)]
 
 
 def refused(result) -> str:

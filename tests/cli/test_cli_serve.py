@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.websocket import websocket_connect
 
 from sway_dash.dash.access import Access, is_loopback
@@ -242,6 +242,7 @@ def test_which_names_mean_this_machine(name, loopback):
 
 
 def test_the_name_that_was_asked_for_is_answered():
-    request = HTTPServerRequest("GET", "/", headers=HTTPHeaders({"Host": "Workstation:5006"}))
+    line = RequestStartLine("GET", "/", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=line, headers=HTTPHeaders({"Host": "Workstation:5006"}))
     assert Access(None, "workstation").match(request) is None
     assert Access(None, "127.0.0.1").match(request) is not None

@@ -134,6 +134,7 @@ def steps() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_command_of_the_example_workflow_runs_on_the_demo(tmp_path, env):
     work = tmp_path / "work"
     work.mkdir()

@@ -302,8 +302,9 @@ def test_the_generators_of_the_session_are_left_alone(run):
 
 
 def process(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-p", PLUGIN, *args]
-    env = {**os.environ, "PYTHONPATH": PATH}
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", PLUGIN, *args]
+    # Without the plugins of others, which take longer to start than the suite to run.
+    env = {**os.environ, "PYTHONPATH": PATH, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     env.pop("PYTEST_XDIST_WORKER", None)
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300)
 
