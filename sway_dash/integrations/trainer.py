@@ -149,7 +149,7 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         self.training = str(next((e[TRAINING] for e in reversed(state.log_history) if TRAINING in e), ""))
         problem = ""
         if state.is_world_process_zero:
-            self.training = self.training or _new_tag(self.name or Path(args.output_dir).resolve().name)
+            self.training = self.training or _new_tag(self._called(args))
             problem = _problem(kwargs.get("model"), self._tokenizer(kwargs))
         self.training, problem = shared((self.training, problem))
         if not any(TRAINING in entry for entry in state.log_history):
@@ -215,7 +215,7 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         folder = RunFolder.create(
             self.suite.text(spec_of(model), adapter=adapter),
             root=self.runs_dir,
-            name=f"{self.training}, step {step}",
+            name=f"{self._called(args)}, step {step}",
             base_dir=self.suite.folder,
             spec_path=self.suite.source,
         )
@@ -237,6 +237,9 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         failed = [p for p in result.probes if p.verdict is Verdict.ERROR]
         said = tuple(p.message if p is bad else f"{p.name}: {p.message}" for p in failed)
         return _Outcome(numbers, facts, said, stop=self.stop_when == "broken" and bad is not None)
+
+    def _called(self, args: Any) -> str:
+        return self.name or Path(args.output_dir).resolve().name
 
     def _gated(self, result: SuiteResult, score: SwayScore) -> dict[str, float]:
         if self.gate is None:
