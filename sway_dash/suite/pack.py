@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -80,10 +81,11 @@ def pack_spec(
     files = dict(contents.files)
     if golden is not None:
         files[GOLDEN] = _as_json(contents.portable(golden))
-    files[MANIFEST] = _as_json(_manifest(contents, files, golden=golden is not None))
+    manifest = _manifest(contents, files, golden=golden is not None)
+    files[MANIFEST] = _as_json(manifest)
     adapter_bytes = contents.adapter_bytes
     try:
-        size = _write(out, files, max_size_bytes)
+        size = _write(out, files, manifest["members"], max_size_bytes)
     except _TooLargeError:
         without = f" (its files have {in_megabytes(adapter_bytes)})" if adapter_bytes else ""
         raise PackError(
@@ -149,7 +151,7 @@ class _TooLargeError(Exception):
     """The archive has reached its cap."""
 
 
-def _write(out: Path, files: Mapping[str, bytes | Path], cap: int) -> int:
+def _write(out: Path, files: Mapping[str, bytes | Path], told: Mapping[str, Any], cap: int) -> int:
     """Write the archive beside its place and put it there whole; return its size."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.tmp")
@@ -161,10 +163,17 @@ def _write(out: Path, files: Mapping[str, bytes | Path], cap: int) -> int:
                 tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
             ):
                 for name, data in sorted(files.items()):
-                    for piece in _member(archive, f"{FOLDER}/{name}", data):
+                    size = len(data) if isinstance(data, bytes) else told[name]["size"]
+                    packed.write(_header(archive, f"{FOLDER}/{name}", size))
+                    digest = hashlib.sha256()
+                    for piece in _pieces(data, size):
+                        digest.update(piece)
                         packed.write(piece)
                         if raw.tell() > cap:
                             raise _TooLargeError
+                    if isinstance(data, Path) and digest.hexdigest() != told[name]["sha256"]:
+                        raise PackError(f"{data} changed while it was packed: wait until it is written")
+                    packed.write(bytes(-size % tarfile.BLOCKSIZE))
             size = raw.tell()
         if size > cap:
             raise _TooLargeError
@@ -180,20 +189,23 @@ def _write(out: Path, files: Mapping[str, bytes | Path], cap: int) -> int:
         temporary.unlink(missing_ok=True)
 
 
-def _member(archive: tarfile.TarFile, name: str, data: bytes | Path) -> Iterator[bytes]:
-    """Header, contents and padding of a file, in pieces; owner, time and mode are the same everywhere."""
+def _header(archive: tarfile.TarFile, name: str, size: int) -> bytes:
+    """Owner, time and mode of a file are the same everywhere."""
     info = tarfile.TarInfo(name)
-    info.size, info.mode, info.mtime = _size(data), 0o644, 0
-    yield info.tobuf(archive.format, archive.encoding or "utf-8", archive.errors or "strict")
-    left = info.size
+    info.size, info.mode, info.mtime = size, 0o644, 0
+    return info.tobuf(archive.format, archive.encoding or "utf-8", archive.errors or "strict")
+
+
+def _pieces(data: bytes | Path, left: int) -> Iterator[bytes]:
+    """As much of a file as its header says."""
     with _opened(data) as file:
         while left:
             piece = file.read(min(BLOCK, left))
             if not piece:
-                raise PackError(f"{name} became shorter while it was packed: wait until it is written")
+                what = data if isinstance(data, Path) else "a file"
+                raise PackError(f"{what} became shorter while it was packed: wait until it is written")
             left -= len(piece)
             yield piece
-    yield bytes(-info.size % tarfile.BLOCKSIZE)
 
 
 def _opened(data: bytes | Path) -> IO[bytes]:

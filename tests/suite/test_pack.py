@@ -17,7 +17,7 @@ from sway_dash.probes.null_cache import NullCache
 from sway_dash.suite.loader import load_checked, load_spec
 from sway_dash.suite.pack import PackReport, pack_spec
 from sway_dash.suite.pack_draws import draw_keys
-from sway_dash.suite.pack_layout import PackError
+from sway_dash.suite.pack_layout import PackError, sha256_of
 from sway_dash.suite.pack_paths import with_paths
 from sway_dash.suite.pack_read import UnpackReport, unpack_swaypack
 from sway_dash.suite.pack_use import adopt
@@ -271,6 +271,23 @@ def test_nothing_is_overwritten_and_nothing_is_left_of_a_pack_that_is_too_large(
     with pytest.raises(PackError, match="refusing to overwrite"):
         pack_spec(suite, out_path=out)
     assert out.read_bytes() == before
+
+
+def test_a_file_that_changes_while_it_is_packed_is_said(suite, monkeypatch):
+    from sway_dash.suite import pack
+
+    weights = suite.parent.parent / "trained" / "v3" / "adapter_model.safetensors"
+
+    def hashed_too_early(path):
+        found = sha256_of(path)
+        if path == weights:
+            weights.write_bytes(weights.read_bytes()[::-1])
+        return found
+
+    monkeypatch.setattr(pack, "sha256_of", hashed_too_early)
+    with pytest.raises(PackError, match="changed while it was packed"):
+        pack_spec(suite)
+    assert not [p for p in suite.parent.iterdir() if p.suffix in (".gz", ".tmp")]
 
 
 def test_a_golden_result_must_be_one(suite, tmp_path):

@@ -43,7 +43,7 @@ def pack(
         int, typer.Option("--max-size-mb", min=1, max=100_000, help="The largest pack to make, in MB.")
     ] = 50,
 ) -> None:
-    """Put a suite and what it needs into one file that others can run.
+    """One file with a suite and what it needs, for others to run.
 
     The suite, its document, the adapter and the null draws go in; the base model does not. Paths become those inside
     the pack. The same input gives the same bytes.
@@ -81,7 +81,7 @@ def unpack(
         int, typer.Option("--max-size-mb", min=1, max=1_000_000, help="The most that may come out of it, in MB.")
     ] = 2048,
 ) -> None:
-    """Take a pack apart, check it, and print the command that runs it.
+    """Open a pack, check it, and say how to run it.
 
     Nothing is overwritten; every name, size and checksum is checked first. With --verify a run is compared with the
     golden result of the pack, and the exit code is 1 when they differ.
