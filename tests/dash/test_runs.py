@@ -356,7 +356,7 @@ def test_a_report_of_the_public_format_without_prompts_is_shown(here: Callable[.
         (b"", "is not valid JSON"),
         (b"[]", "must be a JSON object"),
         (b'{"schema_version": 7}', "reads up to 1"),
-        (b'{"a": 1}', "holds no probes"),
+        (b'{"a": 1}', "holds no result"),
         (b'{"probes": [{"name": "x"}]}', "is missing"),
         (b"\xff\xfe\x00", "is not valid JSON"),
     ],
