@@ -25,8 +25,8 @@ Keys (what is not known is left out or null; readers of the public format pass o
 ``fingerprint``
     SHA-256 over base, tokenizer, adapter, precision and kind of device: equal ones mean equal numbers up to rounding.
     Empty when the base is not known exactly.
-``base_model``, ``tuned``
-    Of two separately loaded models: the same facts of the base's side, and the name of the tuned one.
+``base_model``, ``tuned``, ``tuned_revision``, ``tuned_identity``
+    Of two separately loaded models: all these facts of the base's side, and which model the tuned one is.
 ``held``
     The model was in the memory of another program: a notebook, a training run.
 ``noise_floor``

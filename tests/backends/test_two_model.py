@@ -105,6 +105,9 @@ def test_the_same_checkpoint_twice_is_noticed(llama: Path) -> None:
 def test_both_are_described(pair: Any, llama: Path, merged: Path) -> None:
     facts = pair.describe()
     assert (facts["base"], facts["tuned"]) == (str(llama), str(merged))
+    # Whose weights are meant is never left open.
+    assert facts["base_identity"] == facts["base_model"]["base_identity"]
+    assert facts["tuned_identity"] not in (facts["base_identity"], None)
     assert facts["fingerprint"] not in (facts["base_model"]["fingerprint"], "")
     assert facts["fingerprint"] in pair.cache_identity()
 
