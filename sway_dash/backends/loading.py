@@ -284,8 +284,7 @@ def hub_id_of(folder: Path) -> str:
 def folder_identity(base: str) -> str:
     """Identity of a base in a local folder, as :func:`load_base` gives it; empty for a hub id or what is not there."""
     try:
-        source = find_source(base)
-        return _content(source) if source.folder else ""
+        return base_identity(base)
     except (ModelLoadError, OSError):
         return ""
 
