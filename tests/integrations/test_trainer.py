@@ -24,6 +24,7 @@ from sway_dash.core.model import ModelSpec
 from sway_dash.demo import demo_dir
 from sway_dash.demo.figures import read_prompts
 from sway_dash.demo.tokens import pack
+from sway_dash.integrations.trainer import _Outcome
 from sway_dash.suite.checkpoints import course, ordered
 from sway_dash.suite.comparison import compare, open_side
 from sway_dash.suite.execute import execute
@@ -331,6 +332,20 @@ def test_a_tracker_that_fails_ends_no_training(data: Any, tmp_path: Path, caplog
     found = trained(data, tmp_path, sway, Refuses(), max_steps=1)
     assert "no route to the tracker" in caplog.text
     assert len(found.numbers) == 1
+
+
+def test_other_processes_take_over_what_the_first_one_found(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [("quill-1", ""), _Outcome({"sway/mean_js": 0.5}, {"sway_answer": "broken"}, (), stop=True)]
+    monkeypatch.setattr("sway_dash.integrations.trainer.shared", lambda _own: told.pop(0))
+    monkeypatch.setattr(Trainer, "is_world_process_zero", lambda _self: False)
+    found = trained(data, tmp_path, SwayCallback(prompts=PROMPTS, every=1, runs_dir=tmp_path), max_steps=3)
+    assert found.runs == []
+    assert [e["sway/mean_js"] for e in found.numbers] == [0.5]
+    assert found.trainer.state.global_step == 1
+    assert found.sway is not None
+    assert found.sway.training == "quill-1"
 
 
 def plain() -> Any:
