@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Number = Callable[[float], str]
 
+FEW = 8
+"""So many runs are named one by one."""
+
 MINUS = "−"
 NAMES = {"js": "JS", "kl": "KL"}
 
@@ -84,8 +87,17 @@ def mismatch_line(mismatch: Mismatch, labels: Sequence[str]) -> str:
         groups.setdefault(value or "not known", []).append(label)
     # Names of several letters may hold blanks and commas themselves.
     within, between = (" ", ", ") if all(len(label) == 1 for label in labels) else (", ", "; ")
-    told = between.join(f"{within.join(names)}: {value}" for value, names in groups.items())
+    told = between.join(f"{few(names, within)}: {value}" for value, names in groups.items())
     return f"different {mismatch.what}, {told} ({mismatch.why})"
+
+
+def few(names: Sequence[str], between: str = ", ") -> str:
+    """Names of runs; of many only the first."""
+    return (
+        between.join(names)
+        if len(names) <= FEW
+        else f"{between.join(names[: FEW - 2])} and {len(names) - FEW + 2} more"
+    )
 
 
 def remarks(sides: Sequence[Side], labels: Sequence[str]) -> list[str]:
@@ -184,4 +196,6 @@ def _ended(status: str) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
+    if len(names) > FEW:
+        return few(names)
     return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"

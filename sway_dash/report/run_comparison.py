@@ -15,6 +15,7 @@ from sway_dash.report.markdown import md_table, md_text
 from sway_dash.report.paired import (
     NAMES,
     contrast_dict,
+    few,
     mismatch_line,
     remarks,
     signed,
@@ -42,13 +43,13 @@ def notes(found: RunComparison) -> tuple[list[str], list[str]]:
         f"{probe}: {mismatch_line(m, labels)}" if probe and several else mismatch_line(m, labels)
         for probe, m in found.warnings
     ]
-    warned += [f"{', '.join(labels[i] for i in own)} are one and the same run" for own in found.copies]
+    warned += [f"{few([labels[i] for i in own])} are one and the same run" for own in found.copies]
     told = remarks([r.side for r in found.runs], labels)
     if not found.matrix.chronological:
         told.append("The runs are not in the order of time.")
     if scores := [labels[i] for i in dict.fromkeys(i for step in found.steps for i in step.without)]:
-        keeps = "keeps" if len(scores) == 1 else "keep"
-        told.append(f"{', '.join(scores)} {keeps} no values of single prompts: compared by score only.")
+        who = "No run keeps" if len(scores) == len(labels) else f"{few(scores)} keep{'s' * (len(scores) == 1)} no"
+        told.append(f"{who} values of single prompts: compared by score only.")
     return warned, told
 
 

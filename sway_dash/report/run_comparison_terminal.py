@@ -71,7 +71,11 @@ def to_terminal(
         say(text, "dim")
     console.print()
     wide = matrix.n_runs > BESIDE
-    for table in _by_run(found, console.width, display_threshold) if wide else [_by_probe(found, display_threshold)]:
+    for at, table in enumerate(
+        _by_run(found, console.width, display_threshold) if wide else [_by_probe(found, display_threshold)]
+    ):
+        if at:
+            console.print()
         console.print(table)
     if fell := matrix.latest_regressions(regression_threshold):
         console.print()
