@@ -53,9 +53,10 @@ WIDGETS = """
 .bk-input option { background-color: var(--mui-palette-sway_surface-main); color: var(--mui-palette-sway_ink-main); }
 .bk-btn { font-size: 13px; background: var(--mui-palette-sway_raised-main); color: var(--mui-palette-sway_ink-main);
   border: 1px solid var(--mui-palette-sway_rule-main); box-shadow: none; }
-.bk-btn.bk-btn-primary { background: var(--mui-palette-sway_accent-main); color: var(--mui-palette-sway_surface-main); }
+:host(.solid) .bk-btn.bk-btn-primary { background: var(--mui-palette-sway_accent-main);
+  color: var(--mui-palette-sway_surface-main); border-color: var(--mui-palette-sway_accent-main); }
 .bk-btn:focus-visible, .bk-input:focus-visible { outline: 2px solid var(--mui-palette-sway_accent-main); }
-.bk-btn:disabled, .bk-btn.bk-btn-primary:disabled { background: var(--mui-palette-sway_raised-main);
+.bk-btn:disabled, :host(.solid) .bk-btn.bk-btn-primary:disabled { background: var(--mui-palette-sway_raised-main);
   color: var(--mui-palette-sway_muted-main); opacity: .7; }
 """
 """The few widgets of Panel's own that are used here, in our colours."""

@@ -193,6 +193,10 @@ def test_a_suite_is_run_live_and_drilled_into(notebook: Callable[..., Notebook])
     seen = notebook(SUITE + "dash = SwayDash(suite_text('slow', prompts=12, nulls=10))\ndash", "6 * 7")
     seen.until(lambda: seen.button("Run").is_visible() and "42" in seen.outputs())
     seen.until(lambda: seen.plain() == [False])
+    # The label is of the page's own colour: without a ground it cannot be seen.
+    ground = "getComputedStyle(e).backgroundColor"
+    colours = seen.button("Run").evaluate(f"e => [{ground}, getComputedStyle(e).color]")
+    assert colours[0] not in (colours[1], "rgba(0, 0, 0, 0)")
     seen.button("Run").click()
     lines: list[str] = []
     seen.until(lambda: lines.append(seen.head()) or "finished" in lines[-1])  # type: ignore[func-returns-value]
