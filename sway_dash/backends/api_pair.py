@@ -12,7 +12,7 @@ from sway_dash.core.errors import ModelLoadError, ProbeError
 from sway_dash.core.scoring import BASE, FINETUNED, DifferentialBackend, NoiseFloor
 from sway_dash.core.steps import step
 
-NOISE_PROMPTS = 8
+NOISE_PROMPTS = 4
 
 
 class ApiPair(TwoModelDifferential):

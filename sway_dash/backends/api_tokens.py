@@ -222,6 +222,10 @@ def _laid(tokens: Sequence[ApiToken], body: bytes, *, closed: bool) -> list[Span
             i += 1
         else:
             group, end = _pieces(tokens, i, body, at, closed=closed)
+            if out and not tokens[i].text and not body[at:end].isascii() and tokens[i + group - 1].raw is None:
+                # A server that leaves out broken bytes may have left some out of the token before, too.
+                at = out[-1].start
+                out[-1] = Span(out[-1].token, at, end, whole=False)
             out += [Span(t, at, end, whole=False) for t in tokens[i : i + group]]
             at, i = end, i + group
     if at < len(body):

@@ -136,6 +136,15 @@ def test_tokens_that_make_a_character_together_share_its_place() -> None:
         spans(cut("a", " ", None, None), "a 東")
 
 
+def test_bytes_that_a_server_leaves_out_may_belong_to_the_token_before() -> None:
+    found = spans(cut("a", " ", "", "", " b"), "a 😀 b")
+    assert [(s.start, s.end, s.whole) for s in found[1:4]] == [(1, 6, False)] * 3
+    with pytest.raises(ProbeError, match="boundary"):
+        completion_start(found, "a ", "😀 b")
+    assert completion_start(found, "a", " 😀 b") == 1
+    assert completion_start(found, "a 😀", " b") == 4
+
+
 def test_a_server_may_leave_out_the_token_it_generated() -> None:
     assert places(cut("The", " river"), "The river", generated=1) == [(0, 3), (3, 9)]
 
