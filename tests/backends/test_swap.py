@@ -216,6 +216,14 @@ def test_a_base_that_cannot_be_loaded_is_no_fault_of_the_adapter(shared, adapter
     assert isinstance(shared.failure, ModelLoadError)
 
 
+def test_memory_that_was_given_back_is_taken_again_when_it_is_needed(shared, llama, adapters):
+    over(shared, llama, adapters["first"])
+    shared.close()
+    assert shared.kept is None
+    assert over(shared, llama, adapters["second"]) == alone(llama, adapters["second"])
+    assert shared.loads == 2
+
+
 def test_one_adapter_at_a_time(shared, llama, adapters):
     backend = shared.open(spec(llama), adapters["first"])
     with pytest.raises(RuntimeError, match="still open"):

@@ -141,7 +141,7 @@ def compare(args: list[str]) -> None:
 
 @figure
 def sweep(args: list[str]) -> None:
-    """Eight adapters, or so many, over one base against single runs, on the demo; with the word smollm2 on that model."""
+    """Eight adapters, or so many, over one base against single runs: on the demo, or with smollm2 on that model."""
     import shutil
 
     from safetensors.torch import load_file, save_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sway_dash.cli.interrupt import StopSwitch
 from sway_dash.cli.sweeping import spread
 from sway_dash.suite.store import list_runs
 from tests.fakes_sweep import SUITE, ByAdapter, adapter, write_weights
@@ -131,6 +133,14 @@ def test_the_first_ctrl_c_ends_a_sweep_after_the_batch(start, suite, out):
     assert "2 adapters not measured: checkpoint-20, checkpoint-100" in err
     assert "--name night" in err
     assert "Traceback" not in err
+
+
+def test_after_one_run_of_many_ctrl_c_asks_again_before_it_insists():
+    with StopSwitch() as stop:
+        stop.settle()
+        stop.go_on()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested()
 
 
 def test_many_runs_are_thinned_for_the_html_comparison():

@@ -48,7 +48,7 @@ Threshold = Annotated[
 def sweep(
     spec: Annotated[Path, typer.Argument(help="The suite file, sway.yaml.", show_default=False)],
     adapters: Annotated[
-        list[Path] | None, typer.Argument(metavar="ADAPTER…", help="Folders of adapters.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="ADAPTER", help="Folders of adapters.", show_default=False)
     ] = None,
     folders: Annotated[
         list[Path] | None,
