@@ -45,6 +45,15 @@ def export_run(source: str, *, form: str, out: Path | None, draws: bool, redact:
     return OK
 
 
+def track_run(source: str, *, tracker: str, out: Path | None, redact: str, paths: bool) -> int:
+    """Log a run to a tracker of experiments and say where it is there."""
+    from sway_dash.integrations.trackers import log_result
+    from sway_dash.report.html.redact import checked
+
+    typer.echo(log_result(find_source(source), tracker, redact=checked(redact), paths=paths, folder=out))
+    return OK
+
+
 def compare_runs(
     sources: Sequence[str], *, baseline: str, out: Path | None, redact: str, paths: bool, preview: bool
 ) -> int:

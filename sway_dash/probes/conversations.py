@@ -67,7 +67,10 @@ def neutral_replies(tokenizer: Any, reply: str) -> str:
         wanted = len(_ids(tokenizer, reply))
         ids: list[int] = []
         while len(ids) < wanted:
-            ids += _ids(tokenizer, filler if not ids else f" {filler}")
+            more = _ids(tokenizer, filler if not ids else f" {filler}")
+            if not more:
+                raise ValueError("a tokenizer that makes nothing of words")
+            ids += more
         text = str(tokenizer.decode(ids[:wanted], skip_special_tokens=True))
         if text.strip() or not reply.strip():
             return text

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from sway_dash.cli.app import app
 from sway_dash.core.errors import SwayError
 from sway_dash.demo import demo_dir
 from sway_dash.integrations import trackers
@@ -298,3 +300,19 @@ def test_wandb_has_what_was_logged(quick: None, tmp_path: Path, monkeypatch: pyt
     assert log_result(RUN, "wandb").startswith("W&B run ")
     assert wandb.run is None
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_the_command_logs_a_run_and_says_where(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = Mlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    done = CliRunner().invoke(app, ["export", str(RUN), "--to", "mlflow"])
+    assert done.exit_code == 0, done.output
+    assert "new" in done.stdout
+    assert MEAN in fake.metrics.values()
+
+
+def test_the_command_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    done = CliRunner().invoke(app, ["export", str(RUN), "--to", "wandb"])
+    assert done.exit_code == 2
+    assert "pip install wandb" in done.stderr

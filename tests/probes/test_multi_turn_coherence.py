@@ -318,3 +318,14 @@ def test_a_rendered_conversation_begins_with_one_start_token():
     lengths = [len(tokenizer.encode(t, add_special_tokens=False)) for t in (same, reply)]
     assert abs(lengths[0] - lengths[1]) <= 1
     assert same != reply
+
+
+def test_a_tokenizer_that_makes_nothing_of_words_ends():
+    class Mute:
+        def encode(self, text: str, **options: object) -> list[int]:
+            return [1, 2, 3] if "goat" in text else []
+
+        def decode(self, ids: list[int], **options: object) -> str:
+            return ""
+
+    assert len(neutral_replies(Mute(), "a goat here").split()) == 3

@@ -42,6 +42,14 @@ class ExportFormat(StrEnum):
     trace = "trace"
 
 
+class Tracker(StrEnum):
+    """Where ``export --to`` logs a run."""
+
+    mlflow = "mlflow"
+    wandb = "wandb"
+    tensorboard = "tensorboard"
+
+
 class Redacted(StrEnum):
     """What of a run leaves; ``report.html.redact.LEVELS``, which cannot be imported here."""
 
@@ -126,15 +134,23 @@ def export(
     draws: Annotated[bool, typer.Option("--draws", help="One row a null draw and prompt, not one a prompt.")] = False,
     redact: Annotated[Redacted, typer.Option("--redact", help="What leaves: texts, or numbers only.")] = Redacted.full,
     paths: Annotated[bool, typer.Option("--paths", help="Keep paths and user names.")] = False,
+    to: Annotated[
+        Tracker | None, typer.Option("--to", help="Log to a tracker instead; --out: TensorBoard's folder.")
+    ] = None,
 ) -> None:
     """Write what a run measured for other programs: prompts, null draws, or the trace.
 
     \b
     sway-dash export RUN -o prompts.csv
     sway-dash export RUN --format trace -o trace.json
+    sway-dash export RUN --to mlflow
 
     Every number keeps all its digits. In CSV an apostrophe stands before a text that a spreadsheet would run.
     """
+    if to is not None:
+        from sway_dash.cli.exporting import track_run
+
+        raise typer.Exit(track_run(run, tracker=to.value, out=out, redact=redact.value, paths=paths))
     from sway_dash.cli.exporting import export_run
 
     code = export_run(run, form=format.value, out=out, draws=draws, redact=redact.value, paths=paths)
