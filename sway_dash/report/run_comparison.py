@@ -85,13 +85,16 @@ def only_in_one(found: RunComparison, step: Step, comparison: Comparison) -> Ite
 
 def changed(step: Step) -> Iterator[ProbeChange]:
     """Probes that are not what they were, by score or by verdict."""
-    return (c for c in step.changes if c.change != "same" or c.verdict_changed)
+    return (c for c in step.changes if c.change not in ("same", "not judged") or c.verdict_changed)
 
 
 def unchanged(step: Step) -> str:
     """All others, in one line; empty without any."""
-    names = [c.probe for c in step.changes if c.change == "same" and not c.verdict_changed]
-    return f"unchanged: {', '.join(names)}" if names else ""
+    told = {c.probe for c in changed(step)}
+    names = [c.probe for c in step.changes if c.change == "same" and c.probe not in told]
+    never = [c.probe for c in step.changes if c.change == "not judged" and c.probe not in told]
+    parts = (("unchanged", names), ("judged in neither", never))
+    return "; ".join(f"{what}: {', '.join(own)}" for what, own in parts if own)
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -77,6 +77,7 @@ def to_terminal(
         if at:
             console.print()
         console.print(table)
+    say(_falls(found), "dim")
     if fell := matrix.latest_regressions(regression_threshold):
         console.print()
         say(f"regressions (≥{regression_threshold:.2f} drop vs previous run)", "bold red")
@@ -92,6 +93,13 @@ def to_terminal(
             if same := unchanged(step):
                 say(f"{SIGNS['same']} {same}", "dim", indent="  ")
     _print_prompts(found, console, top)
+
+
+def _falls(found: RunComparison) -> str:
+    base, run = pair_labels(found, found.judged)
+    changes = [c for c in found.judged.changes if c.probe in found.matrix.scores]
+    some, more = (sum(c.fell(by) for c in changes) for by in (0.1, 0.2))
+    return f"{run} against {base}: of {len(changes)} probes {some} fell by 0.10 or more, {more} by 0.20 or more"
 
 
 def _print_prompts(found: RunComparison, console: Console, top: int) -> None:

@@ -92,7 +92,8 @@ def test_a_worse_second_adapter_fails_the_gate(cli, spec, adapters):
     result = cli("diff", spec, "--a", b, "--b", a, "--fail-on-regression", "0.05")
     assert result.exit_code == 1
     assert "regression: 1.0 is worse than 2.0" in result.stderr
-    assert "(++" not in result.stdout
+    assert "1.0 against 2.0: of 3 probes 1 fell by 0.10 or more, 1 by 0.20 or more" in result.stdout
+    assert "= unchanged: noise; judged in neither: broken" in result.stdout
     assert cli("diff", spec, "--a", a, "--b", b, "--fail-on-regression", "0.05").exit_code == 0
 
 
