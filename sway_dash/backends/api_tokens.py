@@ -134,7 +134,7 @@ def listed(choice: Any) -> list[ApiToken]:
 
 def _items(value: Any) -> Sequence[Any]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ProbeError("api", "the server lists no likely next tokens (top_logprobs is empty)")
+        raise ProbeError("api", "the server lists no likely next tokens; some list none where the text may end here")
     return value
 
 
