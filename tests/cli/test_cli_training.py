@@ -285,13 +285,17 @@ def test_checkpoints_are_measured_while_training_writes_them(start, suite, tmp_p
 
 
 def test_a_suite_that_is_edited_wrongly_is_waited_for(start, suite, out):
+    for path in out.glob("*/*"):
+        os.utime(path, (0, 0))
     process = start("watch", out, "--spec", suite, "--interval", "0.1", "--threshold", "0")
     until(lambda: len([f for f in list_runs() if f.fold().status == "finished"]) == 2, what="the first two")
     suite.write_text("models: [")
-    checkpoint(out, 300)
-    time.sleep(3)
+    for path in checkpoint(out, 300).iterdir():
+        os.utime(path, (0, 0))
+    heard = next(line for line in process.stderr if "waiting until it is mended" in line)
     suite.write_text(SUITE)
     until(lambda: len([f for f in list_runs() if f.fold().status == "finished"]) == 3, what="the third")
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=WAIT_S)
-    assert "waiting until it is mended" in err
+    assert heard
+    assert "has changed" in err
