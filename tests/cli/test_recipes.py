@@ -118,3 +118,16 @@ def test_the_help_shows_a_command_of_each_recipe():
 def test_the_help_of_a_command_in_a_recipe_teaches(cli, command):
     text = cli(command, "--help").stdout
     assert f"sway-dash {command} " in text.split("Arguments:")[0].split("Usage:", 1)[1].split("\n", 1)[1]
+
+
+def test_every_command_and_option_in_the_readme_exists(cli):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    seen = [shlex.split(line, comments=True)[1:] for line in blocks.splitlines() if line.startswith("sway-dash ")]
+    assert len(seen) > 15
+    for words in seen:
+        command = words[:2] if words[0] == "runs" else words[:1]
+        result = cli(*command, "--help")
+        assert result.exit_code == 0, words
+        for option in (word for word in words if re.match(r"--?[a-z]", word)):
+            assert re.search(rf"(^|[\s,/]){option}[\s,/]", result.stdout, re.MULTILINE), f"{option} of {command}"
