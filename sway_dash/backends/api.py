@@ -31,7 +31,7 @@ CONCURRENCY = 4
 """Requests under way at once; ``SWAY_API_CONCURRENCY`` changes it."""
 SECONDS_PER_TOKEN = 0.25
 """How much longer than one token every further one may take: a slow server on a processor."""
-SHOWN = 8
+SHOWN = 5
 """Likeliest tokens of which the text is asked for where the server names tokens by ids."""
 
 
