@@ -165,8 +165,8 @@ def sweep(args: list[str]) -> None:
         for k in range(1, many + 1):
             folders.append(Path(shutil.copytree(adapter, Path(root) / f"checkpoint-{k}")))
             weights = load_file(adapter / "adapter_model.safetensors")
-            halved = {n: w * (k / many) if "lora_B" in n else w for n, w in weights.items()}
-            save_file(halved, folders[-1] / "adapter_model.safetensors")
+            weaker = {n: w * (k / many) if "lora_B" in n else w for n, w in weights.items()}
+            save_file(weaker, folders[-1] / "adapter_model.safetensors")
         spec = Path(root) / "sway.yaml"
         spec.write_text(text)
         for k, folder in enumerate(folders):
