@@ -29,7 +29,9 @@ LAYERS = {
     "integrations": {"core", "backends", "probes", "report", "suite", "integrations"},
     "demo": {"core", "backends", "probes", "report", "suite", "demo"},
     "dash": {"core", "backends", "probes", "report", "suite", "figures", "demo", "dash"},
-    "cli": {"core", "backends", "probes", "mining", "report", "suite", "figures", "demo", "dash", "integrations", "cli"},
+    # The commands are where everything meets.
+    "cli": {"core", "backends", "probes", "mining", "report", "suite", "figures", "demo", "dash"}
+    | {"integrations", "cli"},
 }
 """Which folders a folder may import from."""
 

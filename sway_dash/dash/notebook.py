@@ -107,6 +107,10 @@ class _Shown:
 
     def _display_(self) -> Any:
         """The live view for marimo, which shows Panel objects by itself."""
+        from panel.config import config
+
+        # Nothing is asked of the network; marimo looks here for where the scripts are to come from.
+        config.inline = True
         view = self._made()
         self._follow()
         return view.root

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sway_dash.core.panels import Curve, Groups, Items, read_panels
-from sway_dash.core.result import ProbeResult, Verdict, jsonable
+from sway_dash.core.result import ProbeResult, SuiteResult, Verdict, jsonable
+from sway_dash.figures.markup import table
 from sway_dash.figures.null_columns import z_text
 from sway_dash.figures.public_evidence import from_public
-from sway_dash.figures.theme import DASH, count, duration, interval, number, visible
-from sway_dash.suite.multiplicity import unit_of
+from sway_dash.figures.theme import DASH, count, duration, esc, interval, number, visible
+from sway_dash.report.formats import effect_rows
+from sway_dash.suite.multiplicity import RULE, unit_of
 
 OWN_PAGE = {"delta_kl": "prompts", "adapter_ablation": "ablation", "null_adapter": "null"}
 """Kinds that a page of their own shows in full."""
@@ -175,3 +177,12 @@ def about(kind: str) -> str:
     probe = registry().get(kind)
     text = (probe.__doc__ or "").strip().split("\n")[0] if probe is not None else ""
     return visible(text)
+
+
+def tests_of(result: SuiteResult) -> tuple[str, str]:
+    """Table of the p-values of a suite, adjusted for how many there are, and its caption; empty below two tests."""
+    rows = [tuple(map(esc, row)) for row in effect_rows(result)]
+    if not rows:
+        return "", ""
+    head = ("Probe", "Effect", "95 % interval", "p", "p (Holm)", "q")
+    return table(head, rows, right=(1, 2, 3, 4, 5)), f"{len(rows)} probes were tested together. {RULE}"

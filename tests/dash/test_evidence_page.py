@@ -288,3 +288,21 @@ def _json(found: ProbeResult) -> str:
 def test_hostile_results_are_hostile() -> None:
     """The texts above would not be looked for in vain."""
     assert HOSTILE in "".join(json.loads(_json(r)).get("said", "") for r in results())
+
+
+def test_the_overview_adjusts_p_values_for_how_many_there_are(tmp_path: Path) -> None:
+    tests = [
+        result(name, "topic_contrast", ci_95=(0.1, 0.3), evidence={"p_permutation": p, "unit": "nats"})
+        for name, p in (("first<b>", 0.03), ("second", 0.02))
+    ]
+    run = RunState()
+    run.open(evidence_run(tmp_path / "two", tests))
+    shown = str(ProbesView(run=run)._tests.object)
+    assert "2 probes were tested together" in shown
+    # Holm: twice the smaller p, and never below it for the other.
+    assert shown.count("0.040") + shown.count(">0.04<") >= 2
+    assert "<b>" not in shown
+
+    run.open(evidence_run(tmp_path / "one", tests[:1]))
+    view = ProbesView(run=run)
+    assert not view._tests.visible

@@ -203,3 +203,16 @@ def test_the_suite_of_a_held_model_can_be_read_elsewhere(held: tuple[Any, Any]):
     dash = SwayDash(model=held[0], tokenizer=held[1], prompts=["p"])
     models = yaml.safe_load(dash.suite.text())["models"]
     assert models["ft"]["base"] == str(demo_dir() / "model")
+
+
+def test_marimo_gets_a_panel_object_whose_scripts_come_with_the_page():
+    from panel.config import config
+    from panel.viewable import Viewable
+
+    before = config.inline
+    try:
+        config.inline = False
+        assert isinstance(show(demo_dir() / "run")._display_(), Viewable)
+        assert config.inline
+    finally:
+        config.inline = before

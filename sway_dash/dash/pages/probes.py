@@ -15,7 +15,7 @@ from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.nav import VERSION
 from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
-from sway_dash.figures.evidence import SIGNS, value_text
+from sway_dash.figures.evidence import SIGNS, tests_of, value_text
 from sway_dash.figures.markup import heading, table
 from sway_dash.figures.null_columns import z_text
 from sway_dash.figures.theme import DASH, duration, esc, interval, percent, var
@@ -36,7 +36,7 @@ def results_of(run: RunState) -> tuple[list[PlannedProbe], dict[str, ProbeResult
 
 
 class ProbesView(pn.viewable.Viewer):
-    """Table of probes, and the line about the cache below it."""
+    """Table of probes, the line about the cache below it, and the tests of a run that is over."""
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     linked = param.Boolean(default=False, doc="Names lead to the Evidence page; a notebook has none.")
@@ -45,7 +45,8 @@ class ProbesView(pn.viewable.Viewer):
         super().__init__(**params)
         self._table = html(css_classes=["sway-hook-probes"])
         self._cache = html()
-        self._root = column(html(heading("Probes")), self._table, self._cache)
+        self._tests = html(css_classes=["sway-hook-tests"], visible=False)
+        self._root = column(html(heading("Probes")), self._table, self._cache, self._tests)
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -64,6 +65,10 @@ class ProbesView(pn.viewable.Viewer):
             else ""
         )
         set_html(self._cache, f'<p class="sway-caption sway-hook-cache">{text}</p>')
+        # How many tests there are is known at the end.
+        tests, told = ("", "") if self.run.live else tests_of(data.result())
+        self._tests.visible = bool(tests)
+        set_html(self._tests, heading("Tests", told) + tests if tests else "")
 
     def _row(self, planned: PlannedProbe, result: ProbeResult | None) -> tuple[str, ...]:
         name = f'{self._link(planned.name)}<br><span class="sway-caption">{esc(planned.kind)}</span>'

@@ -155,7 +155,7 @@ class PromptChart(pn.viewable.Viewer):
         self._mark()
 
     def _put_forward(self, many: bool) -> None:
-        """Show one of the two pictures. The other keeps its layout, which takes Bokeh longer than anything else here."""
+        """Show one of the two pictures; the other keeps its layout, which takes Bokeh longest here."""
         for pane, shown in ((self._dots_pane, not many), (self._ecdf_pane, many)):
             if shown:
                 pane.visible = True

@@ -12,17 +12,13 @@ from sway_dash.figures import null_columns as nc
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.derive_ablation import shape
 from sway_dash.figures.environment import rows as known
-from sway_dash.figures.evidence import OWN_PAGE, SIGNS, value_text
+from sway_dash.figures.evidence import OWN_PAGE, SIGNS, tests_of, value_text
 from sway_dash.figures.markup import legend, table, toned
 from sway_dash.figures.theme import DASH, GLYPH, TONE, duration, esc, interval, number, visible
-from sway_dash.report.formats import effect_rows
 from sway_dash.report.html.drawn import Drawn
 from sway_dash.report.html.evidence import section_of
 from sway_dash.report.html.parts import caption, choices, exact, figure, folded, heading, words
 from sway_dash.suite.headline import headline
-from sway_dash.suite.multiplicity import RULE
-
-"""The engine cuts z here."""
 
 
 def answer(result: SuiteResult, data: RunData, out: Drawn) -> str:
@@ -72,12 +68,8 @@ def probes(result: SuiteResult) -> str:
 
 def _tests(result: SuiteResult) -> str:
     """p-values adjusted for how many there are; empty below two tests."""
-    rows = [tuple(map(esc, row)) for row in effect_rows(result)]
-    if not rows:
-        return ""
-    twin = table(("Probe", "Effect", "95 % interval", "p", "p (Holm)", "q"), rows, right=(1, 2, 3, 4, 5))
-    told = heading("Tests") + caption(f"{len(rows)} probes were tested together. {RULE}")
-    return f'<div class="tests"><div>{told}</div>{twin}</div>'
+    twin, told = tests_of(result)
+    return f'<div class="tests"><div>{heading("Tests")}{caption(told)}</div>{twin}</div>' if twin else ""
 
 
 def strength(data: RunData, out: Drawn) -> str:
@@ -215,7 +207,7 @@ def _notes(result: SuiteResult, data: RunData) -> Iterator[str]:
         yield "λ scales the adapter: 0 is the base, 1 the adapter as trained."
     if any(p.kind == "delta_kl" for p in result.probes):
         yield "Token colours: how differently the two models predicted that token from the text before it."
-    if any(True for _ in effect_rows(result)):
+    if tests_of(result)[0]:
         yield "Verdicts are of each probe alone; the table of tests adjusts the p-values for how many there are."
     else:
         yield "Verdicts are of each probe alone: there is one test at most, so no p-value needs to be adjusted."
