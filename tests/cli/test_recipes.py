@@ -31,7 +31,7 @@ models:
   base: {{kind: hf, base: ./model}}
   ft: {{kind: hf, base: ./model, adapter: ./adapter}}
 suite:
-  - {{name: noise, kind: null_adapter, runs: 10}}
+  - {{name: noise, kind: null_adapter, runs: 3}}
   - {{name: moved, kind: delta_kl, prompts: {json.dumps(PROMPTS)}}}
 """
 WRITTEN = ("-o", "--out", "--html", "--json", "--junit", "--markdown", "--trace")
@@ -74,7 +74,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         strength(tmp_path / name, alpha)
     monkeypatch.setattr(adapters, "PROMPTS", PROMPTS)
-    monkeypatch.setattr(adapters, "CHECK_NULL_RUNS", 10)
+    monkeypatch.setattr(adapters, "CHECK_NULL_RUNS", 3)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
