@@ -44,7 +44,7 @@ def undisturbed() -> Iterator[None]:
     import torch
 
     ours, theirs, host = random.getstate(), np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     on = [kind for kind in ("cpu", "cuda", "mps", "xpu") if _autocasts(kind)]
     try:
