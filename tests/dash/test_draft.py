@@ -298,11 +298,12 @@ def test_a_draft_is_written_whole(own_folder: Path) -> None:
 # -- what a disk, a browser and another tab may do ------------------------------------------------
 
 
-def until(found: Callable[[], bool]) -> None:
+def until(found: Callable[[], bool]) -> bool:
     end = time.monotonic() + 30
     while not found():
         assert time.monotonic() < end
         time.sleep(0.02)
+    return True
 
 
 def test_half_a_surrogate_pair_comes_back_from_disk() -> None:
@@ -345,7 +346,7 @@ def test_saving_begins_again_when_it_has_ended(own_folder: Path, monkeypatch: py
         d.rename("one")
         until(lambda: not any(t.name == "drafts" and t.is_alive() for t in threading.enumerate()))
     d.rename("two")
-    until((own_folder / f"{d.id}.json").exists)
+    assert until((own_folder / f"{d.id}.json").exists)
 
 
 def test_a_slow_disk_holds_up_no_session(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,12 +123,13 @@ class Tab:
         """What the verdict says."""
         return " | ".join(self.page.locator(".sway-hook-verdict p").all_inner_texts())
 
-    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait for something; the browser's events go on meanwhile."""
+    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+        """Wait for something, and fail when it does not come; the browser's events go on meanwhile."""
         end = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < end, f"{self.head()} / {self.verdict()} / {self.errors}"
             self.page.wait_for_timeout(150)
+        return True
 
     def rows(self, column: str = "prompt") -> int:
         """Rows of the dot plot's source in the browser."""

@@ -209,7 +209,7 @@ def test_runs_that_cannot_quite_be_compared_warn(open_page: Open, server: Server
     tab.until(lambda: "Not quite comparable: different random adapters, judged divergence" in said(tab, "mismatches"))
     tab.page.get_by_text("2 differences in detail").click()
     tab.until(lambda: "A: 10, B: 3" in said(tab, "mismatches"))
-    tab.until(lambda: "suite.noise.runs" in said(tab, "settings"))
+    assert tab.until(lambda: "suite.noise.runs" in said(tab, "settings"))
 
 
 def test_nothing_to_compare_yet_offers_the_recent_runs(open_page: Open) -> None:
@@ -219,7 +219,7 @@ def test_nothing_to_compare_yet_offers_the_recent_runs(open_page: Open) -> None:
     tab.page.get_by_role("button", name=re.compile("^stronger")).click()
     tab.until(lambda: "13 only" not in said(tab, "summary") and "mean ΔJS" in said(tab, "summary"))
     tab.page.get_by_role("button", name="Do not compare B").click()
-    tab.until(lambda: tab.page.get_by_text("One more run is needed").is_visible())
+    assert tab.until(lambda: tab.page.get_by_text("One more run is needed").is_visible())
 
 
 def test_a_prompt_opens_here_and_in_its_run(open_page: Open) -> None:
@@ -251,7 +251,7 @@ def test_a_click_right_after_typing_is_answered_whole(open_page: Open) -> None:
             button.click() }""",
             [text, button],
         )
-        tab.until(lambda pair=pair: pair in said(tab, "pair"))
+        assert tab.until(lambda pair=pair: pair in said(tab, "pair"))
 
 
 def test_filters_leave_prompts_out(open_page: Open) -> None:
@@ -260,7 +260,7 @@ def test_filters_leave_prompts_out(open_page: Open) -> None:
     tab.page.get_by_role("button", name=re.compile("odd")).click()
     tab.until(lambda: "n = 6" in said(tab, "summary"))
     tab.page.get_by_label("Search prompts, tags").fill("Prompt 1 ")
-    tab.until(lambda: "1 of 13 prompts listed" in said(tab, "compare-count"))
+    assert tab.until(lambda: "1 of 13 prompts listed" in said(tab, "compare-count"))
 
 
 def test_checkpoints_are_drawn_over_steps(open_page: Open, server: Server) -> None:

@@ -230,7 +230,7 @@ def test_a_folder_that_is_no_run_is_said(open_tab: Open) -> None:
     path = tab.page.get_by_label("Path of a run folder")
     path.fill("/nowhere/at/all")
     press(tab, "Open folder")
-    tab.until(
+    assert tab.until(
         lambda: "/nowhere/at/all is no run folder" in " ".join(tab.page.locator(".sway-banner").all_inner_texts())
     )
 

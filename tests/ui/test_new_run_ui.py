@@ -34,8 +34,8 @@ class Page:
         # What was counted away from the loop arrives once the page is ready to be used.
         self.until(lambda: self.button().inner_text().startswith("Run 524 passes"))
 
-    def until(self, holds: Callable[[], bool]) -> None:
-        self.tab.until(holds)
+    def until(self, holds: Callable[[], bool]) -> bool:
+        return self.tab.until(holds)
 
     def yaml(self) -> str:
         return str(self.page.evaluate(ACE, None))
@@ -112,7 +112,7 @@ def test_broken_yaml_closes_the_form_until_it_is_mended(page: Page) -> None:
     page.until(lambda: "ace_text-input" in page.page.evaluate(FOCUS)[2])
     page.write(fake())
     page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
-    page.until(lambda: page.field("name").is_enabled())
+    assert page.until(lambda: page.field("name").is_enabled())
 
 
 def test_run_goes_to_what_is_wrong(page: Page) -> None:
@@ -150,7 +150,7 @@ def test_an_earlier_draft_can_be_opened_again(page: Page) -> None:
     page.until(lambda: "my comment" not in page.yaml())
     page.field("Recent drafts").click()
     page.page.locator("li").filter(has_text="Earlier one").first.click()
-    page.until(lambda: page.yaml() == fake())
+    assert page.until(lambda: page.yaml() == fake())
 
 
 def test_pasted_prompts_are_seen_tagged_and_freed_of_duplicates(page: Page) -> None:
@@ -189,7 +189,7 @@ def test_a_cell_can_be_edited_in_place(page: Page) -> None:
     box.fill("another light")
     page.page.keyboard.press("Tab")
     page.until(lambda: "text: another light" in page.yaml())
-    page.until(lambda: page.cells()[1] == "another light")
+    assert page.until(lambda: page.cells()[1] == "another light")
 
 
 def test_a_file_with_line_breaks_and_tags_is_taken(page: Page, tmp_path: Path) -> None:

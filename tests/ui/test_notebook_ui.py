@@ -98,13 +98,14 @@ class Notebook:
         """One of JupyterLab's commands."""
         self.page.evaluate("([name, args]) => { window.jupyterapp.commands.execute(name, args) }", [name, args])
 
-    def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> None:
-        """Wait for something; the browser's events go on meanwhile."""
+    def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> bool:
+        """Wait for something, and fail when it does not come; the browser's events go on meanwhile."""
         end = time.monotonic() + seconds
         while not holds():
             told = self.page.locator(".jp-OutputArea-output").all_inner_texts()
             assert time.monotonic() < end, f"{self.errors} {told}"
             self.page.wait_for_timeout(100)
+        return True
 
     def run(self, code: str) -> None:
         """Run a new cell below the active one."""
@@ -259,4 +260,4 @@ def test_a_finished_run_is_shown_by_run_all_and_by_a_cell_that_runs_again(notebo
     seen.until(lambda: seen.page.locator(".sway-hook-verdict").count() == 2 and seen.plain() == [False, False])
     seen.until(lambda: seen.verdict().count("Changed") == 2)
     seen.command("notebook:run-all-cells")
-    seen.until(lambda: seen.page.locator(".sway-hook-verdict").count() == 2 and seen.verdict().count("Changed") == 2)
+    assert seen.until(lambda: seen.page.locator(".sway-hook-verdict").count() == 2 and seen.verdict().count("Changed") == 2)

@@ -431,7 +431,7 @@ def test_an_unrecorded_prompt_offers_to_look(open_tab: Open, server: Server) -> 
     last = measured(folder)[-1]
     tab = open_tab(f"?run={folder.id}&page=prompts&p={last.item + 1}", height=1200)
     tab.page.get_by_role("button", name="Look at every token").wait_for()
-    tab.page.get_by_text("Likeliest next token").wait_for()
+    assert tab.until(tab.page.get_by_text("Likeliest next token").is_visible)
 
 
 @pytest.mark.parametrize("width", [390, 800])

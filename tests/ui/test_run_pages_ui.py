@@ -94,7 +94,7 @@ def test_a_prompt_of_the_curve_opens(open_tab: Open, demo: RunFolder) -> None:
     tab = open_tab("?page=ablation&run=demo", height=1600)
     tab.until(lambda: first_row(tab, ".sway-hook-ablation-prompts") != "")
     tab.page.locator(".sway-hook-ablation-prompts .tabulator-row").nth(1).click()
-    tab.until(lambda: "page=prompts" in tab.page.url and "&p=" in tab.page.url)
+    assert tab.until(lambda: "page=prompts" in tab.page.url and "&p=" in tab.page.url)
 
 
 def test_a_run_without_an_ablation_says_how_to_add_one(open_tab: Open, server: Server) -> None:
@@ -125,7 +125,7 @@ def test_two_draws_cannot_calibrate_and_no_draws_say_why(open_tab: Open, server:
     tab.until(lambda: "cannot calibrate" in said(tab, ".sway-hook-null"))
     none = recorded(server, suite_text(ablation=False, nulls=0))
     tab = open_tab(f"?page=null&run={none.id}")
-    tab.until(lambda: "no null_adapter entry" in said(tab, ".sway-hook-no-null"))
+    assert tab.until(lambda: "no null_adapter entry" in said(tab, ".sway-hook-no-null"))
 
 
 # --- trace --------------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_zoom_moves_the_slowest_table_and_a_click_opens_a_prompt(open_tab: Ope
     tab.until(lambda: "Shown: " in said(tab, ".sway-hook-cut"))
     prompt = tab.page.locator(".sway-hook-slowest .tabulator-row").first
     prompt.click()
-    tab.until(lambda: "page=prompts" in tab.page.url and "&p=" in tab.page.url)
+    assert tab.until(lambda: "page=prompts" in tab.page.url and "&p=" in tab.page.url)
 
 
 def test_a_box_of_the_icicle_filters(open_tab: Open, demo: RunFolder) -> None:
