@@ -101,7 +101,7 @@ def weights(shared: SharedBase) -> str:
 
 
 def test_numbers_are_those_of_a_model_of_its_own_whatever_was_measured_before(shared, llama, adapters):
-    for name in ("first", "narrow", "whole", "dora", "rows", "second"):
+    for name in ("first", "narrow", "whole", "dora", "second"):
         assert over(shared, llama, adapters[name], full=True) == alone(llama, adapters[name], full=True), name
     assert shared.loads == 1
 

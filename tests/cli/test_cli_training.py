@@ -164,7 +164,19 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("soon")
 def test_once_measures_what_is_there_and_leaves_with_the_gates_code(cli, suite, out, tmp_path):
-    command = ("watch", out, "--spec", suite, "--once", "--threshold", 0, "--history-dir", tmp_path / "h")
+    command = (
+        "watch",
+        out,
+        "--spec",
+        suite,
+        "--once",
+        "--interval",
+        0.1,
+        "--threshold",
+        0,
+        "--history-dir",
+        tmp_path / "h",
+    )
     done = cli(*command)
     assert done.exit_code == 0, done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
@@ -185,7 +197,7 @@ def test_once_measures_what_is_there_and_leaves_with_the_gates_code(cli, suite, 
 @pytest.mark.usefixtures("soon")
 def test_the_threshold_is_the_suites_own(cli, suite, out):
     suite.write_text(SUITE + "defaults: {coverage_threshold: 1.0}\n")
-    done = cli("watch", out, "--spec", suite, "--once", "--format", "json")
+    done = cli("watch", out, "--spec", suite, "--once", "--interval", 0.1, "--format", "json")
     told = lines(done.stdout)
     assert [t["verdict"] for t in told] == ["pass" if t["overall_score"] >= 1 else "fail" for t in told]
     assert done.exit_code == (0 if all(t["verdict"] == "pass" for t in told) else 1)
@@ -197,7 +209,19 @@ def test_a_command_hears_of_what_does_not_pass_and_of_errors(cli, suite, out, tm
     heard = tmp_path / "heard"
     script = f'echo "$SWAY_RESULT_PATH $SWAY_RUN" >> {heard}'
     done = cli(
-        "watch", out, "--spec", suite, "--once", "--threshold", 0, "--on-fail", script, "--history-dir", tmp_path / "h"
+        "watch",
+        out,
+        "--spec",
+        suite,
+        "--once",
+        "--interval",
+        0.1,
+        "--threshold",
+        0,
+        "--on-fail",
+        script,
+        "--history-dir",
+        tmp_path / "h",
     )
     assert done.exit_code == 1
     until(heard.exists, what="the command")
@@ -212,7 +236,7 @@ def test_a_command_hears_of_what_does_not_pass_and_of_errors(cli, suite, out, tm
 def test_nothing_to_measure_is_no_success(cli, suite, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "checkpoint-1").mkdir()
-    done = cli("watch", tmp_path / "out", "--spec", suite, "--once")
+    done = cli("watch", tmp_path / "out", "--spec", suite, "--once", "--interval", 0.1)
     assert done.exit_code == 1
     assert "there is no complete adapter" in done.stderr
     assert "checkpoint-1 is not complete: has no adapter_config.json" in done.stderr
@@ -245,7 +269,7 @@ def test_the_store_of_a_document_is_watched_by_its_pointer(cli, suite, tmp_path,
     versions = tmp_path / "dlm" / "store" / "01ABC" / "adapter" / "versions"
     adapter(versions / "v7")
     (versions.parent / "current.txt").write_text("versions/v7")
-    done = cli("watch", suite, "--once", "--format", "json")
+    done = cli("watch", suite, "--once", "--interval", 0.1, "--format", "json")
     (told,) = lines(done.stdout)
     assert told["adapter_pointer"] == str(versions / "v7")
 
