@@ -14,6 +14,8 @@ from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
+from sway_dash.core.shipped import shipped
+
 PART_BREAK = "\n\n\n"
 """Stands between the parts of a loaded corpus; paragraphs are one newline nearer."""
 
@@ -42,22 +44,13 @@ class Chunk:
 
 
 def packs_dir() -> Path:
-    """Folder of the packs: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    candidates = (package / "assets" / "packs", package.parent / "assets" / "packs")
-    for folder in candidates:
-        if (folder / "calibration.json").is_file():
-            return folder
-    places = " or ".join(str(folder) for folder in candidates)
-    raise FileNotFoundError(f"the packs are not installed: no calibration.json in {places}.")
+    """Folder of the packs."""
+    return shipped("assets/packs/calibration.json").parent
 
 
 def pack(name: str) -> Path:
     """Path of a file of the packs; ``FileNotFoundError`` when it does not ship."""
-    path = packs_dir() / name
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the installation is not complete")
-    return path
+    return shipped(f"assets/packs/{name}")
 
 
 @cache

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sway_dash.core.shipped import shipped
 from sway_dash.dash.access import guard
 
 ROUTE = "/sway"
@@ -16,14 +17,8 @@ ROUTE = "/sway"
 
 
 def app_script() -> Path:
-    """The served script: inside an installed package, beside it in a source checkout."""
-    package = Path(__file__).resolve().parent.parent
-    candidates = (package / "apps" / "sway.py", package.parent / "apps" / "sway.py")
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        msg = f"the dashboard's script is not installed: no {' or '.join(map(str, candidates))}"
-        raise FileNotFoundError(msg)
-    return found
+    """The served script."""
+    return shipped("apps/sway.py")
 
 
 def serve(host: str | None, port: int, *, token: str | None, ready: Callable[[int], None]) -> None:

@@ -15,24 +15,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sway_dash.core.shipped import shipped
+
 __all__ = ["demo_dir"]
 
 
 def demo_dir() -> Path:
-    """Folder that holds the shipped demo.
-
-    An installed wheel has it inside the package (``sway_dash/assets/demo``), a source checkout beside it
-    (``assets/demo``); the first one that exists is returned, as an absolute path.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither place holds the demo.
-    """
-    package = Path(__file__).resolve().parent.parent
-    candidates = (package / "assets" / "demo", package.parent / "assets" / "demo")
-    for folder in candidates:
-        if (folder / "sway.yaml").is_file():
-            return folder
-    places = " or ".join(str(folder) for folder in candidates)
-    raise FileNotFoundError(f"the demo is not installed: no sway.yaml in {places}.")
+    """Folder that holds the shipped demo, as an absolute path; ``FileNotFoundError`` when it is not installed."""
+    return shipped("assets/demo/sway.yaml").parent

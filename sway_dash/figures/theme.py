@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from sway_dash.core.shipped import shipped
+
 DASH: Final = "—"
 
 
@@ -137,20 +139,15 @@ STATIC: Final = Path(__file__).resolve().parents[1] / "dash" / "static"
 
 
 def assets() -> Path:
-    """Folder of the stylesheet and the logo: in the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "assets", package.parent / "assets"):
-        if (folder / "style.css").is_file():
-            return folder
-    return package.parent / "assets"
+    """Folder of the stylesheet and the logo."""
+    return shipped("assets/style.css").parent
 
 
 @cache
 def css() -> str:
     """The stylesheet with its tokens bound; given to every HTML pane, since each has its own shadow root."""
     names = "".join(f"--sway-{name}: {var(name)}; " for name in asdict(LIGHT))
-    path = assets() / "style.css"
-    own = path.read_text(encoding="utf-8") if path.is_file() else ""
+    own = (assets() / "style.css").read_text(encoding="utf-8")
     return f":host, :root {{ {names}}}\n{own}"
 
 

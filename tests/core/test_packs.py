@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from sway_dash.core import packs
 from sway_dash.core.packs import (
     MIN_CHUNK,
     PART_BREAK,
@@ -18,7 +16,6 @@ from sway_dash.core.packs import (
     chunks,
     load_corpus,
     pack,
-    packs_dir,
     part_titles,
 )
 
@@ -137,14 +134,3 @@ def test_an_unknown_corpus_is_a_key_error_that_names_the_known_ones():
         load_corpus("gutenberg")
     with pytest.raises(FileNotFoundError, match="not complete"):
         pack("nothing.json")
-
-
-def test_the_packs_inside_the_package_come_first(tmp_path: Path, monkeypatch):
-    package = tmp_path / "sway_dash"
-    monkeypatch.setattr(packs, "__file__", str(package / "core" / "packs.py"))
-    with pytest.raises(FileNotFoundError, match="not installed"):
-        packs_dir()
-    for folder in (tmp_path / "assets" / "packs", package / "assets" / "packs"):
-        folder.mkdir(parents=True)
-        (folder / "calibration.json").write_text("{}")
-        assert packs_dir() == folder

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-import sway_dash.demo
 from sway_dash.demo import demo_dir
 from sway_dash.demo.facts import BOS, chat
 from sway_dash.demo.figures import Shift, jensen_shannon, load_pair, measure, read_prompts, summarise
@@ -26,17 +24,6 @@ def pair() -> tuple[Any, Any]:
 @pytest.fixture(scope="module")
 def shifts(pair: tuple[Any, Any]) -> list[Shift]:
     return list(measure(*pair, read_prompts(demo_dir() / "sway.yaml"), new_tokens=32))
-
-
-def test_the_demo_inside_the_package_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "sway_dash"
-    monkeypatch.setattr(sway_dash.demo, "__file__", str(package / "demo" / "__init__.py"))
-    with pytest.raises(FileNotFoundError, match=r"not installed.*no sway\.yaml"):
-        demo_dir()
-    for folder in (tmp_path / "assets" / "demo", package / "assets" / "demo"):
-        folder.mkdir(parents=True)
-        (folder / "sway.yaml").write_text("version: 1\n")
-        assert demo_dir() == folder
 
 
 def test_the_shipped_files_are_small() -> None:

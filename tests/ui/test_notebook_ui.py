@@ -260,4 +260,6 @@ def test_a_finished_run_is_shown_by_run_all_and_by_a_cell_that_runs_again(notebo
     seen.until(lambda: seen.page.locator(".sway-hook-verdict").count() == 2 and seen.plain() == [False, False])
     seen.until(lambda: seen.verdict().count("Changed") == 2)
     seen.command("notebook:run-all-cells")
-    assert seen.until(lambda: seen.page.locator(".sway-hook-verdict").count() == 2 and seen.verdict().count("Changed") == 2)
+    assert seen.until(
+        lambda: seen.page.locator(".sway-hook-verdict").count() == 2 and seen.verdict().count("Changed") == 2
+    )
