@@ -13,13 +13,16 @@ from sway_dash.figures.theme import css
 
 GRID = """
 :host(.sway-grid) { display: grid !important; grid-template-columns: minmax(0, 7fr) minmax(0, 5fr); gap: 20px 28px;
-  width: 100%; align-items: start; grid-auto-rows: max-content; flex: none !important; height: auto !important; }
+  width: 100%; align-items: start; grid-auto-rows: max-content; flex: none !important; height: auto !important;
+  max-height: none !important; }
 :host(.sway-even) { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
 @media (max-width: 960px) { :host(.sway-grid) { grid-template-columns: minmax(0, 1fr); } }
 """
 
-BODY = ":host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; max-width: 1680px; }"
-
+BODY = """
+:host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; max-width: 1680px;
+  max-height: none !important; }
+"""
 
 HIDDEN_LABEL = """.MuiFormLabel-root { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }"""
@@ -39,7 +42,8 @@ def figure(plot: Plot, **params: Any) -> pn.pane.Bokeh:
 
 def column(*items: Any, gap: int = 6, **params: Any) -> pn.Column:
     """Items below each other."""
-    own = [f":host {{ gap: {gap}px; }}", *params.pop("stylesheets", [])]
+    # Bokeh holds a column to the height of what it stands in, and what follows would lie over a taller one's end.
+    own = [f":host {{ gap: {gap}px; max-height: none !important; }}", *params.pop("stylesheets", [])]
     return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=own, **params)
 
 

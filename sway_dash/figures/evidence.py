@@ -185,4 +185,5 @@ def tests_of(result: SuiteResult) -> tuple[str, str]:
     if not rows:
         return "", ""
     head = ("Probe", "Effect", "95 % interval", "p", "p (Holm)", "q")
-    return table(head, rows, right=(1, 2, 3, 4, 5)), f"{len(rows)} probes were tested together. {RULE}"
+    shown = table(head, rows, right=(1, 2, 3, 4, 5), css_class="sway-tests")
+    return shown, f"{len(rows)} probes were tested together. {RULE}"

@@ -337,5 +337,5 @@ def _panels(
             own = divergence_values([m for m in once if tag in m.tags and side in m.tags], spec.divergence)
             if own:
                 groups.append(Group(label=f"{side}, {tag}", value=mean(own), n=len(own)))
-    note = "intervals 95 %, from four prompts on"
+    note = "intervals 95 %, of the two sides alone"
     return panels(Groups(title="Mean divergence by tag", unit="nats", groups=tuple(groups[:40]), note=note))

@@ -68,7 +68,7 @@ class ProbesView(pn.viewable.Viewer):
         # How many tests there are is known at the end.
         tests, told = ("", "") if self.run.live else tests_of(data.result())
         self._tests.visible = bool(tests)
-        set_html(self._tests, heading("Tests", told) + tests if tests else "")
+        set_html(self._tests, f'<div class="sway-further">{heading("Tests", told)}{tests}</div>' if tests else "")
 
     def _row(self, planned: PlannedProbe, result: ProbeResult | None) -> tuple[str, ...]:
         name = f'{self._link(planned.name)}<br><span class="sway-caption">{esc(planned.kind)}</span>'
