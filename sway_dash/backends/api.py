@@ -317,7 +317,7 @@ class ApiScoringBackend:
         if len(choices) > 1:
             if sorted(str(c.get("index")) for c in choices) != sorted(map(str, range(len(choices)))):
                 raise ProbeError("api", f"{self.base_url} does not say which choice answers which prompt")
-            choices.sort(key=lambda c: c["index"])
+            choices.sort(key=lambda c: int(c["index"]))
         usage = found.get("usage")
         new = usage.get("completion_tokens") if isinstance(usage, dict) else None
         # The sum of all prompts; with one token asked of each it says how many each has, if it is none or all.

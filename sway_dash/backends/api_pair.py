@@ -50,6 +50,9 @@ class ApiPair(TwoModelDifferential):
             )
         same = bool(both) and self.base.base_url == self.ft.base_url and one.ids == other.ids
         self.base.ids_allowed = self.ft.ids_allowed = same
+        if same:
+            # What was answered before has numbers made of the tokens' texts.
+            self.instrumentation.cache.clear()
         self._compatible = True
 
     def preflight_finite_check(self) -> tuple[bool, str]:

@@ -29,6 +29,8 @@ _POSITIVE = 1e-3
 _EXCESS = 0.02
 """How far probabilities rounded to 8 bits may sum above 1."""
 _EMPTY_TAIL = 1e-12
+_ROUNDED = 1e-3
+"""Nats by which one number may differ from itself in two places of an answer."""
 _ID_BITS = 52
 """Screens hold numbers as doubles: a longer id would lose its last digits there."""
 
@@ -49,6 +51,8 @@ class NextTokens:
 
     tokens: tuple[ApiToken, ...]
     ambiguous: int = 0
+    likeliest_twin: float = 0.0
+    """Probability of the likeliest of those whose text another one has, too: the other side may list that text."""
 
 
 def read_next(choice: Any, *, top_k: int, by_id: bool) -> NextTokens:
@@ -71,7 +75,8 @@ def read_next(choice: Any, *, top_k: int, by_id: bool) -> NextTokens:
     known = tuple(t for t, name in zip(found, names, strict=True) if name is not None and seen[name] == 1)
     if not known:
         raise ProbeError("api", "the server names no next token that can be told from others")
-    return NextTokens(known, len(found) - len(known))
+    twins = (t for t, name in zip(found, names, strict=True) if name is not None and seen[name] > 1)
+    return NextTokens(known, len(found) - len(known), max((math.exp(t.logprob or 0.0) for t in twins), default=0.0))
 
 
 def as_dist(found: NextTokens, *, by_id: bool, vocab_size: int | None, texts: Sequence[str] = ()) -> TokenDist:
@@ -83,7 +88,8 @@ def as_dist(found: NextTokens, *, by_id: bool, vocab_size: int | None, texts: Se
     complete = vocab_size is not None and len(ids) >= vocab_size
     rest = 1.0 - float(np.exp(logprobs).sum())
     tail = None if complete else (math.log(rest) if rest > _EMPTY_TAIL else 0.0)
-    return TokenDist(ids, logprobs.astype(np.float32), vocab_size or len(ids), tail, tuple(texts))
+    size = vocab_size or len(ids)
+    return TokenDist(ids, logprobs.astype(np.float32), size, tail, tuple(texts), found.likeliest_twin)
 
 
 def number(token: ApiToken, *, by_id: bool) -> int:
@@ -128,8 +134,24 @@ def listed(choice: Any) -> list[ApiToken]:
     tops = found.get("top_logprobs")
     first = tops[0] if isinstance(tops, Sequence) and tops else None
     if isinstance(first, Mapping) and first:
-        return [_token(str(text), lp) for text, lp in first.items()]
+        return _with_overwritten([_token(str(text), lp) for text, lp in first.items()], found)
     return [_from_content(t) for t in _items(first)]
+
+
+def _with_overwritten(top: list[ApiToken], found: Mapping[str, Any]) -> list[ApiToken]:
+    """The list, and the drawn token where another one with the same text took its place: a mapping holds one a text.
+
+    Both can be had only together: where the sum would exceed 1 the server means something else by the drawn one's.
+    """
+    tokens, logprobs = found.get("tokens"), found.get("token_logprobs")
+    if not (isinstance(tokens, list) and isinstance(logprobs, list) and tokens and logprobs):
+        return top
+    drawn = _token(str(tokens[0]), logprobs[0])
+    beside = next((t.logprob for t in top if (t.text, t.id) == (drawn.text, drawn.id)), None)
+    if drawn.logprob is None or beside is None or not beside + _ROUNDED < drawn.logprob <= _POSITIVE:
+        return top
+    total = math.fsum(math.exp(min(t.logprob or 0.0, _POSITIVE)) for t in (drawn, *top))
+    return [drawn, *top] if total <= 1.0 + _EXCESS else top
 
 
 def _items(value: Any) -> Sequence[Any]:

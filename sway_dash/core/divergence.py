@@ -109,9 +109,9 @@ class CoarseDivergence:
 def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
     """Compare on the union of the known ids plus one bucket for all other tokens.
 
-    An id known to one side only gets, on the other side, at most that side's smallest known probability and at most
-    its missing mass, and not more than it has on the side that knows it: the estimate claims no difference that
-    the data do not show.
+    An id known to one side only gets, on the other side, at most what a token outside that side's list may have (the
+    last one's probability, or that of one left out) and at most its missing mass, and not more than it has on the side
+    that knows it: the estimate claims no difference that the data do not show.
 
     The bound is rigorous. Ids known to both sides contribute exactly what they contribute; all others at most
     ``½ (t_p + t_q) ln 2``, ``t`` being their mass on either side, and at least what three groups of them do: known to
@@ -126,11 +126,12 @@ def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
         p, q = _normalised(p[in_ft]), _normalised(q[in_base])
         return CoarseDivergence(js(p, q), kl(p, q), kl(q, p), 0.0)
     shared = _js_terms(p[in_ft], q[in_base])
-    lower = min(LN2, shared + _least_outside(np.delete(p, in_ft), np.delete(q, in_base), p, q))
+    most_p, most_q = _most_outside(ft, p), _most_outside(base, q)
+    lower = min(LN2, shared + _least_outside(np.delete(p, in_ft), np.delete(q, in_base), p, q, most_p, most_q))
     upper = min(LN2, shared + 0.5 * (rest_p + rest_q) * LN2)
 
     only_p, only_q = np.delete(p, in_ft), np.delete(q, in_base)
-    guess_q, guess_p = _unseen(only_p, q), _unseen(only_q, p)
+    guess_q, guess_p = _unseen(only_p, q, most_q), _unseen(only_q, p, most_p)
     full_p = np.concatenate([p[in_ft], only_p, guess_p])
     full_q = np.concatenate([q[in_base], guess_q, only_q])
     full_p = _normalised(np.append(full_p, max(0.0, 1.0 - float(full_p.sum()))))
@@ -147,17 +148,21 @@ def _js_terms(p: Probs, q: Probs) -> float:
     return 0.5 * sum(float(np.sum(m[m > 0] * np.log(m[m > 0] / middle[m > 0]))) for m in (p, q))
 
 
-def _least_outside(only_p: Probs, only_q: Probs, p: Probs, q: Probs) -> float:
+def _most_outside(dist: TokenDist, mass: Probs) -> float:
+    """The largest probability that a token outside a list can have."""
+    return max(float(mass.min()), dist.unlisted) if len(mass) else 1.0
+
+
+def _least_outside(only_p: Probs, only_q: Probs, p: Probs, q: Probs, most_p: float, most_q: float) -> float:
     """The least that everything outside the common ids can contribute, in three groups.
 
     ``a`` of q's missing mass lies on the ids that only p lists, ``b`` of p's on those that only q lists; no unlisted id
-    is likelier than the last listed one. The contribution is convex in both, so its minimum is one of four points:
-    each of them free, or at its largest.
+    is likelier than ``most_p`` and ``most_q``. The contribution is convex in both, so its minimum is one of four
+    points: each of them free, or at its largest.
     """
     mass_p, mass_q = float(only_p.sum()), float(only_q.sum())
     tail_p, tail_q = max(0.0, 1.0 - float(p.sum())), max(0.0, 1.0 - float(q.sum()))
-    most_a = min(tail_q, len(only_p) * float(q.min())) if len(q) else tail_q
-    most_b = min(tail_p, len(only_q) * float(p.min())) if len(p) else tail_p
+    most_a, most_b = min(tail_q, len(only_p) * most_q), min(tail_p, len(only_q) * most_p)
 
     def best_a(b: float) -> float:
         return min(most_a, mass_p * tail_q / max(mass_p + tail_p - b, 1e-300))
@@ -171,11 +176,10 @@ def _least_outside(only_p: Probs, only_q: Probs, p: Probs, q: Probs) -> float:
     return min(_js_terms(np.array([mass_p, b, tail_p - b]), np.array([a, mass_q, tail_q - a])) for a, b in points)
 
 
-def _unseen(other: Probs, known: Probs) -> Probs:
-    """What a side with masses ``known`` can give to ids that only the other side, with ``other``, knows."""
+def _unseen(other: Probs, known: Probs, most: float) -> Probs:
+    """What a side with masses ``known`` can give to ids that only the other knows, ``most`` to each."""
     missing = max(0.0, 1.0 - float(known.sum()))
-    ceiling = min(missing, float(known.min()) if len(known) else missing)
-    guess = np.minimum(other, ceiling)
+    guess = np.minimum(other, min(missing, most))
     total = float(guess.sum())
     return guess * (missing / total) if total > missing else guess
 

@@ -173,7 +173,8 @@ class TokenDist:
 
     ``token_ids``: int64 ``(k,)``; ``logprobs``: float32 ``(k,)``, natural log. ``tail_logprob`` is the log of the
     probability outside the ``k``: ``None`` when there is none, ``0.0`` (not log 1) when it underflowed. ``texts`` are
-    those of the first tokens, where the backend knows them.
+    those of the first tokens, where the backend knows them. ``unlisted`` is the largest probability of a token that was
+    left out although it is likelier than the last of the ``k``; 0.0 where there is no such token.
     """
 
     token_ids: IntArray
@@ -181,6 +182,7 @@ class TokenDist:
     vocab_size: int
     tail_logprob: float | None = None
     texts: tuple[str, ...] = ()
+    unlisted: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

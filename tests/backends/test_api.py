@@ -334,6 +334,24 @@ def test_ids_name_tokens_only_where_both_sides_mean_the_same_by_them(server: Api
         assert "shown" in found.describe()["same_tokenizer"]
 
 
+def test_what_was_answered_before_both_sides_met_is_not_compared_with_what_comes_after(server: ApiServer) -> None:
+    server.setup.models = MODELS
+    pair: Any = TwoModelDifferential(side(server), side(server, "twin"))
+    with pair.as_base() as view:
+        before = view.next_token_dist("The")
+    pair.meet()
+    found = dists(pair, "The")
+    assert max(before.token_ids) > 100 > max(found[0].token_ids)
+    assert compare_dists(*found).js == 0.0
+
+
+def test_numbers_of_choices_that_are_texts_are_numbers(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = side(server)
+    choices = [{"index": str(i)} for i in range(12)]
+    monkeypatch.setattr(backend.client, "post", lambda *_, **__: {"choices": choices[::-1]})
+    assert backend.request(["x"] * 12, {"max_tokens": 1})[0] == choices
+
+
 def test_different_tokenizers_are_refused_with_what_differs(server: ApiServer) -> None:
     server.setup.models = {"base": ToyModel(), "tuned": ToyModel(cut=r" ?[A-Za-z]{1,4}| ?\d+|\s|[^\x00-\x7f]+|.")}
     with pytest.raises(ModelLoadError, match="base cuts a text into ' quick', ft into ' quic'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sway_dash.backends.api_tokens import (
@@ -17,7 +18,9 @@ from sway_dash.backends.api_tokens import (
     spans,
     total,
 )
+from sway_dash.core.divergence import compare_dists, js
 from sway_dash.core.errors import ProbeError
+from sway_dash.core.scoring import TokenDist
 
 
 def listing(**probs: float) -> dict[str, Any]:
@@ -71,6 +74,32 @@ def test_what_cannot_be_told_apart_is_left_out_and_counted() -> None:
     assert (hidden.ambiguous, [t.text for t in hidden.tokens]) == (1, [" a"])
     with pytest.raises(ProbeError, match="can be told from others"):
         read_next(tops(**{"\ufffd": -0.2}), top_k=5, by_id=False)
+
+
+def test_a_text_that_two_tokens_share_on_one_side_alone_stays_within_the_bound() -> None:
+    def dist(*items: tuple[str, float]) -> TokenDist:
+        listed = [{"token": text, "logprob": math.log(p)} for text, p in items]
+        choice = {"logprobs": {"content": [{**listed[0], "top_logprobs": listed}]}}
+        return as_dist(read_next(choice, top_k=5, by_id=False), by_id=False, vocab_size=None)
+
+    base = dist(("the", 0.6), ("the", 0.04), ("b", 0.2), ("c", 0.11), ("d", 0.05))
+    # The second token of that text is just below what this side lists.
+    tuned = dist(("the", 0.61), ("b", 0.2), ("c", 0.11), ("d", 0.035), ("e", 0.03))
+    truth = js(np.array([0.6, 0.04, 0.2, 0.11, 0.05, 0.0]), np.array([0.61, 0.015, 0.2, 0.11, 0.035, 0.03]))
+    found = compare_dists(base, tuned)
+    assert abs(found.js - truth) <= found.error_bound
+
+
+def test_a_likelier_token_is_not_taken_for_the_one_that_took_its_place_in_the_list() -> None:
+    choice = tops(**{"the": math.log(0.04), " b": math.log(0.3)})
+    choice["logprobs"] |= {"tokens": ["the"], "token_logprobs": [math.log(0.6)]}
+    found = read_next(choice, top_k=5, by_id=False)
+    assert [t.text for t in found.tokens] == [" b"]
+    assert found.ambiguous == 2
+    # One number in two places, rounded in one of them; and a number after sampling, which says nothing of the list.
+    for drawn in (math.log(0.04) + 1e-5, 0.0, None):
+        choice["logprobs"]["token_logprobs"] = [drawn]
+        assert len(read_next(choice, top_k=5, by_id=False).tokens) == 2
 
 
 def test_a_word_that_begins_like_spelled_bytes_is_itself() -> None:
