@@ -13,6 +13,7 @@ import yaml
 
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.yaml_text import load_yaml
+from sway_dash.suite.document import FIELD
 from sway_dash.suite.execute import with_device
 from sway_dash.suite.loader import check_entries, loads, read_text, ready_problems
 from sway_dash.suite.spec import SwaySpec
@@ -86,8 +87,13 @@ class SuiteText:
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10_000)
 
     def digest(self, *, device: str | None = None) -> str:
-        """SHA-256 of all that a run by this suite depends on but its adapter; comments and layout do not count."""
+        """SHA-256 of all that a run by this suite depends on but its adapter; comments and layout do not count.
+
+        The document counts with what it holds now, which may be another text under the same name.
+        """
         data = with_device(self.spec, device).model_dump(mode="json")
+        if self.spec.dlm_source:
+            data[FIELD] = [self.spec.dlm_source, _content(Path(self.spec.dlm_source))]
         own = self.spec.models.ft.adapter
         data["models"]["ft"]["adapter"] = None
         for entry in data["suite"]:
@@ -102,6 +108,14 @@ class SuiteText:
             return (self.folder / Path(value).expanduser()).resolve() == adapter
         except (OSError, RuntimeError):
             return False
+
+
+def _content(document: Path) -> str:
+    """SHA-256 of a document; empty where it cannot be read, which the run will say."""
+    try:
+        return hashlib.sha256(document.expanduser().read_bytes()).hexdigest() if document.is_file() else ""
+    except (OSError, RuntimeError):
+        return ""
 
 
 def _bare(spec: SwaySpec) -> SwaySpec:

@@ -119,6 +119,19 @@ def test_the_digest_is_of_what_is_measured_and_not_of_how_it_is_written(tmp_path
     assert SuiteText.read(path).digest() != first
 
 
+def test_the_digest_is_of_what_the_document_holds(tmp_path):
+    path, document = tmp_path / "sway.yaml", tmp_path / "handbook.md"
+    path.write_text(f"dlm_source: ./handbook.md\n{SUITE}")
+    document.write_text("The tower is red.")
+    first = SuiteText.read(path).digest()
+    assert SuiteText.read(path).digest() == first
+    document.write_text("The tower is blue.")
+    suite = SuiteText.read(path)
+    changed = suite.digest()
+    document.unlink()
+    assert len({first, changed, suite.digest()}) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
