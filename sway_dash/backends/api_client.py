@@ -204,7 +204,7 @@ class ApiClient:
     def _parsed(self, url: str, content: bytes) -> Any:
         try:
             return json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             shown = self._clean(content[:60].decode("utf-8", "replace"))
             raise ProbeError("api", f"{url} did not answer in JSON ({shown!r}): is it a completions server?") from None
 
@@ -212,7 +212,7 @@ class ApiClient:
         """The message in an error's body, whatever shape it has."""
         try:
             found: Any = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = content[:200].decode("utf-8", "replace")
         for key in ("error", "detail", "message"):
             if isinstance(found, Mapping) and key in found:

@@ -61,6 +61,10 @@ class Gatekeeper(RequestHandler):
         """Keep what the rule said."""
         self._cookie, self._refused, self._why = cookie, status, reason
 
+    def _request_summary(self) -> str:
+        # The log gets no query: what was typed wrong there is nearly the token, and what was sent wrong is the token.
+        return f"{self.request.method} {self.request.path} ({self.request.remote_ip})"
+
     def prepare(self) -> None:
         """Answer, whatever the method."""
         self.set_header("Cache-Control", "no-store")
@@ -85,7 +89,11 @@ def guard(application: Application, token: str | None, host: str = "") -> None:
 
 def cookie_name(request: HTTPServerRequest) -> str:
     """A name with the port in it: browsers share cookies between the ports of a machine."""
-    return f"sway-dash-{urlsplit(f'//{request.host}').port or 80}"
+    try:
+        port = urlsplit(f"//{request.host}").port
+    except ValueError:
+        port = None
+    return f"sway-dash-{port or 80}"
 
 
 def is_foreign_socket(request: HTTPServerRequest) -> bool:
@@ -93,7 +101,10 @@ def is_foreign_socket(request: HTTPServerRequest) -> bool:
     if request.headers.get("Upgrade", "").lower() != "websocket":
         return False
     origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != request.host.lower()
+    except ValueError:
+        return True
 
 
 def is_loopback(host: str) -> bool:

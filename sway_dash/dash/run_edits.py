@@ -79,8 +79,8 @@ def undeletable(run: str) -> str:
     if folder.path.is_symlink():
         return ""
     meta = folder.meta()
-    if not (folder.path / EVENTS).is_file() and not {"id", "created_at"} & meta.keys():
-        return f"{folder.path} is no run folder: its {META} was written by another program."
+    if not {"id", "created_at"} <= meta.keys() and not runs.has_begun(folder):
+        return f"{folder.path} is no run folder: its files were written by another program."
     if folder.is_alive():
         return f"{runs.title(folder)} still has a process at work: stop it first."
     host = meta.get("host")

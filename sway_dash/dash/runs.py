@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sway_dash.core.errors import SwayError
+from sway_dash.core.foreign import number
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore
 from sway_dash.demo import demo_dir
 from sway_dash.report.json_io import load_result
@@ -24,7 +25,7 @@ from sway_dash.suite.gate import scored
 from sway_dash.suite.headline import headline
 from sway_dash.suite.processes import is_alive
 from sway_dash.suite.status import LIVE, Status, status_of
-from sway_dash.suite.store import EVENTS, META, RESULT, SPEC, RunFolder, runs_root
+from sway_dash.suite.store import EVENTS, META, RESULT, SPEC, RunFolder, parse_event, runs_root
 
 DEMO = "demo"
 """Name of the recorded example in an address."""
@@ -33,6 +34,9 @@ BASELINE = ".baseline.json"
 """Which run the others are compared with; in the folder of runs."""
 
 TAIL_BYTES = 20_000
+LAST_MOMENT = 253_370_764_800.0
+"""The year 9999 begins, Unix seconds: what is later has no date everywhere."""
+
 _ENDS = {"run_finished": "finished", "run_cancelled": "cancelled", "run_failed": "failed"}
 _SAFE = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -169,7 +173,7 @@ def _given_name(run_id: str, meta: Mapping[str, Any]) -> str:
 
 def _readable(run_id: str, meta: Mapping[str, Any], of: tuple[str, str]) -> str:
     base, adapter = of
-    created = _number(meta.get("created_at"))
+    created = _moment(meta.get("created_at"))
     what = short(adapter) or short(base)
     if not what or not created:
         return run_id
@@ -179,11 +183,23 @@ def _readable(run_id: str, meta: Mapping[str, Any], of: tuple[str, str]) -> str:
 def models(path: Path) -> tuple[str, str]:
     """Base and adapter of a run, from the first event or the suite; empty where they are not known."""
     try:
-        with (path / EVENTS).open("rb") as file:
-            first = json.loads(file.readline())
+        first = json.loads(_first_line(path))
         return str(first.get("base_model_id") or ""), str(first.get("adapter_id") or "")
-    except (OSError, ValueError, AttributeError):
+    except (ValueError, AttributeError):
         return _models_of_suite(path / SPEC)
+
+
+def has_begun(folder: RunFolder) -> bool:
+    """Whether its first event is one of ours; other programs write files of that name, too."""
+    return parse_event(_first_line(folder.path)) is not None
+
+
+def _first_line(path: Path) -> bytes:
+    try:
+        with (path / EVENTS).open("rb") as file:
+            return file.readline()
+    except OSError:
+        return b""
 
 
 def _models_of_suite(path: Path) -> tuple[str, str]:
@@ -239,7 +255,7 @@ def _info(path: Path, waiting: Mapping[str, str], root: Path) -> RunInfo | None:
     pid, host, claimed = files.process
     # A run that has released its folder has no process to ask for.
     alive = pid is not None and is_alive(pid, since=claimed, host=host)
-    heard = not alive or files.last >= (_number(claimed) or 0.0)
+    heard = not alive or files.last >= (number(claimed) or 0.0)
     waits = alive and not heard and files.info.id in waiting
     status = status_of(files.told, begun=files.begun, alive=alive, heard=heard, waiting=waits)
     standing = queue.standing(files.info.id, root=root) if waits else None
@@ -270,7 +286,8 @@ def _read(path: Path) -> _Files:
         told = result.status
     base, adapter = models(path) if last or result is None else (result.base_model_id, result.adapter_id)
     of = (short(base), short(adapter))
-    created = _number(meta.get("created_at")) or (result.started_at.timestamp() if result else 0.0)
+    created = _moment(meta.get("created_at")) or (_moment(result.started_at.timestamp()) if result else 0.0)
+    tags = meta.get("tags")
     info = RunInfo(
         id=path.name,
         name=_given_name(path.name, meta) or _readable(path.name, meta, of),
@@ -278,7 +295,7 @@ def _read(path: Path) -> _Files:
         created=created,
         base=of[0],
         adapter=of[1],
-        tags=tuple(str(t) for t in meta.get("tags") or () if str(t).strip()),
+        tags=tuple(str(t) for t in tags if str(t).strip()) if isinstance(tags, list) else (),
         note=str(meta.get("note") or ""),
         archived=bool(meta.get("archived")),
         imported=bool(meta.get("imported")),
@@ -289,7 +306,7 @@ def _read(path: Path) -> _Files:
     if result is not None and score is not None and scored(result, score):
         info = replace(info, composite=score.overall)
     process = (meta.get("pid"), meta.get("host"), meta.get("claimed_at"))
-    return _Files(info, told, bool(last), _number(last.get("ts")) or 0.0, process)
+    return _Files(info, told, bool(last), number(last.get("ts")) or 0.0, process)
 
 
 def _judged(info: RunInfo, result: SuiteResult) -> RunInfo:
@@ -336,5 +353,7 @@ def _last_event(path: Path) -> dict[str, Any]:
     return {"type": "", "ts": path.stat().st_mtime} if start else {}
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _moment(value: object) -> float:
+    """Unix seconds; 0 for what no calendar has."""
+    found = number(value) or 0.0
+    return found if 0.0 < found < LAST_MOMENT else 0.0

@@ -139,6 +139,16 @@ def from_evidence(name: str, evidence: Mapping[str, Any], seed: int) -> Ablation
     lambdas, means = evidence.get("lambdas"), evidence.get("mean_divergence_per_lambda")
     if not isinstance(lambdas, Sequence) or not isinstance(means, Sequence) or len(lambdas) != len(means):
         return None
+    try:
+        return _series(name, evidence, seed, lambdas, means)
+    except (TypeError, ValueError, OverflowError):
+        # A file of another program: what is not as the format says is left out.
+        return None
+
+
+def _series(
+    name: str, evidence: Mapping[str, Any], seed: int, lambdas: Sequence[Any], means: Sequence[Any]
+) -> AblationSeries:
     metric: Metric = "kl" if evidence.get("divergence_kind") == "kl" else "js"
     series = AblationSeries(name, seed, metric, tuple(map(float, lambdas)))
     curves, prompts = evidence.get("per_prompt_curves") or (), evidence.get("prompts") or ()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sway_dash.core.events import RunStarted
+from sway_dash.core.foreign import mapping
 from sway_dash.figures.theme import number, visible
 
 NAMES = {
@@ -40,7 +41,7 @@ def rows(
 ) -> list[tuple[str, str]]:
     """What is known of a run's model, device and software."""
     found: list[tuple[str, str]] = []
-    packages = dict(environment.get("packages") or {})
+    packages = mapping(environment.get("packages"))
     for key, name in NAMES.items():
         if (value := environment.get(key)) not in (None, "", [], {}):
             found.append((name, _text(key, value)))

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from sway_dash.core.foreign import mapping, number
 from sway_dash.figures.theme import visible
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
 
 
 def draws_of(evidence: Mapping[str, Any], entry: str) -> dict[str, list[float]]:
     """Null draws of an entry by rank."""
     found: dict[str, list[float]] = {}
-    for rank, values in _mapping(_mapping(evidence.get("null_draws")).get(entry)).items():
-        known = [_number(v) for v in values] if isinstance(values, list | tuple) else []
+    for rank, values in mapping(mapping(evidence.get("null_draws")).get(entry)).items():
+        known = [number(v) for v in values] if isinstance(values, list | tuple) else []
         if draws := [v for v in known if v is not None]:
             found[str(rank)] = draws
     return found
@@ -35,8 +21,8 @@ def draws_of(evidence: Mapping[str, Any], entry: str) -> dict[str, list[float]]:
 
 def kept_of(evidence: Mapping[str, Any], kind: str) -> dict[str, float] | None:
     """Mean and spread of the null draws of a kind."""
-    known = _mapping(_mapping(evidence.get("null_stats")).get(kind))
-    return {key: v for key, value in known.items() if (v := _number(value)) is not None} or None
+    known = mapping(mapping(evidence.get("null_stats")).get(kind))
+    return {key: v for key, value in known.items() if (v := number(value)) is not None} or None
 
 
 def skipped(evidence: Mapping[str, Any]) -> str:

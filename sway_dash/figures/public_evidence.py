@@ -5,10 +5,10 @@ Evidence comes from files of other programs: whatever is not as the format says 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sway_dash.core.foreign import number
 from sway_dash.core.panels import MAX_ROWS, Curve, Group, Groups, Items, Row
 
 Panel = Items | Curve | Groups
@@ -35,12 +35,6 @@ def _holds(panel: Panel) -> bool:
 # -- reading ------------------------------------------------------------------------------------
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
 def _list(evidence: Evidence, key: str) -> Sequence[Any]:
     found = evidence.get(key)
     return found[:MAX_ROWS] if isinstance(found, list | tuple) else ()
@@ -55,8 +49,8 @@ def _text(value: Any, fallback: str = "") -> str:
 
 
 def _curve(evidence: Evidence, x: str, y: str, **words: Any) -> list[Panel]:
-    points = [(a, _number(b)) for a, b in zip(_list(evidence, x), _list(evidence, y), strict=False)]
-    known = [(float(a), b) for a, b in points if _number(a) is not None]
+    points = [(a, number(b)) for a, b in zip(_list(evidence, x), _list(evidence, y), strict=False)]
+    known = [(float(a), b) for a, b in points if number(a) is not None]
     return [Curve(x=tuple(a for a, _ in known), y=tuple(b for _, b in known), **words)]
 
 
@@ -69,7 +63,7 @@ def _name(evidence: Evidence) -> str:
 
 def _delta_kl(e: Evidence) -> list[Panel]:
     prompts = _list(e, "prompts")
-    values = [_number(v) for v in _list(e, "per_prompt")]
+    values = [number(v) for v in _list(e, "per_prompt")]
     rows = tuple(
         Row(label=_text(prompts[k] if k < len(prompts) else None, f"prompt {k + 1}"), tuned=v)
         for k, v in enumerate(values)
@@ -85,7 +79,7 @@ def _ablation(e: Evidence) -> list[Panel]:
 def _revert(e: Evidence) -> list[Panel]:
     rows = []
     for k, case in _records(e, "per_case"):
-        gold, base = _number(case.get("cos_ft_gold")), _number(case.get("cos_ft_base"))
+        gold, base = number(case.get("cos_ft_gold")), number(case.get("cos_ft_base"))
         lead = None if gold is None or base is None else gold - base
         reverted = case.get("reverted")
         flag = "bad" if reverted is True else "good" if reverted is False else ""
@@ -105,7 +99,7 @@ def _clusters(e: Evidence) -> list[Panel]:
     for k, value in enumerate(_list(e, "per_cluster_mean_kl")):
         own = named[k] if k < len(named) and isinstance(named[k], list | tuple) else ()
         n = sizes[k] if k < len(sizes) and isinstance(sizes[k], int) else None
-        groups.append(Group(label=_text(own[0] if own else None, f"cluster {k + 1}"), value=_number(value), n=n))
+        groups.append(Group(label=_text(own[0] if own else None, f"cluster {k + 1}"), value=number(value), n=n))
     title = f"Mean {_name(e)} divergence of every cluster"
     return [Groups(title=title, unit="nats", groups=tuple(groups), note="named by their first prompt")]
 
@@ -114,8 +108,8 @@ def _sections(e: Evidence) -> list[Panel]:
     rows = tuple(
         Row(
             label=" ".join(filter(None, (_text(s.get("section_id"), f"section {k + 1}"), _text(s.get("tag"))))),
-            base=_number(s.get("base_nll")),
-            tuned=_number(s.get("ft_nll")),
+            base=number(s.get("base_nll")),
+            tuned=number(s.get("ft_nll")),
             flag="good" if s.get("passed") is True else "bad" if s.get("passed") is False else "",
             note=_text(s.get("kind")),
         )
@@ -126,7 +120,7 @@ def _sections(e: Evidence) -> list[Panel]:
 
 def _paraphrases(e: Evidence) -> list[Panel]:
     found = {"as trained": e.get("verbatim_lift_mean"), "paraphrased": e.get("paraphrase_lift_mean")}
-    groups = tuple(Group(label=label, value=_number(v)) for label, v in found.items())
+    groups = tuple(Group(label=label, value=number(v)) for label, v in found.items())
     return [Groups(title="How much likelier the gold answer got", unit="nats a token", groups=groups)]
 
 
@@ -147,17 +141,17 @@ def _style(e: Evidence) -> list[Panel]:
     base, tuned, doc = (_list(e, key) for key in ("base_fp", "ft_fp", "doc_fp"))
     rows = []
     for k, values in enumerate(zip(base, tuned, strict=False)):
-        own = _number(doc[k]) if k < len(doc) else None
+        own = number(doc[k]) if k < len(doc) else None
         note = "" if own is None else f"document {own:.3g}"
         label = _STYLE[k] if k < len(_STYLE) else f"feature {k + 1}"
-        rows.append(Row(label=label, base=_number(values[0]), tuned=_number(values[1]), note=note))
+        rows.append(Row(label=label, base=number(values[0]), tuned=number(values[1]), note=note))
     return [Items(title="Features of style", unit="scaled", rows=tuple(rows))]
 
 
 def _drift(e: Evidence) -> list[Panel]:
-    threshold = _number(e.get("regression_nats_threshold"))
+    threshold = number(e.get("regression_nats_threshold"))
     rows = tuple(
-        Row(label=_text(i.get("prompt"), f"item {k + 1}"), tuned=_number(i.get("delta")), note=_text(i.get("gold")))
+        Row(label=_text(i.get("prompt"), f"item {k + 1}"), tuned=number(i.get("delta")), note=_text(i.get("gold")))
         for k, i in _records(e, "worst_offenders")
     )
     gate = None if threshold is None else -threshold
@@ -168,25 +162,25 @@ def _drift(e: Evidence) -> list[Panel]:
 def _leakage(e: Evidence) -> list[Panel]:
     rows = []
     for k, section in _records(e, "per_section"):
-        perturbed = _number(section.get("perturbed_recall"))
+        perturbed = number(section.get("perturbed_recall"))
         note = "" if perturbed is None else f"{perturbed:.3g} from a perturbed beginning"
         label = _text(section.get("section_id"), f"section {k + 1}")
-        rows.append(Row(label=label, tuned=_number(section.get("clean_recall")), note=note))
+        rows.append(Row(label=label, tuned=number(section.get("clean_recall")), note=note))
     return [Items(title="Recited from the beginning of a section", unit="share", better="lower", rows=tuple(rows))]
 
 
 def _perplexity(e: Evidence) -> list[Panel]:
     values = _list(e, "per_chunk_delta")
-    rows = tuple(Row(label=f"chunk {k + 1}", tuned=_number(v)) for k, v in enumerate(values))
+    rows = tuple(Row(label=f"chunk {k + 1}", tuned=number(v)) for k, v in enumerate(values))
     unit = "change of the log-probability, nats a token"
     return [Items(title="Every chunk of foreign text", unit=unit, better="higher", rows=rows)]
 
 
 def _tools(e: Evidence) -> list[Panel]:
     valid = Row(
-        label="valid calls", base=_number(e.get("json_valid_rate_base")), tuned=_number(e.get("json_valid_rate_ft"))
+        label="valid calls", base=number(e.get("json_valid_rate_base")), tuned=number(e.get("json_valid_rate_ft"))
     )
-    wrong = Row(label="calls of a wrong tool", tuned=_number(e.get("hallucination_rate")))
+    wrong = Row(label="calls of a wrong tool", tuned=number(e.get("hallucination_rate")))
     return [Items(title="Tool calls", unit="share", rows=(valid, wrong))]
 
 
@@ -197,7 +191,7 @@ def _turns(e: Evidence) -> list[Panel]:
 
 def _layers(e: Evidence) -> list[Panel]:
     groups = tuple(
-        Group(label=f"layer {w.get('layer', k)}", value=_number(w.get("ratio")), flag="bad")
+        Group(label=f"layer {w.get('layer', k)}", value=number(w.get("ratio")), flag="bad")
         for k, w in _records(e, "worst_layers")
     )
     return [Groups(title="Layers furthest behind", unit="times the steadiest layer", groups=groups)]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from sway_dash.core.foreign import count, number
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.core.stats import format_z_profile
 from sway_dash.suite import multiplicity
@@ -89,12 +90,12 @@ def adapter_label(adapter_id: str) -> str:
 def cache_line(suite: SuiteResult) -> str | None:
     """``cache: 5/15 = 33%``, with batches when there were some; ``None`` when nothing was looked up."""
     stats = suite.backend_stats
-    hits, misses = int(stats.get("cache_hits") or 0), int(stats.get("cache_misses") or 0)
+    hits, misses = count(stats.get("cache_hits")), count(stats.get("cache_misses"))
     if hits + misses == 0:
         return None
     line = f"cache: {hits}/{hits + misses} = {100 * hits / (hits + misses):.0f}%"
-    if n := int(stats.get("batches_sent") or 0):
-        line += f" | batches: {n} (avg={float(stats.get('avg_batch_size') or 0.0):.1f})"
+    if n := count(stats.get("batches_sent")):
+        line += f" | batches: {n} (avg={number(stats.get('avg_batch_size')) or 0.0:.1f})"
     return line
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sway_dash.core.errors import SpecValidationError
+from sway_dash.core.foreign import number
 from sway_dash.core.result import (
     DEFAULT_COMPONENT_WEIGHTS,
     DeterminismReport,
@@ -209,22 +210,20 @@ def _determinism(raw: Mapping[str, Any]) -> DeterminismReport:
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
-    if not isinstance(value, list | tuple) or len(value) != 2 or not all(_is_number(v) for v in value):
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(number(v) is not None for v in value):
         return None
     return float(value[0]), float(value[1])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(raw: Mapping[str, Any], key: str, at: str) -> float | None:
     value = raw.get(key)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None  # older files hold NaN, which stands for "unknown"
-    if not _is_number(value):
+    if (found := number(value)) is None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            raise ValueError(f"{at} is too large a number")
         raise _wrong(at, "a number", value)
-    return float(value)
+    return found
 
 
 def _score_number(raw: Mapping[str, Any], key: str, at: str) -> float | None:
@@ -270,6 +269,9 @@ def _time(raw: Mapping[str, Any], key: str) -> datetime | None:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise _wrong(key, "an ISO 8601 time", value) from None
+    # The first and the last year are not the same year everywhere, and there is none beside them.
+    if not MINYEAR < moment.year < MAXYEAR:
+        raise _wrong(key, "a time that every calendar has", value)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

@@ -24,6 +24,7 @@ from sway_dash.core.events import (
     RunStarted,
     Warned,
 )
+from sway_dash.core.foreign import mapping
 from sway_dash.core.result import DeterminismReport, ProbeResult, SuiteResult, Verdict, jsonable
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
@@ -266,10 +267,10 @@ def with_null(ctx: RunContext, result: ProbeResult) -> RunContext:
     if not evidence.get("null_stats"):
         return ctx
     distribution = str(evidence.get("distribution") or "gaussian")
-    drawn = _with(ctx.null_distributions, distribution, _mapping(evidence.get("null_draws")))
-    ranks = {"": evidence["null_stats"], **_mapping(evidence.get("null_stats_by_rank"))}
+    drawn = _with(ctx.null_distributions, distribution, mapping(evidence.get("null_draws")))
+    ranks = {"": evidence["null_stats"], **mapping(evidence.get("null_stats_by_rank"))}
     known = ctx.null_summaries.get(distribution, {})
-    by_rank = {rank: {**known.get(rank, {}), **_mapping(kinds)} for rank, kinds in ranks.items()}
+    by_rank = {rank: {**known.get(rank, {}), **mapping(kinds)} for rank, kinds in ranks.items()}
     summaries = _with(ctx.null_summaries, distribution, by_rank)
     public = {rank: dict(kinds) for rank, kinds in ctx.null_stats_by_rank.items()}
     for rank in dict.fromkeys(r for own in summaries.values() for r in own if r):
@@ -288,11 +289,6 @@ def with_null(ctx: RunContext, result: ProbeResult) -> RunContext:
 def _with(known: Mapping[str, Mapping[str, Any]], distribution: str, new: Mapping[str, Any]) -> dict[str, Any]:
     """What is known by distribution after one more entry: of the same distribution the later one counts."""
     return {**known, distribution: {**known.get(distribution, {}), **new}}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """Evidence may come from another program's file."""
-    return value if isinstance(value, Mapping) else {}
 
 
 def _public(before: Mapping[str, Any], by_distribution: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

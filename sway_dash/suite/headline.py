@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sway_dash.core.foreign import count, mapping, number
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 from sway_dash.core.stats import MIN_ITEMS
 
@@ -211,8 +212,8 @@ def _unlike(result: SuiteResult) -> str:
     first = ""
     for probe in result.probes:
         norms = probe.evidence.get("update_norms") if probe.kind == "null_adapter" else None
-        trained = (norms or {}).get("trained")
-        null = next(iter(((norms or {}).get("null") or {}).values()), None)
+        trained = mapping(norms).get("trained")
+        null = next(iter(mapping(mapping(norms).get("null")).values()), None)
         if not (isinstance(trained, float) and isinstance(null, float) and trained > 0 and null > 0):
             continue
         ratio = trained / null
@@ -232,12 +233,12 @@ def _more_nulls(f: _Facts) -> str:
 
 def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
     e = probe.evidence
-    null = e.get("null") or {}
-    n = int(e.get("distinct_prompts") or e.get("num_prompts") or 0)
-    bound = float(e.get("max_error_bound") or 0.0)
+    null = mapping(e.get("null"))
+    n = count(e.get("distinct_prompts")) or count(e.get("num_prompts"))
+    bound = number(e.get("max_error_bound")) or 0.0
     ci = probe.ci_95
-    partial = e.get("partial") or {}
-    gate = e.get("gate", entry.get("assert_mean_gte", DEFAULT_GATE))
+    planned = count(mapping(e.get("partial")).get("planned"))
+    gate = number(e.get("gate", entry.get("assert_mean_gte")))
     return _Facts(
         name=probe.name,
         kind={"js": "JS", "kl": "KL"}.get(str(e.get("divergence_kind")), "divergence"),
@@ -246,14 +247,14 @@ def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
         lo=None if ci is None else max(ci[0] - bound, 0.0),
         hi=None if ci is None else ci[1] + bound,
         n=n,
-        planned=int(partial.get("planned") or int(e.get("num_prompts") or n) + int(e.get("unmeasured_prompts") or 0)),
-        gate=float(gate) if isinstance(gate, int | float) else DEFAULT_GATE,
-        nulls=int(null.get("n") or 0),
-        p=null.get("p_prediction"),
-        rank_p=null.get("p_rank"),
-        largest=null.get("largest_draw"),
+        planned=planned or (count(e.get("num_prompts")) or n) + count(e.get("unmeasured_prompts")),
+        gate=DEFAULT_GATE if gate is None else gate,
+        nulls=count(null.get("n")),
+        p=number(null.get("p_prediction")),
+        rank_p=number(null.get("p_rank")),
+        largest=number(null.get("largest_draw")),
         z=probe.z_score,
-        identical=int(e.get("identical_prompts") or 0),
+        identical=count(e.get("identical_prompts")),
         ci_note=str(e.get("ci_note") or ""),
     )
 

@@ -149,6 +149,9 @@ class Archive:
     def __init__(self, tar: tarfile.TarFile, max_bytes: int) -> None:
         self._tar = tar
         self._files = _checked(tar, max_bytes)
+        # The checksum of gzip comes last: what lies behind the files is read, too, though nothing of it is used.
+        while tar.fileobj is not None and tar.fileobj.read(_SLACK):
+            pass
         self.manifest = self._read_manifest()
         self.spec = self._spec_name()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from sway_dash.core.foreign import number
 from sway_dash.core.result import DEFAULT_COMPONENT_WEIGHTS, ProbeResult, SuiteResult, SwayScore, Verdict
 
 LOW_COMPONENT = 0.3
@@ -71,10 +72,8 @@ def counts(probe: ProbeResult) -> bool:
 
 def probe_weight(probe: ProbeResult) -> float:
     """Weight of a probe in its category: ``evidence["weight"]``, at least 0; 1.0 when that is no finite number."""
-    weight = probe.evidence.get("weight")
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-        return 1.0
-    return max(0.0, float(weight))
+    weight = number(probe.evidence.get("weight"))
+    return 1.0 if weight is None else max(0.0, weight)
 
 
 def _findings(suite: SuiteResult, components: Mapping[str, float]) -> tuple[str, ...]:

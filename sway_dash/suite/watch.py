@@ -146,6 +146,8 @@ def unready(folder: Path) -> str:
             json.loads((folder / STATE).read_bytes())
     except (ValueError, RecursionError) as error:
         return f"a JSON file is not whole ({error})"
+    except (AttributeError, LookupError, TypeError):
+        return f"{WEIGHTS} has a header that is none"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     return ""

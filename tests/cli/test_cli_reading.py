@@ -117,6 +117,31 @@ def test_a_folder_without_a_run_is_refused(cli, tmp_path):
     assert "is no run folder" in refused(cli("report", tmp_path))
 
 
+@pytest.mark.parametrize("command", [("report",), ("report", "--format", "md"), ("gate",), ("export",)])
+@pytest.mark.parametrize("value", ["odd", 7, [1, "a", None, {}], {"a": [1]}])
+def test_what_another_program_put_into_a_result_never_ends_in_a_traceback(cli, done, tmp_path, command, value):
+    stored = json.loads((done.path / RESULT).read_text())
+    for probe in stored["probes"]:
+        probe["evidence"] = dict.fromkeys([*probe["evidence"], "null", "partial", "update_norms", "lambdas"], value)
+    stored["backend_stats"] = dict.fromkeys(["cache_hits", "cache_misses", "batches_sent", "avg_batch_size"], value)
+    (path := tmp_path / "other.json").write_text(json.dumps(stored))
+    result = cli(*command, path)
+    assert result.exit_code in (0, 1), result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"wall_seconds": 10**400, "probes": [{"name": "p", "kind": "k", "verdict": "pass", "raw": 10**400}]}, "large"),
+        ({"started_at": "9999-12-31T23:59:59-12:00", "probes": []}, "started_at must be a time that every calendar"),
+    ],
+)
+def test_numbers_and_times_that_nothing_can_hold_are_one_sentence(cli, tmp_path, wrong, said):
+    (path := tmp_path / "result.json").write_text(json.dumps(wrong))
+    assert said in refused(cli("report", path))
+
+
 # -- trace ----------------------------------------------------------------------------------------
 
 

@@ -199,6 +199,23 @@ def test_a_folder_of_another_program_is_not_deleted(cli, made):
     assert cli("runs", "show", outside).exit_code == 0, "looking is allowed anywhere"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (META, '{"id": 7, "name": "a package of its own"}'),
+        (EVENTS, '{"event": "login"}'),
+        (EVENTS, '{"type": "login", "ts": 1.0}'),
+        (EVENTS, "no JSON"),
+    ],
+)
+def test_files_of_our_names_make_no_run_of_a_folder(cli, made, name, text):
+    other = folder("project").path
+    other.mkdir()
+    (other / name).write_text(text)
+    assert "is no run folder" in refused(cli("runs", "delete", "project", "--yes"))
+    assert other.is_dir()
+
+
 def test_export_is_the_same_as_the_command_of_that_name(cli, made, tmp_path):
     short = made[1] if made[0][:18] == made[1][:18] else made[1][:18]
     assert cli("runs", "export", short, "--out", tmp_path / "a.csv").exit_code == 0

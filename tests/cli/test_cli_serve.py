@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest, HTTPResponse
@@ -33,16 +34,18 @@ class Served:
 
     process: subprocess.Popen[str]
     address: str
+    log: Path
 
     @property
     def port(self) -> int:
         return int(self.address.rstrip("/").rsplit(":", 1)[1])
 
-    def get(self, path: str, **headers: str) -> HTTPResponse:
+    def get(self, path: str, *, method: str = "GET", body: str | None = None, **headers: str) -> HTTPResponse:
         """The answer as it comes, redirects not followed."""
 
         async def fetch() -> HTTPResponse:
-            request = HTTPRequest(self.address.rstrip("/") + path, headers=headers, follow_redirects=False)
+            url = self.address.rstrip("/") + path
+            request = HTTPRequest(url, method=method, body=body, headers=headers, follow_redirects=False)
             return await AsyncHTTPClient(force_instance=True).fetch(request, raise_error=False)
 
         return asyncio.run(fetch())
@@ -81,7 +84,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         running.append(process)
         line = process.stdout.readline()  # type: ignore[union-attr]
         assert line.startswith("http://"), (folder / "log").read_text()
-        return Served(process, line.strip())
+        return Served(process, line.strip(), folder / "log")
 
     yield start
     for process in running:
@@ -128,6 +131,19 @@ def test_a_wrong_token_opens_nothing(locked):
         answer = locked.get(f"/sway?token={wrong}")
         assert answer.code in (401, 403)
         assert "Set-Cookie" not in answer.headers
+
+
+def test_the_log_holds_no_token_and_no_traceback(locked):
+    good = f"/sway?{urlencode({'token': TOKEN})}"
+    assert locked.get("/sway?token=nearly-the-token").code == 403
+    assert locked.get(good, method="POST", body="").code == 403
+    assert locked.get("/sway", Host="a:b:c").code == 401
+    assert locked.listen("x", Origin="http://[") == "403"
+    said = locked.log.read_text()
+    assert "403 POST /sway (" in said
+    assert "nearly-the-token" not in said
+    assert urlencode({"token": TOKEN}) not in said
+    assert "Traceback" not in said
 
 
 def test_without_the_token_there_is_no_websocket(locked):

@@ -169,6 +169,37 @@ def test_torn_files_do_not_break_the_list(here: Callable[..., str], name: str, t
     assert [r.id for r in runs.everything()] == [run]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"created_at": 1e300',
+        '"created_at": NaN',
+        '"created_at": -1e18',
+        '"created_at": 253402300799',
+        '"tags": 5',
+        '"tags": "ab"',
+        f'"created_at": 1{"0" * 400}',
+    ],
+)
+def test_what_a_run_cannot_say_of_itself_does_not_break_the_list(here: Callable[..., str], said: str) -> None:
+    run = here(tags=["a"])
+    (runs_root() / run / META).write_text(f'{{"id": "{run}", {said}}}')
+    (found,) = runs.everything()
+    assert found.id == run
+    assert found.tags == ()
+
+
+@pytest.mark.parametrize("value", ["odd", 7, [1, "a", None, {}], {"a": [1]}, None, True, 10**309])
+def test_evidence_of_another_shape_does_not_break_the_list(here: Callable[..., str], value: Any) -> None:
+    run = here()
+    path = runs_root() / run / RESULT
+    stored = json.loads(path.read_text())
+    for probe in stored["probes"]:
+        probe["evidence"] = dict.fromkeys([*probe["evidence"], "null", "partial", "update_norms", "weight"], value)
+    path.write_text(json.dumps(stored))
+    assert [r.id for r in runs.everything()] == [run]
+
+
 def test_filters(here: Callable[..., str]) -> None:
     here("Cooking, first", tags=["recipes", "lr 1e-4"])
     here("Sailing", note="The keeper of the light")

@@ -211,6 +211,13 @@ def test_a_file_that_is_no_pack_is_refused(tmp_path):
     assert "failed to extract" in refused(other, tmp_path)
 
 
+def test_the_checksum_of_a_pack_is_looked_at_where_its_manifest_has_none(tmp_path):
+    good = write(tmp_path / "good.tar.gz", whole(member("swaypack/data", b"x"))).read_bytes()
+    for spoiled in (good[:-4], good[:-8] + bytes(4) + good[-4:]):
+        (bad := tmp_path / "bad.tar.gz").write_bytes(spoiled)
+        assert "failed to extract" in refused(bad, tmp_path)
+
+
 def test_a_damaged_pack_never_gives_anything_but_a_sentence(tmp_path):
     data = bytes(random.Random(0).randbytes(3000))
     good = write(tmp_path / "good.tar.gz", whole(member("swaypack/data", data))).read_bytes()

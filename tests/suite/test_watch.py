@@ -109,6 +109,10 @@ def _cut(folder: Path) -> None:
     weights.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 12)
 
 
+def _headed(folder: Path, header: str) -> None:
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -117,6 +121,9 @@ def _cut(folder: Path) -> None:
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 20), "is not whole"),
         (lambda f: (f / "adapter_model.safetensors").unlink(), "has no adapter_model.safetensors"),
         (lambda f: (f / "adapter_model.safetensors").rename(f / "adapter_model.bin"), "a pickle"),
+        (lambda f: _headed(f, "[]"), "adapter_model.safetensors has a header that is none"),
+        (lambda f: _headed(f, '{"a": {"shape": [4]}}'), "adapter_model.safetensors has a header that is none"),
+        (lambda f: _headed(f, '{"a": {"data_offsets": [0, null]}}'), "has a header that is none"),
         (lambda f: (f / "adapter_config.json").write_text('{"peft_ty'), "not whole"),
         (lambda f: (f / "adapter_config.json").write_text("[]"), "no JSON object"),
         (lambda f: (f / "adapter_config.json").unlink(), "has no adapter_config.json"),
