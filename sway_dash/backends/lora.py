@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import torch
 
 TRAINED = "default"
+_ROUNDED = 2.0**-8
+"""How far, relatively, a weight is from itself in another precision; bf16 is the coarsest."""
 _NULL_BYTES = {"cuda": 2 * 2**30}
 _VARIANTS = {
     "modules_to_save": None,
@@ -56,6 +58,7 @@ class LoraViews:
     def __init__(self, model: Any, files: AdapterFiles, *, base: str) -> None:
         self.files = files
         self.unloaded: tuple[str, ...] = ()
+        self._restored: list[Any] = []
         biases = self._biases(model)
         self.peft_model = self._attach(model, base)
         self._biases_of = {
@@ -77,6 +80,7 @@ class LoraViews:
             n.removesuffix(".weight"): tuple(p.shape) for n, p in model.named_parameters() if n.endswith(".weight")
         }
         device = str(next(model.parameters()).device)
+        own = self._base_weights(model)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -93,18 +97,36 @@ class LoraViews:
                 f"{explain_mismatch(self.files, base, shapes)} ({len(self.unloaded)} of its {len(self.files.shapes)} "
                 "tensors would be left out)"
             )
+        self._restore(own)
         return found
+
+    def _base_weights(self, model: Any) -> dict[str, tuple[Any, torch.Tensor]]:
+        """Weights of the base that the adapter's file holds, too, with copies: PEFT saves an embedding it changed."""
+        names = {_plain(name) for name in self.files.shapes} - set(self._bias_parameters(model))
+        return {n: (p, p.detach().clone()) for n, p in model.named_parameters(remove_duplicate=False) if n in names}
+
+    def _restore(self, own: Mapping[str, tuple[Any, torch.Tensor]]) -> None:
+        """Give the base back what loading wrote over it; ``ModelLoadError`` where that was more than rounded."""
+        import torch
+
+        for name, (p, before) in own.items():
+            if not torch.allclose(p.float(), before.float(), rtol=_ROUNDED, atol=1e-6, equal_nan=True):
+                raise ModelLoadError(
+                    f"{self.files.folder} holds {name} of the base itself, and it is not this base's: with the adapter"
+                    " off this would not be the base; give the base it was trained on, or train such weights through"
+                    " modules_to_save"
+                )
+            with torch.no_grad():
+                p.copy_(before)
+            self._restored.append(p)
 
     def _bias_parameters(self, model: Any) -> dict[str, Any]:
         """Parameters of the base that a ``bias`` other than none overwrites on loading."""
         if self.files.bias == "none":
             return {}
         saved = [name for name in self.files.shapes if name.endswith(".bias")]
-        suffix = {name.removeprefix("base_model.model.").replace(".base_layer.", ".") for name in saved}
-        plain = {
-            n.removeprefix("base_model.model.").replace(".base_layer.", "."): p for n, p in model.named_parameters()
-        }
-        return {name: plain[name] for name in suffix if name in plain}
+        plain = {_plain(n): p for n, p in model.named_parameters()}
+        return {name: plain[name] for name in map(_plain, saved) if name in plain}
 
     def _biases(self, model: Any) -> dict[str, torch.Tensor]:
         return {name: p.detach().clone() for name, p in self._bias_parameters(model).items()}
@@ -226,9 +248,9 @@ class LoraViews:
                 p.copy_(values[name])
 
     def detach(self) -> list[Any]:
-        """Give the base its own biases back and return them; its modules are for the caller to put back."""
+        """Give the base its own biases back and return all that was written to; modules the caller puts back."""
         self._write_biases(self._biases_of["base"])
-        return list(self._bias_parameters(self.peft_model).values())
+        return [*self._bias_parameters(self.peft_model).values(), *self._restored]
 
     @property
     def noise_shape(self) -> tuple[object, ...]:
@@ -358,3 +380,8 @@ def _switchable(model: Any, trained: str) -> tuple[list[Any], dict[str, Any]]:
     named = [(n, m) for n, m in model.named_modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)]
     layers = {n: m for n, m in named if isinstance(m, LoraLayer) and trained in m.scaling}
     return [m for _, m in named], layers
+
+
+def _plain(name: str) -> str:
+    """A weight's name in the base, of its name in an adapter's file or a PEFT model."""
+    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")

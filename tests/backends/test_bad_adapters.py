@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sway_dash.backends.adapter_files import adapter_fingerprint, inspect_adapter
 from sway_dash.core.errors import ModelLoadError, ProbeError
@@ -72,6 +73,24 @@ def test_initialisations_that_rewrite_the_base(edited: Edit, init: str) -> None:
 def test_replicated_layers(edited: Edit) -> None:
     with pytest.raises(ModelLoadError, match="replicates layers"):
         inspect_adapter(edited(layer_replication=[[0, 2], [1, 2]]))
+
+
+def test_weights_of_the_base_in_the_file_are_not_taken_for_the_base(llama: Path, tmp_path: Path) -> None:
+    folder = save_adapter(tmp_path / "embedding", llama, target_modules=["embed_tokens", "q_proj"])
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = "base_model.model.model.embed_tokens.base_layer.weight"
+    own = tensors[name].clone()
+
+    def saved(weight: torch.Tensor) -> Path:
+        save_file({**tensors, name: weight}, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        return folder
+
+    # In another precision they are still the base's, whose own count.
+    backend = open_backend(llama, saved(own.to(torch.bfloat16)))
+    assert torch.equal(backend.lm.model.get_input_embeddings().base_layer.weight, own)
+    backend.close()
+    with pytest.raises(ModelLoadError, match=r"holds model.embed_tokens.weight of the base itself.*modules_to_save"):
+        open_backend(llama, saved(own + 0.1))
 
 
 def test_a_torn_weights_file(edited: Edit) -> None:

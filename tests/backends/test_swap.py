@@ -34,6 +34,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory, llama: Path) -> dict[str,
         "whole": {"seed": 4, "modules_to_save": ["norm"]},
         "dora": {"seed": 5, "use_dora": True},
         "rows": {"seed": 6, "trainable_token_indices": [5, 6]},
+        "embedding": {"seed": 7, "target_modules": ["embed_tokens", "q_proj"]},
     }
     return {name: save_adapter(root / name, llama, **options) for name, options in kinds.items()}
 
@@ -101,7 +102,7 @@ def weights(shared: SharedBase) -> str:
 
 
 def test_numbers_are_those_of_a_model_of_its_own_whatever_was_measured_before(shared, llama, adapters):
-    for name in ("first", "narrow", "whole", "dora", "second"):
+    for name in ("first", "narrow", "whole", "dora", "embedding", "second"):
         assert over(shared, llama, adapters[name], full=True) == alone(llama, adapters[name], full=True), name
     assert shared.loads == 1
 
