@@ -359,10 +359,14 @@ def _contrast(
 
 
 def _mean_spread(lined: Alignment, series: Series | None, run: int, metric: Divergence, counted: Mask) -> float:
-    """:func:`null_spread` of the draws' means over the counted items."""
+    """:func:`null_spread` of the draws' means over the counted items; an item that no draw has takes none away."""
     draws = series.nulls.get(metric) if series is not None else None
     if draws is None or not draws.size or not counted.any():
         return NUMERIC_FLOOR
-    means = draws[lined.rows[counted, run]].mean(axis=0)
+    drawn = draws[lined.rows[counted, run]]
+    drawn = drawn[~np.isnan(drawn).all(axis=1)]
+    if not len(drawn):
+        return NUMERIC_FLOOR
+    means = drawn.mean(axis=0)
     known = means[~np.isnan(means)]
     return max(NUMERIC_FLOOR, float(null_spread(known[None, :])[0]))

@@ -87,6 +87,16 @@ def test_the_floor_is_what_random_adapters_differ_by_on_the_prompt(plain: Side, 
     assert contrast.mean_floor == pytest.approx(max(means) - min(means), abs=1e-12)
 
 
+def test_a_prompt_without_draws_leaves_the_noise_of_the_mean_to_the_others(plain: Side) -> None:
+    state = fold(suite())
+    state.measurements["moved"] = [m for m in state.measurements["moved"] if m.role != "null" or m.item]
+    (contrast,) = compare([plain, Side("less", "less", fold=state)], baseline=1).contrasts
+    means = [np.mean([fakes.comparison(p, BASE, View.null(1000 + k)).js for p in PROMPTS[1:]]) for k in range(6)]
+    (alone,) = compare([Side("less", "less", fold=state)] * 2).contrasts
+    assert alone.mean_floor == pytest.approx(max(means) - min(means), abs=1e-12)
+    assert contrast.mean_floor >= alone.mean_floor
+
+
 def test_without_nulls_only_float_noise_is_the_same() -> None:
     contrast = compare([side("a", nulls=0), side("b", nulls=0, base="strong2")]).contrasts[0]
     assert set(contrast.floors) == {NUMERIC_FLOOR}
