@@ -12,6 +12,7 @@ import typer
 from sway_dash.cli.boundary import OK, UsageError, note
 from sway_dash.cli.outputs import check_writable
 from sway_dash.cli.reading import find_run
+from sway_dash.core.files import write_whole
 
 if TYPE_CHECKING:
     from sway_dash.figures.opened import Run
@@ -40,7 +41,7 @@ def export_run(source: str, *, form: str, out: Path | None, draws: bool, redact:
         sys.stdout.buffer.write(file.data)
         sys.stdout.buffer.flush()
     else:
-        out.expanduser().write_bytes(file.data)
+        write_whole(out, file.data)
         note(f"wrote {form} → {out}")
     return OK
 
@@ -73,6 +74,6 @@ def compare_runs(
         raise UsageError("--format html writes a file: add --out comparison.html")
     check_writable(out)
     text = compare.compare_html(runs, baseline=at, redact=level, paths=paths)
-    out.expanduser().write_text(text, encoding="utf-8", newline="\n")
+    write_whole(out, text)
     note(f"wrote comparison → {out}")
     return OK

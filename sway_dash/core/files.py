@@ -26,6 +26,9 @@ def write_whole(path: Path | str, data: str | bytes) -> None:
         if path.exists():
             shutil.copymode(path, temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # A full disk does not say which file it had no room for, and the temporary one means nothing to anybody.
+            error.filename, error.filename2 = str(path), None
         raise

@@ -98,7 +98,9 @@ def test_a_server_that_is_down_is_not_asked_again_for_a_while(monkeypatch: pytes
         found.post("completions", ASK)
 
 
-@pytest.mark.parametrize("raw", [b"<html>gateway</html>", b'{"choices": [', b"", b"\xff\xfe", b"[" * 200_000], ids=range(5))
+@pytest.mark.parametrize(
+    "raw", [b"<html>gateway</html>", b'{"choices": [', b"", b"\xff\xfe", b"[" * 200_000], ids=range(5)
+)
 def test_an_answer_that_is_no_json_is_said_to_be_none(server: ApiServer, raw: bytes) -> None:
     server.always = body(raw)
     with pytest.raises(ProbeError, match="did not answer in JSON"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from xml.etree import ElementTree as ET
 
@@ -128,6 +129,20 @@ def test_what_another_program_put_into_a_result_never_ends_in_a_traceback(cli, d
     result = cli(*command, path)
     assert result.exit_code in (0, 1), result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize("command", [("export",), ("export", "--format", "trace"), ("report", "--format", "html")])
+def test_what_cannot_be_written_whole_leaves_what_was_there(cli, done, tmp_path, command):
+    (out := tmp_path / "out" / "file").parent.mkdir()
+    out.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        said = refused(cli(command[0], done.path, *command[1:], "-o", out))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{out}: File too large" in said
+    assert [(p.name, p.read_text()) for p in out.parent.iterdir()] == [("file", "old")]
 
 
 @pytest.mark.parametrize(

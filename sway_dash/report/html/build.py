@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sway_dash.core.errors import SwayError
+from sway_dash.core.files import write_whole
 from sway_dash.core.result import SuiteResult
 from sway_dash.figures.derive import RunData
 from sway_dash.figures.theme import esc, visible
@@ -110,7 +111,7 @@ def write(run: Run, path: Path | str, *, redact: Redaction = "full", paths: bool
     """
     path = Path(path).expanduser()
     text = report_html(run, redact=redact, paths=paths)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(path, text)
     return path
 
 
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         text = report_html(given.run, redact=given.redact, paths=given.paths)
-        Path(given.out).write_text(text, encoding="utf-8", newline="\n")
+        write_whole(given.out, text)
     except (SwayError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.errors import SwayError
+from sway_dash.core.files import write_whole
 from sway_dash.report.html.process import ask
 from sway_dash.report.html.redact import LEVELS, Redaction
 
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.buffer.write(text.encode("utf-8"))
         else:
             text = compare_html(given.runs, redact=given.redact, paths=given.paths, **chosen)
-            Path(given.out).write_text(text, encoding="utf-8", newline="\n")
+            write_whole(given.out, text)
     except (SwayError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
