@@ -247,6 +247,8 @@ class _Watch:
             note(text)
 
     def _pause(self, seconds: float) -> None:
+        # Nothing is being saved any more: an interruption asks before it insists, as during a run.
+        self._stop.go_on()
         end = time.monotonic() + seconds
         while not self._shown.asked() and (left := end - time.monotonic()) > 0:
             time.sleep(min(TICK_S, left))

@@ -308,6 +308,24 @@ def test_checkpoints_are_measured_while_training_writes_them(start, suite, tmp_p
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("soon")
+def test_ctrl_c_long_after_a_checkpoint_ends_it_like_any_other(cli, suite, out, tmp_path, monkeypatch):
+    monkeypatch.setattr("sway_dash.cli.interrupt.PATIENCE_S", 0.0)
+    history = tmp_path / "history"
+
+    def interrupt() -> None:
+        until(lambda: len(list(history.glob("*.json"))) == len(list(out.iterdir())), what="results")
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=interrupt)
+    asking.start()
+    done = cli("watch", out, "--spec", suite, "--interval", 0.1, "--threshold", 0, "--history-dir", history)
+    asking.join()
+    assert done.exit_code == 0, done.stderr
+    assert "adapters measured; 0 did not pass" in done.stderr
+
+
 def test_a_suite_that_is_edited_wrongly_is_waited_for(start, suite, out):
     for path in out.glob("*/*"):
         os.utime(path, (0, 0))
