@@ -185,7 +185,7 @@ def models(path: Path) -> tuple[str, str]:
     try:
         first = json.loads(_first_line(path))
         return str(first.get("base_model_id") or ""), str(first.get("adapter_id") or "")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return _models_of_suite(path / SPEC)
 
 
@@ -345,7 +345,7 @@ def _last_event(path: Path) -> dict[str, Any]:
     for line in reversed(lines[1 if start else 0 :]):
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             return record

@@ -136,7 +136,7 @@ class RunFolder:
         """What ``run.json`` says; empty when it is missing or torn."""
         try:
             data = json.loads((self.path / META).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
 

@@ -162,7 +162,9 @@ def test_files_that_have_not_changed_are_not_read_again(
 
 
 @pytest.mark.parametrize("name", [META, EVENTS, RESULT])
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema_version": 99}', "\xff\xfe"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema_version": 99}', "\xff\xfe", "[" * 19_000], ids=range(7)
+)
 def test_torn_files_do_not_break_the_list(here: Callable[..., str], name: str, text: str) -> None:
     run = here()
     (runs_root() / run / name).write_text(text, encoding="latin-1")
