@@ -10,7 +10,7 @@ import pytest
 
 from sway_dash.core.events import PlannedProbe, ProbeFinished
 from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
-from sway_dash.core.result import ProbeResult
+from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.dash.app import App
 from sway_dash.dash.pages.evidence import EvidencePage
 from sway_dash.dash.pages.evidence_panels import CurvePanel, ListedPanel
@@ -63,6 +63,13 @@ def test_every_sort_of_result_is_shown_with_what_it_says(page: EvidencePage) -> 
         "broken": [],
         "left_out": [],
     }
+
+
+def test_without_an_entry_asked_for_the_first_that_failed_is_shown(tmp_path: Path) -> None:
+    skipped = result("left_out", "style_fingerprint", Verdict.SKIP, score=None, raw=None)
+    passed, failed = result("fine", "topic_contrast"), result("worse", "cluster_kl", Verdict.FAIL)
+    assert "worse" in texts(opened(evidence_run(tmp_path / "a", [skipped, passed, failed])))
+    assert "fine" in texts(opened(evidence_run(tmp_path / "b", [skipped, passed])))
 
 
 def test_the_judgement_is_told_in_numbers(page: EvidencePage) -> None:
@@ -267,7 +274,8 @@ def test_the_probes_of_the_overview_lead_to_their_evidence(tmp_path: Path, monke
     assert app.choice.entry == "sections"
 
 
-def test_figures_follow_the_theme_also_when_they_are_made_later(page: EvidencePage) -> None:
+def test_figures_follow_the_theme_also_when_they_are_made_later(tmp_path: Path) -> None:
+    page = opened(evidence_run(tmp_path), "sections")
     page.dark = True
     page.choice.entry = "tools"
     (own,) = [view.plot for view in views(page) if isinstance(view, CurvePanel)]

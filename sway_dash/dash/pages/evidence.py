@@ -11,7 +11,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.core.events import PlannedProbe
-from sway_dash.core.result import ProbeResult
+from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.dash.components import body, column, grid, html, set_html
 from sway_dash.dash.nav import TITLES
 from sway_dash.dash.pages.evidence_panels import CurvePanel, ListedPanel
@@ -124,12 +124,15 @@ class EvidencePage(pn.viewable.Viewer):
                 self._show(chosen, result)
 
     def _chosen(self, planned: list[PlannedProbe], results: dict[str, ProbeResult]) -> PlannedProbe:
-        """The entry asked for, else the first that has found something."""
+        """The entry asked for, else the first that failed, else the first that has found something."""
         for probe in planned:
             if probe.name == self.choice.entry:
                 return probe
         found = [p for p in planned if p.name in results]
-        return next((p for p in found if p.kind not in OWN_PAGE), next(iter(found), planned[0]))
+        ended = {p.name: results[p.name].verdict for p in found}
+        failed = (p for p in found if ended[p.name] is Verdict.FAIL)
+        telling = (p for p in found if p.kind not in OWN_PAGE and ended[p.name] is not Verdict.SKIP)
+        return next(failed, next(telling, next(iter(found), planned[0])))
 
     def _options(self, planned: list[PlannedProbe], results: dict[str, ProbeResult], name: str) -> None:
         def label(probe: PlannedProbe) -> str:
