@@ -77,11 +77,14 @@ def probe_weight(probe: ProbeResult) -> float:
 
 
 def _findings(suite: SuiteResult, components: Mapping[str, float]) -> tuple[str, ...]:
-    failed = next((p for p in suite.probes if p.verdict == Verdict.FAIL), None)
     first = []
-    if failed is not None:
-        text = f"{failed.name} ({failed.kind}) did not reach its threshold"
-        first.append(f"{text}: {failed.message}" if failed.message else text)
+    failed = [p for p in suite.probes if p.verdict == Verdict.FAIL]
+    if failed:
+        text = f"{failed[0].name} ({failed[0].kind}) did not reach its threshold"
+        text = f"{text}: {failed[0].message}" if failed[0].message else text
+        # One finding for all of them: low categories and errors keep their room.
+        others = ", ".join(p.name for p in failed[1:])
+        first.append(f"{text} (and {len(failed) - 1} more failed: {others})" if others else text)
     # A true zero is the worst case, not a missing value: missing categories are absent from the components.
     low = [f"{c} is low: {value:.2f}" for c, value in components.items() if value < LOW_COMPONENT]
     n_errors = sum(p.verdict == Verdict.ERROR for p in suite.probes)

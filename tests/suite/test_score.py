@@ -95,15 +95,18 @@ def test_weights_of_zero_only_give_zero():
     assert compute(probe(0.9), weights={"adherence": 0.0}).overall == 0.0
 
 
-def test_the_first_failed_probe_is_a_finding():
+def test_the_first_failed_probe_is_a_finding_that_names_the_others():
     score = compute(
         probe(0.9, verdict=Verdict.FAIL, name="first", message="too little"),
         probe(0.9, verdict=Verdict.FAIL, name="second"),
+        probe(0.9, verdict=Verdict.FAIL, name="third"),
     )
     (finding,) = score.findings
-    assert "first" in finding
+    assert finding.startswith("first ")
     assert ADHERENCE in finding
-    assert "too little" in finding
+    assert finding.endswith("too little (and 2 more failed: second, third)")
+    (alone,) = compute(probe(0.9, verdict=Verdict.FAIL, name="first")).findings
+    assert "more failed" not in alone
 
 
 def test_a_low_category_is_a_finding_and_a_true_zero_above_all():
