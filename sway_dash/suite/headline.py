@@ -4,7 +4,8 @@ Four words are possible:
 
 - **changed**: more than noise, and the whole 95 % interval of the mean lies at or above the gate;
 - **no detectable change**: both models are identical, or the whole interval lies below the gate, or the mean lies
-  among those of the random adapters;
+  among those of the random adapters. "Detectable" is a change of the size asked for: the sentence says it when there is
+  a smaller one;
 - **inconclusive**: anything in between, and every run that was not finished;
 - **broken**: there is nothing to judge, because a model gives numbers that are none or the measurement failed.
 
@@ -149,14 +150,13 @@ def _judge(f: _Facts) -> Headline:
             "inconclusive", sentence, reasons, settle=f"Measure {MIN_ITEMS} prompts or more; 20 are better."
         )
     if f.hi < f.gate:
-        sentence = f"No change of the size asked for: {measure}; the gate is {_num(f.gate)}."
-        return Headline("no detectable change", sentence, reasons)
+        return Headline("no detectable change", _below(f, measure), reasons)
     if f.nulls < MIN_NULLS or f.p is None:
         return _without_null(f, measure, reasons)
     if not f.above_null:
         if f.largest is not None and f.mean > f.largest:
             sentence = f"More than all {f.nulls} random adapters, but not by much: {measure}."
-            return Headline("inconclusive", sentence, reasons, settle=_more_nulls(f))
+            return Headline("inconclusive", sentence, reasons, settle=_more(f))
         sentence = f"The adapter does no more than random ones: {measure}."
         return Headline("no detectable change", sentence, reasons)
     if f.lo >= f.gate:
@@ -173,7 +173,18 @@ def _without_null(f: _Facts, measure: str, reasons: tuple[str, ...]) -> Headline
         rule = f"The whole interval lies above {FAR:g} times the gate, so it counts without a full null."
         return Headline("changed", f"The adapter changed the model: {measure}.", (*reasons, rule))
     sentence = f"It cannot be told from noise: {measure}."
-    return Headline("inconclusive", sentence, reasons, settle=_more_nulls(f))
+    return Headline("inconclusive", sentence, reasons, settle=_more(f))
+
+
+def _below(f: _Facts, measure: str) -> str:
+    """The sentence for an effect that is surely below the gate; one that is more than noise is not denied."""
+    if f.nulls < MIN_NULLS or not f.above_null:
+        return f"No change of the size asked for: {measure}; the gate is {_num(f.gate)}."
+    beaten = "all" if f.largest is None or f.mean > f.largest else "nearly all"
+    return (
+        f"A change smaller than asked for: {measure}, lies below the gate of {_num(f.gate)}, though above {beaten}"
+        f" {f.nulls} random adapters."
+    )
 
 
 def _size_reason(f: _Facts) -> str:
@@ -226,9 +237,13 @@ def _unlike(result: SuiteResult) -> str:
     return first
 
 
-def _more_nulls(f: _Facts) -> str:
+def _more(f: _Facts) -> str:
+    """More draws, and more prompts where the interval includes the gate: either alone would not settle it."""
     have = f" instead of {f.nulls}" if f.nulls else ""
-    return f"Run null_adapter with runs: {max(ENOUGH_NULLS, 2 * f.nulls)}{have}, before delta_kl."
+    draws = f"un null_adapter with runs: {max(ENOUGH_NULLS, 2 * f.nulls)}{have}, before delta_kl."
+    if f.lo is None or f.lo >= f.gate:
+        return f"R{draws}"
+    return f"Measure more prompts, for the interval includes the gate, and r{draws}"
 
 
 def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:

@@ -69,6 +69,28 @@ def test_an_inconclusive_answer_says_what_would_settle_it() -> None:
     assert "null_adapter" in headline(suite(delta(0.05, (0.03, 0.07)))).settle
 
 
+def test_few_draws_and_an_interval_around_the_gate_are_settled_together() -> None:
+    few = headline(suite(delta(0.03, (0.01, 0.05), null=null(3, 0.01, 0.001)))).settle
+    close = headline(suite(delta(0.03, (0.01, 0.05), null=null(12, 0.08, 0.02)))).settle
+    assert "more prompts" in few
+    assert "runs: 20 instead of 3" in few
+    assert "more prompts" in close
+    assert "runs: 24 instead of 12" in close
+    assert "prompts" not in headline(suite(delta(0.05, (0.03, 0.07), null=null(3, 0.01, 0.001)))).settle
+
+
+def test_a_change_below_the_gate_is_not_denied_when_it_is_more_than_noise() -> None:
+    small = headline(suite(delta(0.00509, (0.003, 0.008), null=null(10, 1e-6, 0.001))))
+    assert small.word == "no detectable change"
+    assert small.sentence.startswith("A change smaller than asked for: mean JS 0.00509 nats")
+    assert small.sentence.endswith("below the gate of 0.02, though above all 10 random adapters.")
+    nearly = headline(suite(delta(0.00509, (0.003, 0.008), null=null(60, 0.01, 0.006, rank=2 / 61))))
+    assert "above nearly all 60 random adapters" in nearly.sentence
+    for noise in (null(20, 0.4, 0.009, rank=0.5), null(3, 1e-6, 0.001), None):
+        sentence = headline(suite(delta(0.00509, (0.003, 0.008), null=noise))).sentence
+        assert sentence.startswith("No change of the size asked for")
+
+
 def test_a_rank_among_the_draws_counts_against_a_small_p() -> None:
     skewed = null(40, 0.01, 0.3, rank=4 / 41)
     assert headline(suite(delta(0.2, (0.1, 0.3), null=skewed))).word == "no detectable change"
