@@ -20,6 +20,9 @@ from sway_dash.probes.measure import divergence_bounds, divergence_values, measu
 
 Curve = Sequence[float]
 
+FLAT = 1e-9
+"""Means that are all below this, in nats, are rounding: a curve of them is flat, whatever its shape."""
+
 AT_BOUND = 0.8
 """From this share of ln 2 on a mean JS is too close to its bound to be asked to grow."""
 
@@ -149,6 +152,8 @@ class _Shape:
     """The numbers that describe a λ curve and whether each passes."""
 
     def __init__(self, spec: AdapterAblationSpec, lambdas: Curve, means: Curve) -> None:
+        if max(means) <= FLAT:
+            means = [0.0] * len(means)
         self.linearity = sqrt_linearity(lambdas, means)
         self.saturation, self.saturation_reason = saturation_lambda(lambdas, means)
         self.overshoot = overshoot(lambdas, means)
@@ -171,12 +176,16 @@ class _Shape:
 
     def sentence(self, spec: AdapterAblationSpec) -> str:
         """The shape in words, with what fell short."""
-        saturation = "not reached" if self.saturation is None else f"λ={self.saturation:g}"
+        band = list(spec.assert_saturation_between)
+        if self.saturation is None:
+            saturation = f"90 % of the effect is not reached within λ {band}"
+        else:
+            saturation = f"90 % of the effect at λ={self.saturation:g}"
+            saturation += "" if self.passed_saturation else f" outside {band}"
         parts = [
             f"R² of √divergence on λ {self.linearity or 0.0:.3f}"
             + ("" if self.passed_linearity else f" < {spec.assert_linearity_gte:g}"),
-            f"90 % of the effect at {saturation}"
-            + ("" if self.passed_saturation else f" outside {list(spec.assert_saturation_between)}"),
+            saturation,
             f"overshoot {self.overshoot:.2f}" + ("" if self.passed_overshoot else f" < {spec.assert_overshoot_gte:g}"),
         ]
         if not self.monotonic:

@@ -13,7 +13,14 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.result import Verdict
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.probes import build_probe
-from sway_dash.probes.adapter_ablation import exponent_at_1, overshoot, r_squared, saturation_lambda, sqrt_linearity
+from sway_dash.probes.adapter_ablation import (
+    _Shape,
+    exponent_at_1,
+    overshoot,
+    r_squared,
+    saturation_lambda,
+    sqrt_linearity,
+)
 from sway_dash.probes.base import RunContext, ViewPair
 from tests.fakes_cli import Exact, amplitude
 
@@ -91,6 +98,23 @@ def test_a_flat_curve_is_a_warning_without_a_number():
     assert (result.raw, result.score, result.ci_95) == (None, 0.0, None)
     assert "the curve is flat" in result.message
     assert result.evidence["saturation_reason"] == "flat_curve"
+
+
+def test_a_curve_of_rounding_is_judged_like_an_exactly_flat_one():
+    exact, rounding = judged(lambda lam: 0.0), judged(lambda lam: 1e-14 * (1.0 + (lam * 7.3) % 1.0))
+    assert rounding.verdict is Verdict.WARN
+    assert (rounding.raw, rounding.score, rounding.message) == (None, 0.0, exact.message)
+    for key in ("linearity", "saturation_lambda", "saturation_reason", "overshoot", "exponent_at_1", "monotonic"):
+        assert rounding.evidence[key] == exact.evidence[key]
+    # What was measured is kept as it was.
+    assert rounding.evidence["mean_divergence_per_lambda"][0] == pytest.approx(1e-14)
+    assert judged(lambda lam: 1e-6 * lam**2).verdict is Verdict.PASS
+
+
+def test_an_effect_that_is_not_reached_is_told_in_a_whole_sentence():
+    _, spec = probe()
+    said = _Shape(spec, LAMBDAS, [math.nan] * len(LAMBDAS)).sentence(spec)
+    assert "90 % of the effect is not reached within λ [0.3, 1.05]" in said
 
 
 def test_a_saturating_curve_fails_where_it_saturates_too_early():
