@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.finding import find_run
 from sway_dash.cli.outputs import Outputs
-from sway_dash.cli.reading import find_run
 from sway_dash.cli.running import measure
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ def new_folder(suite: Path, *, name: str = "") -> RunFolder:
 
 
 def _resumable(name: str, suite: Path | None) -> RunFolder:
+    from sway_dash.dash.runs import DEMO, address_of
+
     folder = find_run(name)
+    if address_of(folder) == DEMO:
+        raise UsageError("the recorded example is part of the program: measure its suite anew to go on with it")
     # The process of a notebook or a dashboard outlives its runs.
     if folder.is_alive() and folder.fold().status == "running":
         raise UsageError(f"{folder.id} is still running (process {folder.meta().get('pid')}): stop it first")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, complain, note, out_console
+from sway_dash.cli.finding import find_run
 from sway_dash.cli.outputs import check_writable, write_text
-from sway_dash.cli.reading import find_run
 
 if TYPE_CHECKING:
     from sway_dash.suite.compare import Baseline

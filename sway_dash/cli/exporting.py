@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.finding import find_run
 from sway_dash.cli.outputs import check_writable
-from sway_dash.cli.reading import find_run
 from sway_dash.core.files import write_whole
 
 if TYPE_CHECKING:
-    from sway_dash.figures.opened import Run
+    from sway_dash.suite.store import RunFolder
 
 
-def find_source(name: str) -> Run:
+def find_source(name: str) -> Path | RunFolder:
     """A result file, a run folder, or a run by its id."""
     path = Path(name).expanduser()
     return path if path.is_file() else find_run(name)
@@ -63,10 +63,12 @@ def compare_runs(
     from sway_dash.report.html.redact import checked
 
     level = checked(redact)
-    if baseline and baseline not in sources:
-        raise UsageError(f"--baseline {baseline}: it is none of the runs, {', '.join(sources)}")
-    at = sources.index(baseline) if baseline else 0
     runs = [find_source(source) for source in sources]
+    places = [_place(run) for run in runs]
+    of_baseline = _place(find_source(baseline)) if baseline else places[0]
+    if of_baseline not in places:
+        raise UsageError(f"--baseline {baseline}: it is none of the runs, {', '.join(sources)}")
+    at = places.index(of_baseline)
     if preview:
         typer.echo(compare.preview(runs, level, baseline=at, paths=paths))
         return OK
@@ -77,3 +79,9 @@ def compare_runs(
     write_whole(out, text)
     note(f"wrote comparison → {out}")
     return OK
+
+
+def _place(run: Path | RunFolder) -> Path:
+    from sway_dash.suite.run_comparison import place_of
+
+    return place_of(run if isinstance(run, Path) else run.path)

@@ -98,7 +98,8 @@ def is_suite(path: Path) -> bool:
 
 def saved(source: str) -> tuple[SuiteResult, SwayScore, float | None]:
     """Result, score and threshold of what was measured before; no threshold where nothing says which suite it was."""
-    from sway_dash.cli.reading import find_run, folder_result
+    from sway_dash.cli.finding import find_run
+    from sway_dash.cli.reading import folder_result
     from sway_dash.report.json_io import load_document, load_result
 
     path = Path(source).expanduser()

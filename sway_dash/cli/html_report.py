@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.finding import find_run
 from sway_dash.cli.outputs import check_writable
-from sway_dash.cli.reading import find_run
 
 
 def show_html(source: str, *, out: Path | None, redact: str, paths: bool, preview: bool) -> int:

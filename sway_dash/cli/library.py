@@ -5,63 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, note, out_console
+from sway_dash.cli.finding import find_run, resolve
 from sway_dash.cli.reading import folder_result
-from sway_dash.core.errors import SwayError, did_you_mean
+from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
     from sway_dash.dash.runs import RunInfo
     from sway_dash.suite.store import RunFolder
-
-MOST_NAMED = 8
-"""Candidates that are listed for a beginning of an id that several runs share."""
-
-
-# -- which run ------------------------------------------------------------------------------------
-
-
-def resolve(name: str) -> str:
-    """Id of the one run in the runs folder that is meant by its id, the beginning of it, or its path there.
-
-    ``UsageError`` lists the candidates when there are several, and the nearest id when there is none.
-    """
-    from sway_dash.dash import runs
-    from sway_dash.suite.store import list_runs, runs_root
-
-    root = runs_root()
-    if name and runs.find(name) is not None:
-        return name
-    path = Path(name).expanduser()
-    if path.name and path.is_dir() and path.parent.resolve() == root.resolve() and runs.find(path.name) is not None:
-        return path.name
-    known = [folder.id for folder in list_runs(root)]
-    found = [run for run in known if name and run.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = ", ".join(found[:MOST_NAMED])
-        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-        raise UsageError(f"{name!r} is the beginning of {len(found)} runs: {listed}{more}; give more of the id")
-    raise UsageError(f"no run {name!r} in {root}: sway-dash runs list shows what is there.{did_you_mean(name, known)}")
-
-
-def anywhere(name: str) -> RunFolder:
-    """A run by its id, the beginning of it, ``demo``, or the path of its folder, wherever that lies."""
-    from sway_dash.dash import runs
-    from sway_dash.suite.store import RunFolder
-
-    path = Path(name).expanduser()
-    if runs.find(name) is None and path.is_dir():
-        return RunFolder.open(path)
-    folder = runs.find(resolve(name))
-    if folder is None:
-        raise UsageError(f"run {name!r} has just gone")
-    return folder
 
 
 # -- looking --------------------------------------------------------------------------------------
@@ -94,7 +49,7 @@ def show(name: str, *, as_json: bool) -> int:
     from sway_dash.figures.theme import size
     from sway_dash.suite.headline import headline
 
-    folder = anywhere(name)
+    folder = find_run(name)
     info = runs.about(folder)
     if info is None:
         raise UsageError(f"{folder.path} holds no run")

@@ -100,7 +100,7 @@ def _values(actual: Any, expected: Any) -> str:
 
 def _result_file(name: str) -> Path:
     """The result file of a run: itself, or that of a run folder or id."""
-    from sway_dash.cli.reading import find_run
+    from sway_dash.cli.finding import find_run
     from sway_dash.suite.store import RESULT
 
     path = Path(name).expanduser()

@@ -131,9 +131,9 @@ def export_run(
     Example: sway-dash runs export demo --format csv -o demo.csv
     """
     from sway_dash.cli.exporting import export_run as export
-    from sway_dash.cli.library import anywhere
+    from sway_dash.cli.finding import find_run
 
-    where = str(anywhere(run).path)
+    where = str(find_run(run).path)
     raise typer.Exit(export(where, form=format.value, out=out, draws=draws, redact=redact.value, paths=paths))
 
 
