@@ -14,6 +14,7 @@ from sway_dash.dash.model_facts import ModelFacts
 from sway_dash.probes.base import Probe, ProbeSpec
 from sway_dash.suite.estimate import Memory, Pace, measured_pace, memory
 from sway_dash.suite.forecast import Forecast, forecast
+from sway_dash.suite.idle import warnings
 from sway_dash.suite.spec import SwaySpec
 
 
@@ -24,6 +25,8 @@ class Cost:
     forecast: Forecast
     pace: Pace | None
     memory: Memory | None
+    warnings: tuple[str, ...] = ()
+    """Entries that have nothing to measure, a sentence each."""
 
     @property
     def seconds(self) -> float | None:
@@ -71,4 +74,5 @@ def price(
     """The cost of a suite; reads files, so it runs in a thread."""
     pace = measured_pace(spec)
     cost = forecast(spec, built, fingerprint=pace.fingerprint if pace else "")
-    return Cost(cost, pace, memory(spec, base, adapter, cost) if base is not None else None)
+    need = memory(spec, base, adapter, cost) if base is not None else None
+    return Cost(cost, pace, need, tuple(warnings(spec, built)))

@@ -43,6 +43,7 @@ from sway_dash.probes.null_adapter import get_null_stats as get_null_stats
 from sway_dash.suite.document import Document
 from sway_dash.suite.environment import environment_of
 from sway_dash.suite.fold import PREFLIGHT, Fold, probe_to_dict, with_null
+from sway_dash.suite.idle import lacking
 from sway_dash.suite.loader import check_entries
 from sway_dash.suite.plan import later, plan
 from sway_dash.suite.spec import SwaySpec
@@ -192,6 +193,8 @@ class _Run:
         self.emit(self._started())
         try:
             doc_text, sections = read_document()
+            for name, said in lacking(self.entries, sections or (), doc_text or ""):
+                self.emit(Warned(message=said, probe=name))
             if not opened:
                 self._loading()
             with listening(self._loading) if not opened else nullcontext():

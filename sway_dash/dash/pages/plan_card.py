@@ -105,7 +105,8 @@ def plan_html(cost: Cost, measurements: int) -> str:
     sums = "; ".join(parts)
     text = f"{sums[:1].upper()}{sums[1:]}. {time_words(cost)} {memory_words(cost)}".strip()
     note = "The run goes on when this tab is closed."
-    return f'{table(head, rows, right=(1, 2))}<p class="sway-caption" role="status">{esc(text)} {note}</p>'
+    said = "".join(f" {warning}." for warning in cost.warnings)
+    return f'{table(head, rows, right=(1, 2))}<p class="sway-caption" role="status">{esc(text + said)} {note}</p>'
 
 
 def passes(e: EntryForecast) -> str:
