@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from sway_dash.cli.boundary import OK, UsageError, note
-from sway_dash.cli.finding import find_run
+from sway_dash.cli.finding import AmbiguousError, find_run
 from sway_dash.cli.outputs import check_writable
+from sway_dash.core.errors import SwayError
 from sway_dash.core.files import write_whole
 
 if TYPE_CHECKING:
@@ -64,11 +65,7 @@ def compare_runs(
 
     level = checked(redact)
     runs = [find_source(source) for source in sources]
-    places = [_place(run) for run in runs]
-    of_baseline = _place(find_source(baseline)) if baseline else places[0]
-    if of_baseline not in places:
-        raise UsageError(f"--baseline {baseline}: it is none of the runs, {', '.join(sources)}")
-    at = places.index(of_baseline)
+    at = _index(baseline, sources, [_place(run) for run in runs]) if baseline else 0
     if preview:
         typer.echo(compare.preview(runs, level, baseline=at, paths=paths))
         return OK
@@ -79,6 +76,16 @@ def compare_runs(
     write_whole(out, text)
     note(f"wrote comparison → {out}")
     return OK
+
+
+def _index(baseline: str, sources: Sequence[str], places: Sequence[Path]) -> int:
+    try:
+        return places.index(_place(find_source(baseline)))
+    except AmbiguousError:
+        raise
+    except (SwayError, ValueError):
+        named = ", ".join(sources)
+        raise UsageError(f"--baseline {baseline}: it is none of the runs, {named}") from None
 
 
 def _place(run: Path | RunFolder) -> Path:

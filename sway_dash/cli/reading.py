@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, complain, note, out_console
+from sway_dash.cli.finding import AmbiguousError, find_run
 from sway_dash.cli.outputs import check_writable, write_text
-from sway_dash.core.errors import SwayError, did_you_mean
+from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
     from sway_dash.core.result import SuiteResult, SwayScore
+    from sway_dash.probes import Probe
     from sway_dash.suite.store import RunFolder
-
-
-def find_run(name: str) -> RunFolder:
-    """A run by its folder or by its id."""
-    from sway_dash.suite.store import RunFolder, list_runs, runs_root
-
-    path = Path(name).expanduser()
-    for candidate in (path, runs_root() / name):
-        if candidate.is_dir():
-            return RunFolder.open(candidate)
-    known = [folder.id for folder in list_runs()]
-    msg = f"no run {name!r}: neither a folder nor the id of a run in {runs_root()}.{did_you_mean(name, known)}"
-    raise UsageError(msg)
 
 
 def show_report(source: str, *, form: str, out: Path | None) -> int:
@@ -50,6 +39,14 @@ def show_report(source: str, *, form: str, out: Path | None) -> int:
     }[form]
     _deliver(render(result, score), label, out)
     return OK
+
+
+def only_html(form: str, given: Mapping[str, bool]) -> None:
+    """``UsageError`` for options that no other format than HTML heeds: what was to be left out would be in it."""
+    if named := [option for option, is_given in given.items() if is_given]:
+        which = f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} for --format html only"
+        why = f"a report as {form} is for this machine and keeps everything"
+        raise UsageError(f"{which}: {why}. Take --format html, or sway-dash export RUN --redact LEVEL for the numbers")
 
 
 def read_result(source: str) -> tuple[SuiteResult, SwayScore]:
@@ -92,8 +89,13 @@ def show_trace(source: str, *, form: str, slowest: int) -> int:
     if path.is_dir() or not path.exists():
         try:
             path = find_run(source).path / TRACE
+        except AmbiguousError:
+            raise
         except SwayError:
-            path = path / TRACE if path.is_dir() else path
+            if path.is_dir():
+                path = path / TRACE
+            elif path.name == source and not path.suffix:
+                raise
     report = analysis.build_report(analysis.read(path), slowest_k=max(slowest, 0))
     if report.total_events == 0:
         skipped = f" ({report.skipped_lines} unreadable lines)" if report.skipped_lines else ""
@@ -122,18 +124,22 @@ def note_plugins() -> None:
 
 def probe_lines() -> Iterator[str]:
     """Kind, category and summary of every registered probe, a line each."""
-    import inspect
-    import sys
-
     from sway_dash.probes import registry
 
     known = sorted(registry().items())
     width = max((len(kind) for kind, _ in known), default=0)
     for kind, cls in known:
-        # The class's own words only: an inherited docstring would describe every probe.
-        about = inspect.cleandoc(cls.__doc__ or getattr(sys.modules.get(cls.__module__), "__doc__", None) or "")
-        summary = next((line.strip() for line in about.splitlines() if line.strip()), "no description")
-        yield f"{kind:<{width}}  {cls.category:<11}  {summary}"
+        yield f"{kind:<{width}}  {cls.category:<11}  {summary_of(cls)}"
+
+
+def summary_of(cls: type[Probe]) -> str:
+    """What a probe measures, in one line."""
+    import inspect
+    import sys
+
+    # The class's own words only: an inherited docstring would describe every probe.
+    about = inspect.cleandoc(cls.__doc__ or getattr(sys.modules.get(cls.__module__), "__doc__", None) or "")
+    return next((line.strip() for line in about.splitlines() if line.strip()), "no description")
 
 
 def _deliver(text: str, label: str, out: Path | None) -> None:

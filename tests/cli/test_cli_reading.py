@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
+import shutil
 import time
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from sway_dash import __version__
 from sway_dash.cli.boundary import fenced
 from sway_dash.cli.doctor import BUCKETS
 from sway_dash.cli.progress import Pace, RunProgress, clock
 from sway_dash.core import events as ev
-from sway_dash.probes import registry
+from sway_dash.probes import build_probe, registry
 from sway_dash.suite.store import EVENTS, RESULT, TRACE, list_runs
+from tests.cli.conftest import ROOT
 
 TRACE_LINE = json.dumps(
     {
@@ -72,6 +76,17 @@ def test_a_report_goes_to_a_file_and_says_so(cli, done, tmp_path):
 
 def test_a_terminal_report_does_not_go_to_a_file(cli, done, tmp_path):
     assert "does not support --out" in refused(cli("report", done.path, "--out", tmp_path / "x"))
+
+
+@pytest.mark.parametrize("form", ["terminal", "md", "json", "junit"])
+@pytest.mark.parametrize("option", [("--redact", "numbers"), ("--paths",), ("--preview",)])
+def test_what_only_html_heeds_is_refused_of_other_formats(cli, tmp_path, form, option):
+    out = () if form == "terminal" else ("-o", tmp_path / "out")
+    said = refused(cli("report", "demo", "--format", form, *option, *out))
+    assert f"{option[0]} is for --format html only" in said
+    assert "sway-dash export RUN --redact" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_format_is_refused_by_the_parser(cli, done):
@@ -200,7 +215,43 @@ def test_a_trace_without_events_is_exit_code_1(cli, tmp_path, data):
     assert "no events in" in refused(cli("trace", path), 1)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("report", "{}"),
+        ("report", "{}", "--format", "html", "--preview"),
+        ("gate", "{}", "--threshold", "0", "--fail-on", "never"),
+        ("trace", "{}"),
+        ("export", "{}"),
+        ("compare", "{}", "demo"),
+        ("compare", "demo", "{}", "--baseline", "{}"),
+        ("report", "demo", "{}", "--format", "html", "--baseline", "{}", "--preview"),
+    ],
+)
+def test_every_command_finds_a_run_by_the_beginning_of_its_id_and_the_example_by_its_name(cli, done, command):
+    def asked(name):
+        return cli(*(part.format(name) for part in command))
+
+    short = done.id[:-3]
+    for name in (done.id, short) if "demo" in command else (done.id, short, "demo"):
+        result = asked(name)
+        assert result.exit_code == 0, result.output
+        assert result.stdout
+    shutil.copytree(done.path, done.path.with_name(f"{short}zzz"))
+    said = refused(asked(short))
+    assert f"{short!r} is the beginning of 2 runs: " in said
+    assert f"{short}zzz" in said
+    assert done.id in said
+
+
+def test_the_recorded_example_is_not_gone_on_with(cli):
+    before = sorted(p.name for p in (ROOT / "assets/demo/run").iterdir())
+    assert "is part of the program" in refused(cli("run", "--resume", "demo"))
+    assert sorted(p.name for p in (ROOT / "assets/demo/run").iterdir()) == before
+
+
 def test_a_trace_that_cannot_be_read_is_exit_code_2(cli, tmp_path):
+    assert "neither a folder nor the id of a run" in refused(cli("trace", "r-nowhere"))
     assert "No such file or directory" in refused(cli("trace", tmp_path / "nope"))
     # A folder without a trace, and without a run.
     assert "error: " in refused(cli("trace", tmp_path))
@@ -220,6 +271,33 @@ def test_every_probe_is_listed_with_what_it_does(cli):
     for kind in registry():
         line = next(line for line in text.splitlines() if kind in line)
         assert len(line.split(kind, 1)[1].split()) >= 2
+
+
+@pytest.mark.parametrize("kind", sorted(registry()))
+def test_one_kind_is_told_with_all_its_settings_and_an_entry_that_is_right(cli, kind):
+    text = cli("list-probes", kind).stdout
+    told, _, entry = text.partition("an entry to start from:\n")
+    for name in registry()[kind].spec_cls.model_fields:
+        assert name == "kind" or re.search(rf"^{name}  +\S", told, re.MULTILINE), name
+    (found,) = yaml.safe_load(entry)["suite"]
+    probe, settings = build_probe(found)
+    assert (probe.kind, settings.name) == (kind, kind)
+    for name in ("prompts", "cases", "triples"):
+        assert getattr(settings, name, ("none needed",))
+
+
+def test_a_setting_has_type_bounds_default_and_meaning(cli):
+    text = cli("list-probes", "null_adapter").stdout
+    assert re.search(r"^runs +whole number, 1 to 100 +3 +random adapters; 20 or more", text, re.MULTILINE)
+    assert re.search(r"^name +text +required ", text, re.MULTILINE)
+    assert re.search(r"^init_scale +number, above 0 +0\.02 ", text, re.MULTILINE)
+    assert "gaussian, norm_matched or spectrum" in text
+    assert "list of at least 2 whole numbers, 0 to 1000000" in cli("list-probes", "prompt_collapse").stdout
+
+
+def test_an_unknown_kind_gets_the_nearest_one(cli):
+    said = refused(cli("list-probes", "delta-kl"))
+    assert "unknown kind of probe 'delta-kl'. Did you mean 'delta_kl'?" in said
 
 
 def test_the_doctor_reads_versions_from_metadata(cli):

@@ -118,8 +118,9 @@ def report(
         from sway_dash.cli.html_report import show_html
 
         raise typer.Exit(show_html(result, out=out, redact=redact.value, paths=paths, preview=preview))
-    from sway_dash.cli.reading import show_report
+    from sway_dash.cli.reading import only_html, show_report
 
+    only_html(format.value, {"--redact": redact is not Redacted.full, "--paths": paths, "--preview": preview})
     raise typer.Exit(show_report(result, form=format.value, out=out))
 
 
@@ -159,11 +160,27 @@ def export(
 
 @app.command("list-probes")
 @fenced
-def list_probes() -> None:
-    """List the kinds of probes a suite can ask for: what each measures, a line each."""
+def list_probes(
+    kind: Annotated[
+        str | None, typer.Argument(help="One of them: its settings and an example.", show_default=False)
+    ] = None,
+) -> None:
+    """List the kinds of probes a suite can ask for, or what one of them can be told.
+
+    \b
+    sway-dash list-probes
+    sway-dash list-probes delta_kl
+
+    Without KIND a line each says what they measure; with it come its settings with type, default and meaning, and an
+    entry to start from.
+    """
     from sway_dash.cli.reading import note_plugins, probe_lines
 
     note_plugins()
+    if kind is not None:
+        from sway_dash.cli.probe_kinds import show_kind
+
+        raise typer.Exit(show_kind(kind))
     for line in probe_lines():
         typer.echo(line)
 
