@@ -14,7 +14,7 @@ from sway_dash.probes.training_log import find_log
 from sway_dash.suite.document import FIELD
 from sway_dash.suite.loader import check_entries, is_local, loads
 from sway_dash.suite.pack_draws import environments_of, is_of, suite_draws
-from sway_dash.suite.pack_layout import ADAPTER, BASE, DRAWS, SPEC, TRAINING
+from sway_dash.suite.pack_layout import ADAPTER, BASE, DRAWS, SPEC, TRAINING, PackError
 from sway_dash.suite.pack_paths import Place, with_paths
 from sway_dash.suite.spec import SwaySpec
 
@@ -95,6 +95,8 @@ def collect(source: Path, *, golden: Mapping[str, Any] | None, draws: bool, adap
     text = _text(source)
     spec = loads(text, source=str(source), folder=source.parent)
     built = check_entries(spec, source=str(source), text=text)
+    if golden is not None:
+        _check_entries_of(golden, built, source)
     found = Contents(source)
     _describe_base(found, spec)
     if (folder := spec.models.ft.adapter) is not None:
@@ -115,6 +117,21 @@ def _text(source: Path) -> str:
     except OSError as error:
         what = "not found" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         raise SpecValidationError(f"{what}: give the path of a sway.yaml", source=str(source)) from None
+
+
+def _check_entries_of(golden: Mapping[str, Any], built: Sequence[tuple[Any, Any]], source: Path) -> None:
+    """``PackError`` for a golden result of another suite: no run of this one could ever agree with it."""
+    off = {settings.name for _, settings in built if not settings.enabled}
+    own = [(s.name, s.kind) for _, s in built if s.enabled]
+    probes = [p for p in golden.get("probes") or () if isinstance(p, Mapping) and p.get("name") not in off]
+    told = [(str(p.get("name")), str(p.get("kind"))) for p in probes]
+    if told == own:
+        return
+    sides = (("only in the suite", own, told), ("only in the result", told, own))
+    differing = [(what, [f"{n} ({k})" for n, k in these if (n, k) not in those]) for what, these, those in sides]
+    parts = [f"{what}: {', '.join(names)}" for what, names in differing if names]
+    text = "; ".join(parts) or "they come in another order"
+    raise PackError(f"the golden result is not of {source}, its entries differ ({text}): give a run of this suite")
 
 
 def _describe_base(found: Contents, spec: SwaySpec) -> None:

@@ -103,6 +103,40 @@ def test_what_cannot_be_packed_is_refused(cli, suite, tmp_path):
     assert not list(suite.parent.glob("*.gz"))
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (
+            "name: moved",
+            "name: next_token",
+            "only in the suite: next_token (delta_kl); only in the result: moved (delta_kl)",
+        ),
+        (
+            "kind: adapter_ablation",
+            "kind: delta_kl",
+            "only in the suite: shape (delta_kl); only in the result: shape (",
+        ),
+        ("  - {name: noise, kind: null_adapter, runs: 3}\n", "", "(only in the result: noise (null_adapter))"),
+    ],
+)
+def test_the_golden_result_is_of_this_suite(cli, suite, before, after, says):
+    assert cli("run", suite).exit_code == 0
+    (run,) = list_runs()
+    suite.write_text(suite.read_text().replace(before, after))
+    said = refused(cli("pack", suite, "--golden", run.id))
+    assert f"the golden result is not of {suite}, its entries differ" in said
+    assert says in said
+    assert len(said.splitlines()) == 1
+    assert not list(suite.parent.glob("*.gz"))
+
+
+def test_an_entry_that_is_off_is_in_no_ones_way(cli, suite):
+    suite.write_text(suite.read_text().replace("runs: 3}", "runs: 3, enabled: false}"))
+    assert cli("run", suite).exit_code == 0
+    (run,) = list_runs()
+    assert cli("pack", suite, "--golden", run.id[:-2]).exit_code == 0
+
+
 def test_what_cannot_be_unpacked_is_refused_and_leaves_nothing(cli, packed, tmp_path):
     pack, _ = packed
     bad = tmp_path / "bad.tar.gz"
