@@ -35,6 +35,8 @@ class PlannedProbe(BaseModel):
     """The raw entry of the suite file."""
     measurements: int = 0
     """How many measurement events the probe will emit when nothing goes wrong."""
+    open_ended: bool = False
+    """Whether it takes time beside them that nobody can tell beforehand."""
 
 
 class RunStarted(_Event):

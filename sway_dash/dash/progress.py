@@ -33,6 +33,8 @@ class Counter:
     done: int = 0
     fresh: int = 0
     over: bool = False
+    open_ended: bool = False
+    """It takes time beside its measurements: what is told to be left is the least."""
     pace: Pace = field(default_factory=Pace)
 
     def add(self, event: Measurement | ItemFailed) -> None:
@@ -77,8 +79,11 @@ class Progress:
         """Take one event."""
         if isinstance(event, RunStarted):
             self.__init__()  # type: ignore[misc]
-            self.probes = {p.name: Counter(p.name, p.measurements) for p in event.probes if p.enabled}
+            self.probes = {
+                p.name: Counter(p.name, p.measurements, open_ended=p.open_ended) for p in event.probes if p.enabled
+            }
             self.whole.total = sum(p.total for p in self.probes.values())
+            self.whole.open_ended = any(p.open_ended for p in self.probes.values())
         elif isinstance(event, Phase):
             self._phase(event)
         elif isinstance(event, ModelReady):
@@ -124,4 +129,5 @@ class Progress:
     def _end_probe(self) -> None:
         if self.current is not None:
             self.current.over = True
+            self.whole.open_ended = any(p.open_ended and not p.over for p in self.probes.values())
             self.current = None

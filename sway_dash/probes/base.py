@@ -145,6 +145,15 @@ class Ask:
     top_k: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """About how much a probe puts before each view where it cannot say what it is going to ask."""
+
+    texts: int = 0
+    tokens: int = 0
+    """Tokens written in answer to all of them, at most."""
+
+
 class Probe(ABC):
     """A measurement a suite can ask for.
 
@@ -187,6 +196,14 @@ class Probe(ABC):
     def asks_bound(self, spec: Any) -> Bound:
         """Whether :meth:`asks` is all that ``run`` asks, only what is known beforehand, or the most."""
         return "exact"
+
+    def work(self, spec: Any, ctx: RunContext) -> Work:
+        """About what ``run`` puts before each of its two views beside what it :meth:`asks`; needs no model."""
+        return Work()
+
+    def open_ended(self, spec: Any, ctx: RunContext) -> bool:
+        """Whether ``run`` takes time that :meth:`planned` does not tell."""
+        return self.needs_backend and not self.planned(spec, ctx)
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> ProbeSpec | None:

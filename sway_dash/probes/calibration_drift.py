@@ -16,7 +16,7 @@ from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, format_z_profile, interval, mean, no_calibration_note
 from sway_dash.probes.answers import ask_both, score_completions
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm, harm_score
 from sway_dash.probes.null_adapter import Calibration, calibration
 
@@ -103,6 +103,10 @@ class CalibrationDriftProbe(Probe):
     def calibrate_spec(cls, ctx: RunContext) -> CalibrationDriftSpec:
         """One item of every topic."""
         return CalibrationDriftSpec(name="calibration", items_limit=10)
+
+    def work(self, spec: CalibrationDriftSpec, ctx: RunContext) -> Work:
+        """Every item."""
+        return Work(len(_items(spec)))
 
     def run(self, spec: CalibrationDriftSpec, ctx: RunContext) -> ProbeResult:
         """Score every right answer under both views and bound the harm."""

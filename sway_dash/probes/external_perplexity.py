@@ -20,7 +20,7 @@ from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import RollingLogprob
 from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, format_z_profile, interval, mean, no_calibration_note
 from sway_dash.probes.answers import ask_both, score_texts
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm, harm_score
 from sway_dash.probes.null_adapter import Calibration, calibration
 
@@ -108,6 +108,13 @@ class ExternalPerplexityProbe(Probe):
     def calibrate_spec(cls, ctx: RunContext) -> ExternalPerplexitySpec:
         """A few pieces of the usual corpus."""
         return ExternalPerplexitySpec(name="calibration", max_chunks=4)
+
+    def work(self, spec: ExternalPerplexitySpec, ctx: RunContext) -> Work:
+        """Every piece; none where a corpus cannot be read."""
+        try:
+            return Work(len(_pieces(spec)))
+        except (OSError, KeyError):
+            return Work()
 
     def run(self, spec: ExternalPerplexitySpec, ctx: RunContext) -> ProbeResult:
         """Score every piece under both views and bound the mean change."""

@@ -23,7 +23,7 @@ from sway_dash.core.scoring import ScoringModel, View
 from sway_dash.core.sections import Section, evenly
 from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.answers import Asking, ask_both, by_halves, continuations, reached_limit, score_completions
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm
 from sway_dash.probes.measure import MAX_FAILED_SHARE
 from sway_dash.probes.null_adapter import calibration
@@ -90,6 +90,11 @@ class LeakageProbe(Probe):
         return LeakageSpec(
             name="calibration", prefix_chars=64, continuation_chars=128, max_new_tokens=48, perturbations=()
         )
+
+    def work(self, spec: LeakageSpec, ctx: RunContext) -> Work:
+        """Every place is gone on from and scored; how many prompts are perturbed is known only once it has recited."""
+        places = sum(len(windows(s, spec)) for s in evenly(_prose(ctx.sections), spec.max_sections))
+        return Work(2 * places, places * spec.max_new_tokens)
 
     def draw_null(self, spec: LeakageSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """As every probe does, without the perturbed prompts, which do not enter the value."""

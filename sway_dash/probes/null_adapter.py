@@ -20,7 +20,7 @@ from sway_dash.core.events import Measurement, Warned
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, NullCalibratedBackend, NullStyle, View, null_styles
 from sway_dash.core.stats import null_stats
-from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext, registry
+from sway_dash.probes.base import Ask, Probe, ProbeSpec, RunContext, Work, registry
 from sway_dash.probes.null_cache import NullCache
 from sway_dash.probes.null_comparison import MAX_Z as MAX_Z
 from sway_dash.probes.null_comparison import SIGNIFICANCE as SIGNIFICANCE
@@ -81,6 +81,18 @@ class NullAdapterProbe(Probe):
         views = tuple(v for m in multipliers for v in self._views(spec, m))
         targets, _ = self._targets(spec, ctx)
         return [replace(ask, views=views) for probe, entry in targets for ask in probe.asks(entry, ctx)]
+
+    def work(self, spec: NullAdapterSpec, ctx: RunContext) -> Work:
+        """What every draw puts before its random adapter for entries that cannot say what they ask."""
+        draws = spec.runs * max(1, len(spec.rank_multipliers))
+        silent = [(p, e) for p, e in self._targets(spec, ctx)[0] if not p.asks(e, ctx)]
+        found = [(probe.work(entry, ctx), probe.planned(entry, ctx)) for probe, entry in silent]
+        texts = sum(work.texts or planned for work, planned in found)
+        return Work(draws * texts, draws * sum(work.tokens for work, _ in found))
+
+    def open_ended(self, spec: NullAdapterSpec, ctx: RunContext) -> bool:
+        """Draws for an entry without measurements are none themselves."""
+        return any(probe.open_ended(entry, ctx) for probe, entry in self._targets(spec, ctx)[0])
 
     def run(self, spec: NullAdapterSpec, ctx: RunContext) -> ProbeResult:
         """Draw nulls for every later entry that can be calibrated, with that entry's own prompts and settings."""

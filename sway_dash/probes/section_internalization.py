@@ -27,7 +27,7 @@ from sway_dash.core.stats import (
     score_from_anchors,
 )
 from sway_dash.probes.answers import ask_both, score_completions, score_texts
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.controls import control_passages
 from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
 
@@ -103,6 +103,14 @@ class SectionInternalizationProbe(Probe):
     def calibrate_spec(cls, ctx: RunContext) -> SectionInternalizationSpec | None:
         """The defaults, where there are sections to compare."""
         return SectionInternalizationSpec(name="calibration") if len(ctx.sections or ()) >= 2 else None
+
+    def work(self, spec: SectionInternalizationSpec, ctx: RunContext) -> Work:
+        """Every section, or every pair of one that is asked about, and the control texts."""
+        own = [s for s in ctx.sections or () if s.kind in spec.include_kinds and _holds_text(s)]
+        if len(own) < 2:
+            return Work()
+        asked = sum(max(1, len(_pairs(s))) for s in evenly(own, spec.max_sections))
+        return Work(asked + len(spec.control_texts or control_passages()))
 
     def run(self, spec: SectionInternalizationSpec, ctx: RunContext) -> ProbeResult:
         """Score all sections and the control text under both views and judge the lifts."""

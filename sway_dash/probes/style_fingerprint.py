@@ -25,7 +25,16 @@ from sway_dash.core.stats import (
     score_from_anchors,
 )
 from sway_dash.probes.answers import ask_both, continuations
-from sway_dash.probes.base import SENTINEL_DOC, SENTINEL_PROMPTS, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.base import (
+    SENTINEL_DOC,
+    SENTINEL_PROMPTS,
+    Probe,
+    ProbeSpec,
+    Prompt,
+    PromptField,
+    RunContext,
+    Work,
+)
 from sway_dash.probes.fingerprint import FINGERPRINT_SCHEMA_VERSION, extended_available, fingerprint
 from sway_dash.probes.null_adapter import Calibration, calibration
 from sway_dash.probes.style_features import Array, Space, clean, count_words, function_share, space_of, windows
@@ -83,6 +92,11 @@ class StyleFingerprintProbe(Probe):
         """The sentinel prompts against the sentinel document."""
         prompts = tuple(Prompt(text=p) for p in SENTINEL_PROMPTS)
         return StyleFingerprintSpec(name="calibration", prompts=prompts, doc_reference=SENTINEL_DOC, max_new_tokens=64)
+
+    def work(self, spec: StyleFingerprintSpec, ctx: RunContext) -> Work:
+        """A text for every prompt, where there is a document to compare with."""
+        texts = len({p.text for p in spec.prompts}) if spec.doc_reference or ctx.doc_text else 0
+        return Work(texts, texts * spec.max_new_tokens)
 
     def run(self, spec: StyleFingerprintSpec, ctx: RunContext) -> ProbeResult:
         """Let both views write and compare how."""

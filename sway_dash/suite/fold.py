@@ -85,6 +85,11 @@ class Fold:
         """Measurements planned over all probes; those of a probe that could not say how many count as they come."""
         return max(self.done, sum(p.measurements for p in self.planned if p.enabled))
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether a probe that is not over takes time its measurements do not tell: what is left is a lower bound."""
+        return any(p.open_ended and p.enabled and p.name not in self._finished for p in self.planned)
+
     def add(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, RunStarted):

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sway_dash.backends.torch_batch import VIEWS_AT_ONCE
+from sway_dash.core.errors import SwayError
 from sway_dash.core.scoring import BASE, View
-from sway_dash.probes.base import Ask, Bound, Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Ask, Bound, Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.measure import measurement_key
 from sway_dash.probes.null_cache import NullCache
+from sway_dash.suite.document import document_of
 from sway_dash.suite.plan import later
 from sway_dash.suite.spec import SwaySpec
 
@@ -42,7 +44,7 @@ class EntryForecast:
     on_disk: int = 0
     """Draws that an earlier run has left; they are not measured again."""
     unknown: bool = False
-    """The probe does not say what it asks; its measurements, if it makes any, stand for its passes."""
+    """The probe does not say all that it asks; passes are a rough count, from its measurements if it makes any."""
     bound: Bound = "exact"
     """Whether that is what it asks, or only the least or the most."""
 
@@ -106,20 +108,28 @@ def forecast(
     hf = spec.models.ft.kind == "hf"
     out = Forecast(preflight=PREFLIGHT if hf else 0)
     cache = _Cache(most)
+    document = _with_document(spec)
     for index, (probe, settings) in enumerate(entries):
-        ctx = replace(RunContext(), seed=spec.defaults.seed, top_k=spec.defaults.top_k, **later(entries, index))
+        ctx = replace(document, seed=spec.defaults.seed, top_k=spec.defaults.top_k, **later(entries, index))
         line = EntryForecast(settings.name, settings.kind)
         out.entries.append(line)
         if not settings.enabled:
             continue
         asks = list(probe.asks(settings, ctx))
-        if not asks:
-            measured = probe.planned(settings, ctx)
-            line.passes, line.weight = 2 * measured, 2.0 * measured
-            # A probe of its own making may ask without saying what.
-            line.unknown = bool(measured) or (probe.needs_backend and type(probe).asks is Probe.asks)
-        else:
+        null = settings.kind == "null_adapter"
+        work = probe.work(settings, ctx) if spec.defaults.differential or not null else Work()
+        # The base's side of a draw is known from the entry it is made for.
+        sides = 1 if null else 2
+        measured = 0 if asks or null else probe.planned(settings, ctx)
+        line.passes = sides * (work.texts or measured)
+        line.weight = float(sides * (work.texts + work.tokens or measured))
+        if asks:
             line.bound = probe.asks_bound(settings)
+        if null:
+            line.unknown = spec.defaults.differential and probe.open_ended(settings, ctx)
+        elif not asks:
+            # A probe of its own making may ask without saying what.
+            line.unknown = bool(measured or work.texts) or (probe.needs_backend and type(probe).asks is Probe.asks)
         known = (
             _known(ctx, fingerprint) if settings.kind == "null_adapter" and getattr(settings, "cache", False) else None
         )
@@ -168,6 +178,15 @@ class _Cache:
                 line.hits, base = line.hits + base - first, first
             line.passes += len(fresh) + base
             line.weight += (len(fresh) + base) * (1 + length)
+
+
+def _with_document(spec: SwaySpec) -> RunContext:
+    """What probes are told of the document; one that cannot be read is an error of its own."""
+    try:
+        found = document_of(spec)
+    except SwayError:
+        found = None
+    return RunContext(sections=found.sections, doc_text=found.text) if found else RunContext()
 
 
 def _known(ctx: RunContext, fingerprint: str) -> Callable[[Ask], Callable[[View, str], bool]] | None:

@@ -17,7 +17,10 @@ from sway_dash.core.events import (
     RunCancelledEvent,
     RunStarted,
 )
-from sway_dash.dash.progress import MIN_ITEMS, Progress
+from sway_dash.core.result import ProbeResult, Verdict
+from sway_dash.dash.pages.run_bar import _left
+from sway_dash.dash.progress import MIN_ITEMS, Counter, Progress
+from sway_dash.suite.fold import Fold, probe_to_dict
 
 PLAN = (
     PlannedProbe(name="noise", kind="null_adapter", category="baseline", measurements=20),
@@ -86,6 +89,34 @@ def test_a_probe_that_is_over_leaves_nothing_to_wait_for() -> None:
     assert p.whole.left(9.5) is not None
     p.add(RunCancelledEvent(ts=10.0))
     assert p.whole.left(10.5) is None
+
+
+def test_what_is_left_is_the_least_while_probes_without_measurements_are_to_come() -> None:
+    plan = (
+        PlannedProbe(name="noise", kind="null_adapter", category="baseline", measurements=20, open_ended=True),
+        PlannedProbe(name="moved", kind="delta_kl", category="adherence", measurements=10),
+        PlannedProbe(name="off", kind="leakage", category="attribution", enabled=False, open_ended=True),
+    )
+    p, fold = Progress(), Fold()
+
+    def add(event: Event) -> None:
+        p.add(event)
+        fold.add(event)
+
+    def left(counter: Counter) -> str:
+        return _left(counter, 9.5)
+
+    add(RunStarted(ts=0.0, probes=plan))
+    add(Phase(ts=0.0, phase="probe", name="noise"))
+    for i in range(1, 9):
+        add(measured(float(i), role="null"))
+    assert "at least" in left(p.whole)
+    assert "at least" in left(p.probes["noise"])
+    assert fold.open_ended
+    row = ProbeResult("noise", "null_adapter", Verdict.PASS, 1.0)
+    add(ProbeFinished(ts=9.0, result=probe_to_dict(row)))
+    assert "about" in left(p.whole)
+    assert not fold.open_ended
 
 
 def test_the_steps_of_loading_have_their_seconds() -> None:

@@ -15,6 +15,7 @@ from sway_dash.probes.null_cache import NullCache
 from sway_dash.suite.execute import open_backend
 from sway_dash.suite.forecast import PREFLIGHT, Forecast, forecast
 from sway_dash.suite.loader import check_entries, loads
+from sway_dash.suite.plan import plan
 from sway_dash.suite.runner import run
 from tests.fakes import FakeBackend
 
@@ -94,6 +95,68 @@ def test_an_entry_that_stops_early_makes_at_most_the_passes_that_are_forecast() 
     run(spec, FakeBackend(base_spec=spec.models.ft), on_event=seen.append)
     passes = next(e for e in seen if isinstance(e, RunFinished)).backend_stats["forward_passes"]
     assert passes < of(text).passes
+
+
+def test_what_probes_without_measurements_ask_is_counted_roughly_and_so_are_their_draws() -> None:
+    entries = [
+        {"name": "n", "kind": "null_adapter", "runs": 3, "cache": False},
+        {"name": "a", "kind": "delta_kl", "prompts": ["one", "two"]},
+        {"name": "harm", "kind": "calibration_drift", "items_limit": 12},
+        {"name": "text", "kind": "external_perplexity", "max_chunks": 4},
+    ]
+    text = suite(entries)
+    found = of(text)
+    alone = {e.name: e.passes for e in of(suite([entries[0], entries[1]])).entries}
+    harm, outside = found.entries[2], found.entries[3]
+    assert (harm.passes, outside.passes) == (2 * 12, 2 * 4)
+    # Every draw asks one side again.
+    assert found.entries[0].passes == alone["n"] + 3 * (12 + 4)
+    assert found.bound == "about"
+    spec = loads(text)
+    seen: list[Any] = []
+    run(spec, FakeBackend(base_spec=spec.models.ft), on_event=seen.append)
+    stats = next(e for e in seen if isinstance(e, RunFinished)).backend_stats
+    assert found.passes == pytest.approx(stats["forward_passes"], rel=0.1)
+
+
+def test_the_plan_tells_which_entries_take_time_beside_their_measurements() -> None:
+    delta = {"name": "a", "kind": "delta_kl", "prompts": ["one"]}
+    null = {"name": "n", "kind": "null_adapter", "runs": 2}
+    drift = {"name": "d", "kind": "training_drift", "store_path": "logs"}
+    harm = {"name": "h", "kind": "calibration_drift"}
+
+    def open_ended(*entries: dict[str, Any]) -> list[bool]:
+        spec = loads(suite(list(entries)))
+        return [p.open_ended for p in plan(spec, check_entries(spec))]
+
+    assert open_ended(null, delta, drift) == [False, False, False]
+    assert open_ended(null, delta, harm) == [True, False, True]
+    assert open_ended(null, delta, {**harm, "enabled": False}) == [False, False, False]
+    layers = {"name": "l", "kind": "layer_attribution", "prompts": ["one"]}
+    assert open_ended(null, layers) == [False, True]
+
+
+def test_texts_that_are_written_weigh_as_much_as_their_tokens(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("The lighthouse stands on the northern cape. " * 30, encoding="utf-8")
+    text = suite(
+        [
+            {"name": "n", "kind": "null_adapter", "runs": 2, "cache": False},
+            {"name": "style", "kind": "style_fingerprint", "prompts": ["one", "two"], "max_new_tokens": 10},
+            {"name": "in", "kind": "section_internalization"},
+            {"name": "by_heart", "kind": "leakage", "max_new_tokens": 16},
+        ]
+    )
+    without = {e.name: e.passes for e in of(text).entries}
+    assert without == {"n": 0, "style": 0, "in": 0, "by_heart": 0}
+    found = {e.name: e for e in of(text + f"dlm_source: {document}\n").entries}
+    assert (found["style"].passes, found["style"].weight) == (4, 4 + 2 * 2 * 10)
+    places = found["by_heart"].passes // 4
+    assert places > 1
+    assert found["by_heart"].weight == 2 * (2 * places + 16 * places)
+    assert found["in"].passes > 4
+    single = sum(found[name].weight for name in ("style", "in", "by_heart"))
+    assert found["n"].weight == single
 
 
 @pytest.mark.slow

@@ -116,6 +116,10 @@ def passes(e: EntryForecast) -> str:
 
 def what(e: EntryForecast) -> str:
     """``24 prompts × base + tuned``; ``24 prompts × 20 random adapters``."""
+    if e.kind == "null_adapter":
+        rest = "what draws of other probes ask is a rough count" if e.unknown else ""
+        draws = f"{count(e.prompts, 'prompt')} × base + {count(e.views, 'random adapter')}" if e.views else ""
+        return "; ".join(filter(None, [draws, rest]))
     if e.unknown:
         return "both views; a rough count" if e.passes else "both views; not known beforehand"
     prompts = count(e.prompts, "prompt")
@@ -123,8 +127,6 @@ def what(e: EntryForecast) -> str:
         return f"{prompts} × base + tuned, and more that is known only while it runs"
     if e.bound == "at most":
         return f"{prompts} × base + tuned, or fewer once it is decided"
-    if e.kind == "null_adapter":
-        return f"{prompts} × base + {count(e.views, 'random adapter')}"
     if e.views > 1:
         return f"{prompts} × {e.views} λ"
     return f"{prompts} × base + tuned"

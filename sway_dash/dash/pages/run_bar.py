@@ -173,4 +173,5 @@ def _left(counter: Counter, now: float) -> str:
     speed = f", {number(rate)}/s" if rate else ""
     if left is None:
         return speed
-    return f"{speed}, about {f'{max(1, round(left))} s' if left < 60 else duration(left)} left"
+    about = "at least" if counter.open_ended else "about"
+    return f"{speed}, {about} {f'{max(1, round(left))} s' if left < 60 else duration(left)} left"
