@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sway_dash.core.result import Verdict
 from sway_dash.report.compare import SIGNS, change_words, step_text
 from sway_dash.report.formats import EM_DASH, adapter_label, format_p, format_score, one_line
+from sway_dash.report.long_names import fit, lines
 from sway_dash.report.paired import NAMES, signed, three_digits
 from sway_dash.report.run_comparison import (
     LISTED,
@@ -38,6 +39,9 @@ SPELT_OUT = 6
 
 PROMPT_CHARS = 70
 
+OF_NUMBERS = 84
+"""Columns that the numbers of a paired comparison take, and the gaps."""
+
 _STYLES = {
     Verdict.PASS: "green",
     Verdict.FAIL: "bold red",
@@ -63,7 +67,7 @@ def to_terminal(
 
     matrix = found.matrix
     say(f"sway compare: {matrix.n_runs} runs", "bold")
-    console.print(_runs(found))
+    console.print(_runs(found, console.width))
     warned, told = notes(found)
     for text in warned:
         say(f"! {text}", "yellow")
@@ -72,7 +76,9 @@ def to_terminal(
     console.print()
     wide = matrix.n_runs > BESIDE
     for at, table in enumerate(
-        _by_run(found, console.width, display_threshold) if wide else [_by_probe(found, display_threshold)]
+        _by_run(found, console.width, display_threshold)
+        if wide
+        else [_by_probe(found, console.width, display_threshold)]
     ):
         if at:
             console.print()
@@ -112,45 +118,53 @@ def _print_prompts(found: RunComparison, console: Console, top: int) -> None:
     console.print()
     console.print(Text("prompts", style="bold"))
     if len(pairs) > SPELT_OUT:
-        console.print(_paired_table(found, pairs))
+        console.print(_paired_table(found, pairs, console.width))
     else:
         for step, comparison in pairs:
-            console.print(Padding(Text(one_line(sentence(found, step, comparison))), (0, 0, 0, 2)))
+            base, run = pair_labels(found, step)
+            told = f"{run} against {base}, {sentence(found, step, comparison)}"
+            console.print(Padding(Text(one_line(told)), (0, 0, 0, 2)))
     step = found.judged
     for comparison in step.prompts:
         if largest := list(movers(comparison, top)):
-            console.print(_movers(found, comparison, largest))
+            console.print(_movers(found, comparison, largest, console.width))
         for label, prompts in only_in_one(found, step, comparison):
             shown = [f"“{_short(p)}”" for p in prompts]
             console.print(Text(f"  only in {one_line(label)}: {listed(shown, top)}", style="dim"))
 
 
-def _runs(found: RunComparison) -> Table:
+def _runs(found: RunComparison, width: int) -> Table:
     from rich.text import Text
 
     table = _table("run", "ended", "state", "adapter", "base")
-    for run in found.runs:
+    names = [
+        [one_line(run.label) for run in found.runs],
+        [one_line(adapter_label(run.side.adapter)) if run.side.adapter else EM_DASH for run in found.runs],
+        [one_line(adapter_label(run.side.base)) if run.side.base else EM_DASH for run in found.runs],
+    ]
+    for run, label, adapter, base in zip(found.runs, *fit(names, width - 36), strict=True):
         ended = f"{run.result.finished_at:%Y-%m-%d %H:%M}" if run.result.finished_at.year > 1970 else EM_DASH
-        adapter = adapter_label(run.side.adapter) if run.side.adapter else EM_DASH
-        cells = (run.label, ended, run.side.status, adapter, adapter_label(run.side.base) if run.side.base else EM_DASH)
-        table.add_row(*(Text(one_line(c)) for c in cells))
+        table.add_row(*map(Text, (label, ended, run.side.status, adapter, base)))
     return table
 
 
-def _by_probe(found: RunComparison, threshold: float) -> Table:
+def _by_probe(found: RunComparison, width: int, threshold: float) -> Table:
     """Probes in rows, runs beside each other, and what became of each from its baseline."""
     from rich.text import Text
 
     matrix = found.matrix
     steps = [f"Δ {'→'.join(pair_labels(found, step))}" for step in found.steps]
-    table = _table("probe", *matrix.labels, *steps, right=len(matrix.labels) + len(steps))
+    rows = [one_line(name) for name in (*matrix.probe_names, "composite")]
+    heads = [[one_line(head)] for head in (*matrix.labels, *steps)]
+    rows, *shown = fit([rows, *heads], width - 2 * (len(heads) + 1))
+    table = _table("probe", *(head for (head,) in shown), right=len(heads))
     for at, name in enumerate((*matrix.probe_names, "composite")):
         composite = at == len(matrix.probe_names)
         scores = matrix.composite_series if composite else matrix.scores[name]
         verdicts = [None] * matrix.n_runs if composite else matrix.verdicts[name]
         cells = [_score_text(s, v) for s, v in zip(scores, verdicts, strict=True)]
         changes = (step.changes[at] for step in found.steps)
-        label = Text(one_line(name), style="bold" if composite else "")
+        label = Text(rows[at], style="bold" if composite else "")
         table.add_row(label, *cells, *(_change_text(c, threshold) for c in changes))
     return table
 
@@ -160,16 +174,17 @@ def _by_run(found: RunComparison, width: int, threshold: float) -> Iterator[Tabl
     from rich.text import Text
 
     matrix = found.matrix
-    room = max(1, (width - max(map(len, matrix.labels)) - 26) // 14)
+    (labels,) = fit([list(map(one_line, matrix.labels))], width // 3)
+    room = max(1, (width - min(width // 3, max(map(len, matrix.labels))) - 26) // 14)
     names = list(matrix.probe_names)
     by_run = {step.run: step for step in found.steps}
     for start in range(0, max(len(names), 1), room):
         own = names[start : start + room]
-        table = _table("run", "composite", "Δ", *own, right=len(own) + 2)
-        for i, label in enumerate(matrix.labels):
+        table = _table("run", "composite", "Δ", *(lines(one_line(name), 12) for name in own), right=len(own) + 2)
+        for i, label in enumerate(labels):
             change = by_run[i].changes[-1] if i in by_run else None
             table.add_row(
-                Text(one_line(label)),
+                Text(label),
                 format_score(matrix.composite_series[i]),
                 _change_text(change, threshold) if change else EM_DASH,
                 *(_score_text(matrix.scores[n][i], matrix.verdicts[n][i]) for n in own),
@@ -177,25 +192,30 @@ def _by_run(found: RunComparison, width: int, threshold: float) -> Iterator[Tabl
         yield table
 
 
-def _paired_table(found: RunComparison, pairs: Sequence[tuple[Step, Comparison]]) -> Table:
+def _paired_table(found: RunComparison, pairs: Sequence[tuple[Step, Comparison]], width: int) -> Table:
     from rich.text import Text
 
     heads = ("probe", "run", "against", "n", "mean Δ (nats)", "95 % CI", "more", "same", "less", "p (Holm)")
     table = _table(*heads, left=3)
-    for step, comparison in pairs:
+    names = [(c.probe or EM_DASH, *reversed(pair_labels(found, step))) for step, c in pairs]
+    columns = fit([list(map(one_line, column)) for column in zip(*names, strict=True)], width - OF_NUMBERS)
+    for (_, comparison), *named in zip(pairs, *columns, strict=True):
         stats = comparison.contrasts[0].stats
-        base, run = pair_labels(found, step)
         ci = f"{signed(stats.ci[0])} to {signed(stats.ci[1])}" if stats.ci else EM_DASH
         counts = (f"{n:,}" for n in (stats.up, stats.same, stats.down))
-        cells = (comparison.probe or EM_DASH, run, base, f"{stats.n:,}", signed(stats.mean), ci, *counts)
-        table.add_row(*(Text(one_line(c)) for c in (*cells, format_p(stats.p_holm))))
+        cells = (f"{stats.n:,}", signed(stats.mean), ci, *counts, format_p(stats.p_holm))
+        table.add_row(*map(Text, (*named, *cells)))
     return table
 
 
-def _movers(found: RunComparison, comparison: Comparison, largest: Sequence[tuple[float, float, float, str]]) -> Table:
+def _movers(
+    found: RunComparison, comparison: Comparison, largest: Sequence[tuple[float, float, float, str]], width: int
+) -> Table:
     from rich.text import Text
 
-    base, run = pair_labels(found, found.judged)
+    prompts = max(len(_short(prompt)) for *_, prompt in largest)
+    labels = [[one_line(label)] for label in pair_labels(found, found.judged)]
+    (base,), (run,) = fit(labels, width - prompts - 16)
     table = _table(f"Δ{NAMES[comparison.metric]}", base, run, f"largest differences of {comparison.probe}")
     for column in table.columns[:3]:
         column.justify = "right"
@@ -212,7 +232,9 @@ def _table(*heads: str, right: int = 0, left: int | None = None) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     first = len(heads) - right if left is None else left
     for i, head in enumerate(heads):
-        table.add_column(Text(one_line(head)), justify="right" if i >= first else "left", overflow="fold")
+        table.add_column(
+            Text("\n".join(map(one_line, head.split("\n")))), justify="right" if i >= first else "left", overflow="fold"
+        )
     return table
 
 

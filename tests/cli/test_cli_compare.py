@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,28 @@ def test_many_runs_are_rows_and_their_prompts_a_table(cli, write, measured):
     runs = [measured[n].path for n in measured]
     result = cli("compare", *runs, *files[:6], "--baseline", runs[0])
     assert "compared by score only" in result.stdout
+
+
+def test_every_line_about_prompts_says_which_pair_it_is_about(cli, measured):
+    text = " ".join(cli("compare", *(measured[n].path for n in measured)).stdout.split())
+    prompts = text.partition(" prompts ")[2]
+    assert "strong against plain, moved: mean ΔJS = +" in prompts
+    assert "shifted against strong, moved: mean ΔJS = " in prompts
+
+
+@pytest.mark.parametrize("many", [2, 3, 8])
+def test_long_names_of_runs_are_never_broken_in_a_word(cli, measured, tmp_path, monkeypatch, many):
+    monkeypatch.setenv("COLUMNS", "120")
+    names = [f"sweep-20991231-1455/checkpoint-{i + 1}00" for i in range(many)]
+    for i, name in enumerate(names):
+        shutil.copytree(measured[("plain", "strong")[i % 2]].path, tmp_path / f"r{i}")
+        RunFolder(tmp_path / f"r{i}").write_meta(name=name)
+    lines = cli("compare", *(tmp_path / f"r{i}" for i in range(many))).stdout.splitlines()
+    words = set(re.findall(r"\w+", "\n".join(lines)))
+    # What a break within a word would leave.
+    whole = {"sweep", "20991231", "1455", "checkpoint"}
+    assert not {w for w in words - whole if len(w) > 3 and any(w in part for part in whole)}
+    assert max(map(len, lines)) <= 120
 
 
 # -- the gate -------------------------------------------------------------------------------------
