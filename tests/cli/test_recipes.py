@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 
@@ -118,6 +119,20 @@ def test_the_help_shows_a_command_of_each_recipe():
 def test_the_help_of_a_command_in_a_recipe_teaches(cli, command):
     text = cli(command, "--help").stdout
     assert f"sway-dash {command} " in text.split("Arguments:")[0].split("Usage:", 1)[1].split("\n", 1)[1]
+
+
+def test_every_extra_a_user_may_want_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    table = text.partition("| extra | for |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)) == set(extras) - {"test", "dev"}
+
+
+def test_every_folder_of_the_layout_is_there_once():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+/)` \|", text.partition("\n## Layout\n")[2], re.MULTILINE)
+    assert len(rows) == len(set(rows))
+    assert all((ROOT / row).is_dir() for row in rows)
 
 
 def test_every_command_and_option_in_the_readme_exists(cli):

@@ -96,7 +96,7 @@ print(json.dumps({
     "verdict": probe.verdict, "raw": probe.raw, "ci": probe.ci_95, "title": panel.title, "rows": len(panel.rows),
     "components": compute(result).components, "html": panel.title in page,
     "markdown": "brevity" in to_markdown(result, compute(result)),
-    "json": "brevity" in to_json(result, compute(result)),
+    "json": "brevity" in to_json(result, compute(result)), "message": probe.message,
 }))
 """
 
@@ -142,6 +142,24 @@ def test_the_readmes_probe_runs_and_is_in_every_report(site: Path) -> None:
     assert found["html"]
     assert found["markdown"]
     assert found["json"]
+    assert re.fullmatch(r"answers are \d+ characters shorter", found["message"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("told, cut = cut, told", r"answers are \d+ characters longer; at least 20 shorter was asked for"),
+        ("cut = told", "answers are 0 characters shorter; at least 20 shorter was asked for"),
+        (
+            "cut = {p: t[:-60] if k else t + '!' * 90 for k, (p, t) in enumerate(told.items())}",
+            r"answers are \d+(\.\d)? characters shorter; that may be chance \(the interval reaches 0\)",
+        ),
+    ],
+)
+def test_the_readmes_probe_says_why_it_fails(site: Path, change: str, message: str) -> None:
+    found = said(python(site, "-c", USE.replace("backend = ", f"{change}\nbackend = ", 1)))
+    assert found["verdict"] == "fail"
+    assert re.fullmatch(message, found["message"]), found["message"]
 
 
 def test_it_is_offered_in_the_form_with_its_settings(site: Path) -> None:
