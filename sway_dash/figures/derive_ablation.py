@@ -19,6 +19,7 @@ from sway_dash.probes.adapter_ablation import (
     overshoot,
     saturation_lambda,
     sqrt_linearity,
+    without_rounding,
 )
 from sway_dash.probes.measure import divergence_bounds
 
@@ -189,7 +190,7 @@ def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[st
         return entry.get(name, AdapterAblationSpec.model_fields[name].default)
 
     points = series.points()
-    lambdas, means = [p[0] for p in points], [p[1] for p in points]
+    lambdas, means = [p[0] for p in points], without_rounding([p[1] for p in points])
     if evidence.get("lambdas"):
         linear, saturated, over = evidence.get("linearity"), evidence.get("saturation_lambda"), evidence["overshoot"]
         at_bound = bool(evidence.get("at_bound"))
@@ -237,7 +238,8 @@ def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[st
 def fitted(points: Sequence[Point], steps: int = 40) -> list[tuple[float, float]]:
     """The curve that linearity compares with: (slope · λ)², fitted to √divergence over 0 ≤ λ ≤ 1."""
     x = np.array([lam for lam, _, _, _ in points if 0 <= lam <= 1])
-    y = np.sqrt(np.array([max(m, 0.0) for lam, m, _, _ in points if 0 <= lam <= 1]))
+    means = without_rounding([m for _, m, _, _ in points])
+    y = np.sqrt(np.array([max(m, 0.0) for (lam, *_), m in zip(points, means, strict=True) if 0 <= lam <= 1]))
     if len(x) < 2 or not float(x @ x) or float(y.max()) <= 1e-9:
         return []
     slope = float(x @ y) / float(x @ x)

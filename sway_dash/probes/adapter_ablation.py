@@ -152,8 +152,7 @@ class _Shape:
     """The numbers that describe a λ curve and whether each passes."""
 
     def __init__(self, spec: AdapterAblationSpec, lambdas: Curve, means: Curve) -> None:
-        if max(means) <= FLAT:
-            means = [0.0] * len(means)
+        means = without_rounding(means)
         self.linearity = sqrt_linearity(lambdas, means)
         self.saturation, self.saturation_reason = saturation_lambda(lambdas, means)
         self.overshoot = overshoot(lambdas, means)
@@ -191,6 +190,11 @@ class _Shape:
         if not self.monotonic:
             parts.append("the effect shrinks somewhere as λ grows")
         return ", ".join(parts)
+
+
+def without_rounding(means: Curve) -> Curve:
+    """The curve that is judged: all 0 where none of the means is more than rounding."""
+    return [0.0] * len(means) if max(means, default=0.0) <= FLAT else means
 
 
 def sqrt_linearity(lambdas: Curve, means: Curve) -> float | None:

@@ -154,6 +154,12 @@ def test_a_quadratic_curve_is_the_fit_itself() -> None:
     assert [y for _, y in fitted(series.points())][-1] == pytest.approx(0.2)
 
 
+def test_a_curve_of_rounding_has_no_shape_while_it_is_measured_either() -> None:
+    series = series_of([[0.0, 1e-14, 2e-14, 1.2e-14]] * 5)
+    assert [(n.passed, n.verdict) for n in shape(series, {}, {})] == [(None, "not known")] * 3
+    assert fitted(series.points()) == []
+
+
 def test_gates_of_the_entry_are_what_is_drawn() -> None:
     series = series_of([[0.0, 0.19, 0.2, 0.2]] * 5)
     entry = {"assert_linearity_gte": 0.5, "assert_saturation_between": [0.6, 0.9], "assert_overshoot_gte": 1.1}
