@@ -111,7 +111,8 @@ def show_plan(suite: Path) -> int:
     planned = plan(spec, built)
     width = max(len(p.name) for p in planned)
     for index, p in enumerate(planned):
-        state = f"{p.measurements:,} measurements" if p.enabled else "disabled"
+        more = " and more that is not counted" if p.open_ended else ""
+        state = f"{p.measurements:,} measurements{more}" if p.enabled else "disabled"
         typer.echo(f"  {index + 1:>2}. {p.name:<{width}}  {p.kind:<18} {p.category:<12} {state}")
     typer.echo(f"{sum(p.measurements for p in planned):,} measurements in all")
     return OK

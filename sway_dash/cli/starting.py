@@ -105,6 +105,7 @@ def validate(paths: Sequence[Path], *, strict: bool) -> int:
     """Check suite files without loading a model; every one is looked at, also after one that is wrong."""
     from sway_dash.cli.boundary import USAGE, complain
     from sway_dash.core.errors import SpecValidationError
+    from sway_dash.suite.idle import warnings
     from sway_dash.suite.loader import check_entries, load_spec, ready_problems
 
     wrong = 0
@@ -121,6 +122,8 @@ def validate(paths: Sequence[Path], *, strict: bool) -> int:
         missing = [said for _, said in ready_problems(spec, built)] + ([] if built else ["there are no probes"])
         for said in missing:
             (complain if strict else note)(f"{path}: {said}")
+        for said in warnings(spec, built):
+            note(f"{path}: {said}")
         wrong += bool(missing and strict)
         if not (missing and strict):
             note(f"{path}: {len(built)} {'probe' if len(built) == 1 else 'probes'}")

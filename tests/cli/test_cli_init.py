@@ -195,3 +195,12 @@ def test_suites_are_checked_all_of_them_and_without_their_adapter(cli, here):
     assert (lenient.exit_code, strict.exit_code) == (0, 2)
     assert "trained/adapter is no folder" in lenient.stderr
     assert "trained/adapter is no folder" in refused(strict)
+
+
+def test_an_entry_that_would_measure_nothing_is_said(cli, here):
+    cli("init", "trained/adapter", "-o", "good.yaml")
+    with (here / "good.yaml").open("a") as file:
+        file.write("  - {name: flips, kind: preference_flip}\n")
+    result = cli("validate", "good.yaml")
+    assert result.exit_code == 0
+    assert "flips (preference_flip) will measure nothing" in result.stderr
