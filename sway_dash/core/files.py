@@ -30,5 +30,5 @@ def write_whole(path: Path | str, data: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             # A full disk does not say which file it had no room for, and the temporary one means nothing to anybody.
-            error.filename, error.filename2 = str(path), None
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise

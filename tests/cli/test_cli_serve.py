@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Served:
             request = HTTPRequest(url, method=method, body=body, headers=headers, follow_redirects=False)
             return await AsyncHTTPClient(force_instance=True).fetch(request, raise_error=False)
 
-        return asyncio.run(fetch())
+        return _ran(fetch())
 
     def listen(self, session: str, **headers: str) -> str:
         """First message of the websocket of a page's session; the status when there is no websocket."""
@@ -63,7 +64,13 @@ class Served:
             socket.close()
             return str(message)
 
-        return asyncio.run(connect())
+        return _ran(connect())
+
+
+def _ran(asked: Coroutine[Any, Any, Any]) -> Any:
+    # In a thread: a browser that other tests have opened in this process keeps a loop of its own running here.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, asked).result()
 
 
 Start = Callable[..., Served]
