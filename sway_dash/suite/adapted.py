@@ -15,7 +15,7 @@ from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.yaml_text import load_yaml
 from sway_dash.suite.document import FIELD
 from sway_dash.suite.execute import with_device
-from sway_dash.suite.loader import check_entries, loads, read_text, ready_problems
+from sway_dash.suite.loader import read_suite, ready_problems
 from sway_dash.suite.spec import SwaySpec
 
 FOLLOWS = "adapter_path"
@@ -33,13 +33,7 @@ class SuiteText:
     @classmethod
     def read(cls, path: Path | str) -> SuiteText:
         """Read and check a suite file; ``SpecValidationError`` for all that would make every run of it fail."""
-        source = Path(path).expanduser().resolve()
-        text = read_text(source)
-        spec = loads(text, source=str(source), folder=source.parent)
-        built = check_entries(spec, source=str(source), text=text)
-        if not built:
-            message = "suite: there are no probes; add an entry such as {name: moved, kind: delta_kl, prompts: [...]}"
-            raise SpecValidationError(message, source=str(source))
+        source, text, spec, built = read_suite(path)
         if not spec.defaults.differential:
             message = (
                 "defaults.differential: false compares two whole models, and there is no adapter to exchange: leave it "

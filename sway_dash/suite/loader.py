@@ -116,8 +116,8 @@ def ready_problems(spec: SwaySpec, built: Sequence[tuple[Any, ProbeSpec]]) -> li
     return problems
 
 
-def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]]]:
-    """Read a suite that is to be run and build its probes; every error carries file and line."""
+def read_suite(path: Path | str) -> tuple[Path, str, SwaySpec, list[tuple[Any, ProbeSpec]]]:
+    """File, text, spec and probes of a suite that has any; every error carries file and line."""
     source = Path(path).expanduser().resolve()
     text = read_text(source)
     spec = loads(text, source=str(source), folder=source.parent)
@@ -125,6 +125,12 @@ def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]
     if not built:
         message = "suite: there are no probes; add an entry such as {name: moved, kind: delta_kl, prompts: [...]}"
         raise SpecValidationError(message, source=str(source))
+    return source, text, spec, built
+
+
+def load_checked(path: Path | str) -> tuple[SwaySpec, list[tuple[Any, ProbeSpec]]]:
+    """Read a suite that is to be run and build its probes; every error carries file and line."""
+    source, text, spec, built = read_suite(path)
     if problems := ready_problems(spec, built):
         raise _error(problems, parse_yaml(text, source=str(source))[1], str(source))
     return spec, built

@@ -13,16 +13,7 @@ from typer.testing import CliRunner
 from sway_dash.cli.app import app
 from sway_dash.suite.processes import this_host
 from sway_dash.suite.store import EVENTS, META, RunFolder
-
-SUITE = """\
-models:
-  base: {kind: custom, base: fake-base, entry_point: "tests.fakes_cli:Slow"}
-  ft: {kind: custom, base: fake-base, adapter: ./adapter, entry_point: "tests.fakes_cli:Slow"}
-suite:
-  - {name: noise, kind: null_adapter, runs: 3}
-  - {name: moved, kind: delta_kl, prompts: [one, two, three, four, five]}
-  - {name: shape, kind: adapter_ablation, prompts: [one, two, three]}
-"""
+from tests.cli.conftest import SUITE
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,9 @@ def same_as_the_result(run: RunState, page: AblationPage, name: str) -> None:
 
 
 def test_the_curve_is_that_of_the_result(folder: RunFolder) -> None:
-    same_as_the_result(*opened(folder), "strength")
+    run, page = opened(folder)
+    assert run.status == "finished"
+    same_as_the_result(run, page, "strength")
 
 
 def test_the_curve_of_the_recorded_example_is_that_of_its_result() -> None:

@@ -120,6 +120,7 @@ def test_two_jobs_for_both_devices_do_not_wait_for_each_other(jobs: Jobs) -> Non
     until(lambda: "other" in runs("cuda:0"))
     jobs.leave(one)
     until(lambda: runs("cuda:0") == runs("cuda:1") == ["other*"])
+    assert queue.lines().keys() == {"cuda:0", "cuda:1"}
     jobs.leave(other)
 
 

@@ -192,7 +192,7 @@ def test_a_click_before_the_page_has_reported_itself_is_answered_whole(browser: 
     for each in ready:
         to.send(each)
     tab.until(lambda: "mean ΔJS = −" in said(tab, "summary"))
-    page.get_by_role("button", name="B is the baseline").wait_for()
+    assert tab.until(page.get_by_role("button", name="B is the baseline").is_visible)
     page.close()
 
 
