@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +84,3 @@ def test_the_argument_overrides_the_specs_adapter(llama: Path, adapter: Path, tm
         build(spec)
     opened: Any = build(spec, adapter_path=adapter)
     assert opened.describe()["adapter"] == str(adapter)
-
-
-def test_importing_backends_loads_no_torch() -> None:
-    code = (
-        "import sys, sway_dash.backends, sway_dash.backends.hf, sway_dash.backends.torch_compare;"
-        "print([m for m in ('torch', 'transformers', 'peft', 'safetensors', 'panel') if m in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
