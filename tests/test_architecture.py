@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,18 @@ def folder_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def imports(path: Path, *, lazy: bool) -> Iterator[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The module's code, read once for all that is asked of it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path, *, lazy: bool) -> set[str]:
     """Dotted names a module imports; without ``lazy`` only those that its own import brings along."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
     package = ("sway_dash", *path.relative_to(PACKAGE).parts[:-1])
-    pending: list[ast.AST] = [tree]
+    pending: list[ast.AST] = [parsed(path)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -65,13 +73,14 @@ def imports(path: Path, *, lazy: bool) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not lazy:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             above = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             module = ".".join(part for part in (above, node.module) if part)
             # ``from sway_dash import dash`` imports a folder just as well.
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            found.update(f"{module}.{alias.name}" for alias in node.names)
         pending += ast.iter_child_nodes(node)
+    return found
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
@@ -149,6 +158,6 @@ def public_without_docstring(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_modules_and_public_names_say_what_they_are(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     assert ast.get_docstring(tree) or not tree.body, "the module has no docstring"
     assert list(public_without_docstring(tree)) == []
