@@ -17,7 +17,7 @@ from sway_dash.core.errors import SwayError
 from sway_dash.dash import first, runs
 from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import BODY, column, html
+from sway_dash.dash.components import BAR, BODY, column, html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
@@ -46,24 +46,6 @@ from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
 
 log = logging.getLogger(__name__)
-
-BAR_SX = {
-    ".MuiAppBar-root": {
-        "bgcolor": "background.paper",
-        "backgroundImage": "none",
-        "color": "text.primary",
-        "boxShadow": "none",
-        "borderBottom": "1px solid",
-        "borderColor": "divider",
-    },
-    # On a telephone the pages need the room.
-    "@media (max-width: 600px)": {
-        ".MuiAppBar-root .title": {"display": "none"},
-        ".MuiAppBar-root .logo": {"marginRight": "4px"},
-        ".MuiAppBar-root .MuiToolbar-root": {"paddingLeft": "8px", "paddingRight": "8px"},
-    },
-    ".MuiAppBar-root .MuiIconButton-root, .MuiAppBar-root .title": {"color": "text.primary"},
-}
 
 
 class App(param.Parameterized):
@@ -207,6 +189,16 @@ class App(param.Parameterized):
         elif value in self.makers:
             self.nav.page = value
 
+    def hold(self) -> None:
+        """Hold what is shown while the run goes on, or follow it again, with zoomed pictures put back."""
+        zoomed = [plot for plot in _plots(self.views.get(self.nav.page)) if plot.zoomed]
+        # A zoomed picture does not follow: it is what is put back first.
+        if self.run.held or not zoomed:
+            self.run.hold(not self.run.held)
+        if not self.run.held:
+            for plot in zoomed:
+                plot.unzoom()
+
     def show(self, folder: RunFolder | None) -> None:
         """Look at a run, with no choices left over from the one before."""
         if folder is None:
@@ -260,7 +252,7 @@ class App(param.Parameterized):
             favicon=logo if logo.is_file() else None,
             meta_description="Did the LoRA adapter change the model?",
             raw_css=[css()],
-            sx=BAR_SX,
+            sx=BAR,
             busy_indicator=None,
             template=first.TEMPLATE,
         )
@@ -293,6 +285,7 @@ class App(param.Parameterized):
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
         self.bar.param.watch(lambda _: setattr(self.export, "open", True), "export")
+        self.bar.param.watch(lambda _: self.hold(), "hold")
         self.draft.param.watch(lambda e: setattr(self.nav, "draft", e.new), "id")
         self.compare.param.watch(lambda e: self._opened_from_compare(e.new) if e.new else None, "goto")
         self.compare.param.watch(lambda e: self.go("run", e.new) if e.new else None, "opened")

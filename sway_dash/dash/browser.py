@@ -45,6 +45,7 @@ KEYS: tuple[tuple[str, str, str], ...] = (
     ("t", "theme", "light or dark"),
     ("c", "copy", "copy a link to what is on the screen"),
     ("Ctrl Enter", "run", "start the run of the form"),
+    ("f", "hold", "hold what is shown while a run goes on, or follow it again"),
     (".", "stop", "stop the run"),
 )
 """Key as shown, what it does, in words. Single letters can be turned off; see the help."""

@@ -24,6 +24,25 @@ BODY = """
   max-height: none !important; }
 """
 
+BAR = {
+    ".MuiAppBar-root": {
+        "bgcolor": "background.paper",
+        "backgroundImage": "none",
+        "color": "text.primary",
+        "boxShadow": "none",
+        "borderBottom": "1px solid",
+        "borderColor": "divider",
+    },
+    # On a telephone the pages need the room.
+    "@media (max-width: 600px)": {
+        ".MuiAppBar-root .title": {"display": "none"},
+        ".MuiAppBar-root .logo": {"marginRight": "4px"},
+        ".MuiAppBar-root .MuiToolbar-root": {"paddingLeft": "8px", "paddingRight": "8px"},
+    },
+    ".MuiAppBar-root .MuiIconButton-root, .MuiAppBar-root .title": {"color": "text.primary"},
+}
+"""The head of every page."""
+
 HIDDEN_LABEL = """.MuiFormLabel-root { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }"""
 """For groups of buttons that say on themselves what they are for; screen readers still get the label."""

@@ -28,6 +28,9 @@ def press(app: App, what: str) -> None:
         app.choice.metric = "kl" if app.choice.metric == "js" else "js"
     elif kind == "back":
         _back(app)
+    elif kind == "hold":
+        if app.nav.page in RUN_PAGES:
+            app.hold()
     elif kind == "stop":
         if app.nav.page in RUN_PAGES and app.run.live:
             app.bar.param.trigger("cancel")

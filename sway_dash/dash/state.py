@@ -35,6 +35,8 @@ class RunState(param.Parameterized):
         doc="State of the run.",
     )
     stopping = param.Boolean(default=False, doc="Somebody has asked the run to stop and it has not ended yet.")
+    held = param.Boolean(default=False, doc="What is shown stays as it is although the run goes on.")
+    behind = param.String(default="", doc="While held: what has happened since, in words.")
     done = param.Integer(default=0, doc="Measurements made.")
     total = param.Integer(default=0, doc="Measurements planned.")
     seconds = param.Number(default=0.0, doc="Seconds from start to end, or until now.")
@@ -74,6 +76,7 @@ class RunState(param.Parameterized):
     def open(self, folder: RunFolder) -> None:
         """Look at another run."""
         self.close()
+        self.param.update(held=False, behind="")
         self.feed = live.acquire(folder)
         self._seen, self._shown_data, self._judged = (), None, ()
         self.pull()
@@ -85,13 +88,17 @@ class RunState(param.Parameterized):
             self.feed = None
 
     def pull(self) -> bool:
-        """Take what the feed has; False when nothing has changed."""
+        """Take what the feed has; False when nothing has changed, or while what is shown is held."""
         feed = self.feed
         if feed is None:
             return False
         feed.poll()
         data, fold = feed.data, feed.data.fold
         running = not feed.over
+        if self.held:
+            more = f"{fold.done - self.done:,} measured since"
+            self.behind = more if running else f"{more}; the run has ended: {feed.status}"
+            return False
         stopping = running and feed.folder.stop_requested()
         started = data.started.ts if data.started else 0.0
         seconds = max(0.0, (time.time() if running else fold.last_ts) - started) if started else 0.0
@@ -117,6 +124,11 @@ class RunState(param.Parameterized):
             **self._answer(feed),
         )
         return True
+
+    def hold(self, held: bool) -> None:
+        """Hold what is shown while a run goes on, or follow it again; what is over cannot be held."""
+        self.param.update(held=held and self.live, behind="")
+        self.pull()
 
     def _answer(self, feed: Feed) -> dict[str, Any]:
         """The headline; while the run goes on, what can be said so far."""

@@ -42,6 +42,7 @@ class RunBar(pn.viewable.Viewer):
     demo = param.Boolean(default=False, doc="The open run is the recorded example.")
     cancel = param.Event(doc="Stop the run.")
     resume = param.Event(doc="Measure what is missing.")
+    hold = param.Event(doc="Hold what is shown, or follow the run again.")
     duplicate = param.Event(doc="Make a new run from this one's suite.")
     export = param.Event(doc="Take the report, numbers or figures along.")
 
@@ -51,11 +52,13 @@ class RunBar(pn.viewable.Viewer):
         self._progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", margin=(6, 0, 2, 0), visible=False)
         self._strip = html(css_classes=["sway-hook-strip"], visible=False)
         self._banner = html(css_classes=["sway-hook-banner"])
+        self._hold = self._button("hold", "Hold the view", variant="text")
         self._cancel = self._button("cancel", "Stop", color="error")
         self._resume = self._button("resume", "Resume")
         self._duplicate = self._button("duplicate", "New run from this", variant="text")
         self._export = self._button("export", "Export", variant="text")
-        self._buttons = pn.Row(self._cancel, self._resume, self._duplicate, self._export, margin=0)
+        buttons = (self._hold, self._cancel, self._resume, self._duplicate, self._export)
+        self._buttons = pn.FlexBox(*buttons, margin=0, sizing_mode=None)
         top = pn.Column(self._head, self._buttons, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
         self._root = column(top, self._progress, self._strip, self._banner, gap=6)
         self._refresh()
@@ -67,7 +70,7 @@ class RunBar(pn.viewable.Viewer):
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
 
-    @param.depends("run.version", "demo", watch=True)
+    @param.depends("run.version", "run.held", "run.behind", "demo", watch=True)
     def _refresh(self) -> None:
         run, feed = self.run, self.run.feed
         meta = feed.folder.meta() if feed else {}
@@ -76,8 +79,12 @@ class RunBar(pn.viewable.Viewer):
         self._progress.visible = counted
         self._progress.value = min(100, int(100 * run.done / run.total)) if run.total else 0
         line = strip(feed, time.time()) if feed else ""
+        if run.held:
+            line = f"View held, the run goes on: {run.behind}. Follow (F) shows what is new."
         set_html(self._strip, f'<p class="sway-kicker sway-num">{esc(line)}</p>' if line else "")
         self._strip.visible = bool(line)
+        self._hold.visible = run.live
+        self._hold.label = "Follow" if run.held else "Hold the view"
         self._cancel.visible = run.live or bool(feed and feed.lingering)
         self._cancel.disabled = run.stopping
         # A run elsewhere (the shipped example) is not ours to continue, and one without a suite cannot be.
@@ -102,6 +109,8 @@ class RunBar(pn.viewable.Viewer):
         if self.demo:
             what = "Recorded example"
         state = toned(tone, "sway-state", "stopping" if run.stopping else word, tag="span")
+        if run.held:
+            state += " " + toned("warn", "sway-state", "view held", tag="span")
         if feed and run.run_id and runs.baseline() == runs.address_of(feed.folder):
             state += " " + toned("accent", "sway-state", "★ baseline", tag="span")
         facts = []
@@ -125,6 +134,7 @@ class RunBar(pn.viewable.Viewer):
     def _on_cancel(self) -> None:
         if self.run.folder is not None:
             jobs.cancel(self.run.folder)
+            self.run.hold(False)  # who stops a run wants to see its end
 
     @param.depends("resume", watch=True)
     def _on_resume(self) -> None:

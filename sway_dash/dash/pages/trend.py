@@ -69,7 +69,8 @@ class MeanView(pn.viewable.Viewer):
         largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=anew)
         if anew:
-            self.plot.figure.x_range.update(start=0.5, end=max(series.planned, len(points), 2) + 0.5)
+            end = max(series.planned, len(points), 2) + 0.5
+            self.plot.figure.x_range.update(start=0.5, end=end, reset_start=0.5, reset_end=end)
         self._describe(points, metric)
 
     def _describe(self, points: list[Any], metric: str) -> None:

@@ -49,6 +49,22 @@ class Plot:
         if self.figure.html_attributes.get("aria-label") != text:
             self.figure.html_attributes = {"role": "img", "aria-label": text}
 
+    @property
+    def zoomed(self) -> bool:
+        """Whether the reader has moved an axis away from where it is put."""
+        return any(not (math.isclose(s.start, lo) and math.isclose(s.end, hi)) for s, lo, hi in self._ends())
+
+    def unzoom(self) -> None:
+        """Put the axes back; from here on they grow again."""
+        for span, lo, hi in self._ends():
+            span.update(start=lo, end=hi)
+
+    def _ends(self) -> list[tuple[Range1d, float, float]]:
+        """Axes that know where they are put."""
+        spans = (self.figure.x_range, self.figure.y_range)
+        found = [s for s in spans if isinstance(s, Range1d) and None not in (s.reset_start, s.reset_end)]
+        return [(s, s.reset_start, s.reset_end) for s in found]
+
     def reach(self, axis: str, largest: float, *, bound: float | None = None, anew: bool = False) -> None:
         """Make an axis that starts at 0 hold ``largest``; it grows and never shrinks while a run goes on.
 
