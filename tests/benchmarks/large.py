@@ -34,8 +34,9 @@ def timed(page: Any, act: str, watch: str, limit_ms: int = 20_000) -> float:
 
 
 COUNT = "text('.sway-hook-count [role=status]') + text('.count')"
-TABLE = "all('.sway-hook-table')[0].shadowRoot"
-ROWS = f"all('.rows .row', {TABLE}).slice(0, 12).map((r) => r.dataset.item).join()"
+# Walking through all shadows takes a while: once, and not for every frame.
+TABLE = "(window.swayTable ??= all('.sway-hook-table')[0].shadowRoot)"
+ROWS = f"[...{TABLE}.querySelectorAll('.rows .row')].slice(0, 12).map((r) => r.dataset.item).join()"
 PAGE = "['.sway-hook-table', '.sway-hook-slowest'].filter((s) => all(s).some((el) => el.offsetParent !== null)).join()"
 
 

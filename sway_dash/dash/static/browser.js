@@ -1,13 +1,17 @@
 // Bokeh lays the whole page out again for every change of a size or of what is hidden, a tenth of a second each with
-// many figures. What one message of the server changes is laid out once, when all of it is known.
+// many figures. What one message of the server changes is laid out once, when all of it is known, and after the frame
+// that shows it: rows and words have their places without Bokeh, only figures wait for it.
 function layOutOnce(root) {
   if (!root || Object.hasOwn(root, "invalidate_layout")) return
   const layOut = root.invalidate_layout.bind(root)
   let due = false
+  const once = () => { due = false; layOut() }
   root.invalidate_layout = () => {
     if (due) return
     due = true
-    queueMicrotask(() => { due = false; layOut() })
+    // A page nobody sees has no frames.
+    if (document.hidden) setTimeout(once)
+    else requestAnimationFrame(() => setTimeout(once))
   }
 }
 
