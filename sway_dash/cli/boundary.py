@@ -73,13 +73,13 @@ def printable(text: object) -> str:
     return clean(text)
 
 
-def out_console() -> Console:
-    """Standard output for a report: as wide as the terminal, else wide enough for a table."""
+def out_console(*, err: bool = False) -> Console:
+    """Where a report goes, standard output unless ``err``: as wide as the terminal, else wide enough for a table."""
     import os
 
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, stderr=err)
     if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(highlight=False, width=PIPED_WIDTH)
+        console = Console(highlight=False, stderr=err, width=PIPED_WIDTH)
     return console

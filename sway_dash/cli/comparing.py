@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, complain, note, out_console
 from sway_dash.cli.finding import find_run
-from sway_dash.cli.outputs import check_writable, write_text
+from sway_dash.cli.outputs import STDOUT, check_writable, read_files, tell_written, write_text
 
 if TYPE_CHECKING:
     from sway_dash.suite.compare import Baseline
@@ -30,21 +28,21 @@ class Shown:
     fail_on: float = 0.0
     top: int = 5
 
-    def check(self) -> None:
+    def check(self, *, inputs: Sequence[Path] = ()) -> None:
         """``UsageError`` for an output that cannot be written, before anything is read or measured."""
         if self.form == "terminal" and self.out is not None:
             raise UsageError("--format terminal does not support --out: choose md, json or html")
         if self.form == "html" and self.out is None:
             raise UsageError("--format html requires --out: add --out comparison.html")
         if self.out is not None:
-            check_writable(self.out)
+            check_writable(self.out, inputs=inputs)
 
 
 def compare_sources(sources: Sequence[str], *, baseline: str, shown: Shown) -> int:
     """Compare runs by their names; return the exit code."""
     from sway_dash.suite.run_comparison import open_runs
 
-    shown.check()
+    shown.check(inputs=read_files(sources))
     paths = [find_path(source) for source in sources]
     at, paths = _baseline(baseline, sources, paths)
     if len(paths) < 2:
@@ -134,8 +132,6 @@ def _gate(found: RunComparison, reasons: Sequence[str]) -> int:
 
 
 def _deliver(text: str, shown: Shown) -> None:
-    if shown.out is None:
-        typer.echo(text, nl=not text.endswith("\n"))
-        return
-    write_text(shown.out, text)
-    note(f"wrote {LABELS[shown.form]} → {shown.out}")
+    target = STDOUT if shown.out is None else shown.out
+    write_text(target, text)
+    tell_written(LABELS[shown.form], target)

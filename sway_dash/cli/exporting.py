@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.boundary import OK, UsageError
 from sway_dash.cli.finding import AmbiguousError, find_run
-from sway_dash.cli.outputs import check_writable
+from sway_dash.cli.outputs import STDOUT, check_writable, read_files, tell_written, write_bytes, write_text
 from sway_dash.core.errors import SwayError
-from sway_dash.core.files import write_whole
 
 if TYPE_CHECKING:
     from sway_dash.suite.store import RunFolder
@@ -35,15 +33,12 @@ def export_run(source: str, *, form: str, out: Path | None, draws: bool, redact:
     if draws and form == "trace":
         raise UsageError("--draws chooses a table, and --format trace writes none")
     if out is not None:
-        check_writable(out)
+        check_writable(out, inputs=read_files([source]))
     what = form if form == "trace" else f"{'draws' if draws else 'prompts'}.{form}"
     file = make(find_source(source), what, checked(redact), paths=paths)
-    if out is None:
-        sys.stdout.buffer.write(file.data)
-        sys.stdout.buffer.flush()
-    else:
-        write_whole(out, file.data)
-        note(f"wrote {form} → {out}")
+    target = STDOUT if out is None else out
+    write_bytes(target, file.data)
+    tell_written(form, target)
     return OK
 
 
@@ -71,10 +66,10 @@ def compare_runs(
         return OK
     if out is None:
         raise UsageError("--format html writes a file: add --out comparison.html")
-    check_writable(out)
+    check_writable(out, inputs=read_files(sources))
     text = compare.compare_html(runs, baseline=at, redact=level, paths=paths)
-    write_whole(out, text)
-    note(f"wrote comparison → {out}")
+    write_text(out, text)
+    tell_written("comparison", out)
     return OK
 
 

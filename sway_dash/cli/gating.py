@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, USAGE, UsageError, note
-from sway_dash.cli.outputs import Outputs
+from sway_dash.cli.outputs import Outputs, read_files
 from sway_dash.cli.running import measure, show
 from sway_dash.core.errors import SwayError
 
@@ -69,9 +69,9 @@ def run_gate(
 
         asked = SuiteDefaults().coverage_threshold
         note(f"threshold: {asked}, the default of suites, for the suite of {source} is not beside it")
-    outputs.check(inputs=_files_of(path))
+    outputs.check(inputs=read_files([source]))
     decision = decide(result, score, threshold=asked)
-    show(result, score, decision)
+    show(result, score, decision, err=outputs.to_stdout)
     written = outputs.write(result, score, decision)
     if not decision.passed:
         return NOTHING
@@ -132,8 +132,3 @@ def _threshold_of(folder: RunFolder) -> float | None:
         return loads(folder.spec_text(), source=str(folder.path)).defaults.coverage_threshold
     except SwayError:
         return None
-
-
-def _files_of(path: Path) -> tuple[Path, ...]:
-    """What an output must not replace: the result, or the files of a run."""
-    return (path,) if not path.is_dir() else tuple(p for p in path.iterdir() if p.is_file())

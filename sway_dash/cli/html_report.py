@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
-from sway_dash.cli.boundary import OK, UsageError, note
+from sway_dash.cli.boundary import OK, UsageError
 from sway_dash.cli.finding import find_run
-from sway_dash.cli.outputs import check_writable
+from sway_dash.cli.outputs import check_writable, read_files, tell_written, write_bytes
 
 
 def show_html(source: str, *, out: Path | None, redact: str, paths: bool, preview: bool) -> int:
@@ -23,9 +23,10 @@ def show_html(source: str, *, out: Path | None, redact: str, paths: bool, previe
         return OK
     if out is None:
         raise UsageError("--format html writes a file: name it with --out report.html")
-    check_writable(out)
-    path = build.write(run, out, redact=level, paths=paths)
-    note(f"wrote HTML ({path.stat().st_size / 1e6:.1f} MB, {hiding.WORDS[level]}) → {out}")
+    check_writable(out, inputs=read_files([source]))
+    text = build.report_html(run, redact=level, paths=paths).encode()
+    write_bytes(out, text)
+    tell_written(f"HTML ({len(text) / 1e6:.1f} MB, {hiding.WORDS[level]})", out)
     return OK
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sway_dash.cli.boundary import OK, UsageError, note, printable
-from sway_dash.cli.outputs import check_writable, write_text
+from sway_dash.cli.outputs import STDOUT, check_writable, tell_written, write_text
 from sway_dash.core.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def mine(
     spec, built = load_checked(suite.expanduser())
     settings = [s for _, s in built]
     found: dict[str, Any]
-    if target.expanduser().resolve() == suite.expanduser().resolve():
-        raise UsageError(f"{target} is read by this command: give the output a name of its own")
+    check_writable(target, inputs=[suite])
     if mode == "paraphrase":
         if corpus is not None:
             raise UsageError("--from-corpus gives prompts to --mode outliers; paraphrases are of the suite's own cases")
@@ -44,8 +44,7 @@ def mine(
                 f"--n-candidates {n_candidates} is smaller than --top-k {top_k}: raise it, or lower --top-k"
             )
         cases = _cases(settings, suite)
-        check_writable(target)
-        with _opened(spec, seed) as backend:
+        with _talking(target), _opened(spec, seed) as backend:
             found = {"mined_cases": _paraphrases(cases, backend, top_k=top_k, n_candidates=n_candidates, seed=seed)}
     else:
         pool = _pool(settings, corpus, suite)
@@ -53,13 +52,17 @@ def mine(
             fitting = len(pool) // 2
             how = f"--top-k {fitting} fits" if fitting else "give more prompts, or --from-corpus NAME"
             raise UsageError(f"{len(pool)} different prompts are fewer than the {2 * top_k} that two lists take: {how}")
-        check_writable(target)
-        with _opened(spec, seed) as backend:
+        with _talking(target), _opened(spec, seed) as backend:
             found = {"mined_outliers": _outliers(pool, backend, top_k=top_k, seed=seed)}
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=110)
     write_text(target, str(text))
-    note(f"wrote {target}")
+    tell_written("what was found", target)
     return OK
+
+
+def _talking(target: Path) -> AbstractContextManager[Any]:
+    """What is told on the way goes to standard output, unless that is for the result."""
+    return redirect_stdout(sys.stderr) if target == STDOUT else nullcontext()
 
 
 @contextmanager

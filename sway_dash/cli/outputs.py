@@ -1,4 +1,7 @@
-"""The files a command was asked to write: checked before a model is loaded, written after the run folder."""
+"""The files a command was asked to write: checked before a model is loaded, written after the run folder.
+
+``-`` is standard output wherever a file is asked for.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from sway_dash.cli.boundary import UsageError, complain, note, os_sentence
 if TYPE_CHECKING:
     from sway_dash.core.result import SuiteResult, SwayScore
     from sway_dash.suite.gate import Gate
+
+
+STDOUT = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,21 @@ class Outputs:
             if path is not None:
                 yield label, path
 
+    @property
+    def to_stdout(self) -> bool:
+        """One of them goes to standard output, so that nothing else may."""
+        return any(path == STDOUT for _, path in self.named())
+
     def check(self, *, inputs: Sequence[Path] = ()) -> None:
         """Make the parent folders; ``UsageError`` for what cannot be written or would overwrite an input."""
-        taken = {path.resolve(): "is read by this command" for path in inputs}
+        taken: set[Path] = set()
         for label, path in self.named():
-            where = path.expanduser().resolve()
-            if why := taken.get(where):
-                msg = f"{path} {why}: give the {label} output a name of its own"
-                raise UsageError(msg)
-            taken[where] = "is already written to"
-            check_writable(path)
+            where = path if path == STDOUT else path.expanduser().resolve()
+            if where in taken:
+                what = "standard output" if path == STDOUT else path
+                raise UsageError(f"{what} is already written to: give the {label} output a name of its own")
+            taken.add(where)
+            check_writable(path, inputs=inputs)
 
     def write(self, result: SuiteResult, score: SwayScore, gate: Gate | None = None) -> bool:
         """Write everything but the trace, which the run folder has; False if something could not be."""
@@ -60,15 +71,24 @@ class Outputs:
                 complain(f"cannot write {label}: {os_sentence(error)}")
                 fine = False
             else:
-                note(f"wrote {label} → {path}")
+                tell_written(label, path)
         return fine
 
 
-def check_writable(path: Path) -> None:
-    """Make the parent folder of ``path``; ``UsageError`` if the file cannot be written. Leaves no new file behind."""
+def check_writable(path: Path, *, inputs: Sequence[Path] = ()) -> None:
+    """Make the parent folder of ``path``; ``UsageError`` if the file cannot be written. Leaves no new file behind.
+
+    What the command reads is not written over, nor is what a run consists of.
+    """
     import os
 
+    if path == STDOUT:
+        return
     path = path.expanduser()
+    if path.resolve() in {p.expanduser().resolve() for p in inputs}:
+        raise UsageError(f"{path} is read by this command: give the output a name of its own")
+    if run := _run_of(path):
+        raise UsageError(f"{path} is a part of the run {run}: give the output a name of its own")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -87,8 +107,44 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def _run_of(path: Path) -> str:
+    """Id of the run that a file is a part of; empty for any other file."""
+    from sway_dash.suite.store import FILES, RunFolder, RunFolderError
+
+    path = path.resolve()
+    if path.name not in FILES:
+        return ""
+    try:
+        return RunFolder.open(path.parent).id
+    except RunFolderError:
+        return ""
+
+
+def read_files(sources: Sequence[str]) -> list[Path]:
+    """Those of the names of runs that are files: what is not to be written over."""
+    return [path for source in sources if (path := Path(source).expanduser()).is_file()]
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 with a line end, whole or not at all."""
+    write_bytes(path, (text if text.endswith("\n") else f"{text}\n").encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; ``-`` is standard output."""
+    import sys
+
     from sway_dash.core.files import write_whole
 
-    write_whole(path, text if text.endswith("\n") else f"{text}\n")
+    if path == STDOUT:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(path, data)
+
+
+def tell_written(label: str, path: Path) -> None:
+    """Say where an output is; what went to standard output is seen."""
+    if path != STDOUT:
+        note(f"wrote {label} → {path}")

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, note
+from sway_dash.cli.outputs import STDOUT, write_bytes
 from sway_dash.core.errors import SwayError
 
 MOST_SHOWN = 20
@@ -19,24 +20,30 @@ MOST_SHOWN = 20
 def pack_suite(
     suite: Path, *, out: Path | None, adapter: bool, golden: str | None, null_draws: bool, max_size_mb: int
 ) -> int:
-    """Make a pack and say what is in it."""
+    """Make a pack and say what is in it; with ``-`` the pack goes to standard output and what is said to the other."""
+    import tempfile
+
     from sway_dash.suite.pack import pack_spec
     from sway_dash.suite.pack_layout import in_megabytes
 
-    report = pack_spec(
-        suite,
-        out_path=out,
-        include_golden=None if golden is None else _result_file(golden),
-        include_null_cache=null_draws,
-        include_adapter=adapter,
-        max_size_bytes=max_size_mb * 1024**2,
-    )
-    typer.echo(f"{report.out_path}  {in_megabytes(report.size_bytes)}")
+    printed = out == STDOUT
+    with tempfile.TemporaryDirectory() as scratch:
+        report = pack_spec(
+            suite,
+            out_path=Path(scratch) / "pack" if printed else out,
+            include_golden=None if golden is None else _result_file(golden),
+            include_null_cache=null_draws,
+            include_adapter=adapter,
+            max_size_bytes=max_size_mb * 1024**2,
+        )
+        if printed:
+            write_bytes(STDOUT, report.out_path.read_bytes())
+    typer.echo(f"{'pack' if printed else report.out_path}  {in_megabytes(report.size_bytes)}", err=printed)
     width = max(len(name) for name, _ in report.members)
     for name, size in report.members:
-        typer.echo(f"  {name:<{width}}  {size:>13,} bytes")
+        typer.echo(f"  {name:<{width}}  {size:>13,} bytes", err=printed)
     if report.null_draws:
-        typer.echo(f"  null draws of this suite: {report.null_draws:,}")
+        typer.echo(f"  null draws of this suite: {report.null_draws:,}", err=printed)
     for remark in report.remarks:
         note(f"note: {remark}")
     return OK

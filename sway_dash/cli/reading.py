@@ -10,7 +10,7 @@ import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, complain, note, out_console
 from sway_dash.cli.finding import AmbiguousError, find_run
-from sway_dash.cli.outputs import check_writable, write_text
+from sway_dash.cli.outputs import STDOUT, check_writable, read_files, tell_written, write_text
 from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def show_report(source: str, *, form: str, out: Path | None) -> int:
     if form == "terminal" and out is not None:
         raise UsageError("--format terminal does not support --out: choose md, json or junit")
     if out is not None:
-        check_writable(out)
+        check_writable(out, inputs=read_files([source]))
     result, score = read_result(source)
     if form == "terminal":
         to_terminal(result, score, console=out_console())
@@ -143,8 +143,6 @@ def summary_of(cls: type[Probe]) -> str:
 
 
 def _deliver(text: str, label: str, out: Path | None) -> None:
-    if out is None:
-        typer.echo(text, nl=not text.endswith("\n"))
-        return
-    write_text(out, text)
-    note(f"wrote {label} → {out}")
+    target = STDOUT if out is None else out
+    write_text(target, text)
+    tell_written(label, target)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, USAGE, complain, note, os_sentence, out_console
-from sway_dash.cli.outputs import Outputs
+from sway_dash.cli.outputs import STDOUT, Outputs, write_bytes
 from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
@@ -145,19 +145,23 @@ def _attempt(
 
 def _tell(folder: RunFolder, result: SuiteResult, score: SwayScore, gate: Gate | None, outputs: Outputs) -> None:
     """Print what came out, if anything did, and hand out the trace."""
-    show(result, score, gate)
+    show(result, score, gate, err=outputs.to_stdout)
     _copy_trace(folder, outputs)
 
 
-def show(result: SuiteResult, score: SwayScore, gate: Gate | None = None) -> None:
-    """Print the report, if there is anything to report, and below it what a gate decided."""
+def show(result: SuiteResult, score: SwayScore, gate: Gate | None = None, *, err: bool = False) -> None:
+    """Print the report, if there is anything to report, and below it what a gate decided.
+
+    ``err``: on standard error, where standard output is for a machine.
+    """
     from sway_dash.report.formats import gate_words
     from sway_dash.suite.report import to_terminal
 
     if result.probes:
-        to_terminal(result, score, console=out_console())
+        to_terminal(result, score, console=out_console(err=err))
     if gate is not None:
-        typer.echo(typer.style(f"gate: {gate_words(gate)}", fg="green" if gate.passed else "red", bold=True))
+        colour = "green" if gate.passed else "red"
+        typer.echo(typer.style(f"gate: {gate_words(gate)}", fg=colour, bold=True), err=err)
 
 
 def _rescore(folder: RunFolder, result: SuiteResult, score: SwayScore) -> None:
@@ -178,6 +182,9 @@ def _copy_trace(folder: RunFolder, outputs: Outputs) -> None:
     from sway_dash.suite.store import TRACE
 
     if outputs.trace is None or not (folder.path / TRACE).is_file():
+        return
+    if outputs.trace == STDOUT:
+        write_bytes(STDOUT, (folder.path / TRACE).read_bytes())
         return
     target = outputs.trace.expanduser()
     try:

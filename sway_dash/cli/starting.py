@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sway_dash.cli.adapters import PROMPTS, find_base, read_config, read_prompts, resolve_base
 from sway_dash.cli.boundary import OK, UsageError, note
-from sway_dash.cli.outputs import check_writable, write_text
+from sway_dash.cli.outputs import STDOUT, check_writable, write_text
 
 if TYPE_CHECKING:
     from sway_dash.suite.starter import Starter
@@ -30,13 +30,16 @@ def write_suite(
     """Write a suite for an adapter; a file that somebody else has written is kept unless ``force``."""
     from sway_dash.suite.plan import plan
 
-    target = Path(os.path.abspath(out.expanduser()))
+    # What is printed is written as for a file here.
+    target = Path(os.path.abspath("sway.yaml" if out == STDOUT else out.expanduser()))
     starter = _gather(adapter.expanduser(), base=base, preset=preset, prompts=prompts, document=document)
-    check_writable(target)
+    check_writable(out, inputs=[path for path in (prompts, document) if path is not None])
     text, spec, built = _checked(starter, target)
-    if not force and _edited(target, text):
+    if not force and out != STDOUT and _edited(target, text):
         raise UsageError(f"{out} is there and is not as init would leave it: give --force to replace it, or -o FILE")
-    write_text(target, text)
+    write_text(out, text)
+    if out == STDOUT:
+        return OK
     planned = plan(spec, built)
     total = sum(p.measurements for p in planned)
     note(f"wrote {out}: {len(planned)} probes, {len(starter.prompts)} prompts, {total:,} measurements or more")

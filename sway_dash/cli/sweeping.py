@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, USAGE, UsageError, complain, note
-from sway_dash.cli.outputs import check_writable, write_text
+from sway_dash.cli.outputs import STDOUT, check_writable, tell_written, write_text
 
 if TYPE_CHECKING:
     from sway_dash.cli.interrupt import StopSwitch
@@ -38,7 +36,7 @@ class Asked:
     details: int = 0
     form: str = "terminal"
     html: Path | None = None
-    lines: bool = False
+    json: Path | None = None
     fail_on: str = "error"
     threshold: float | None = None
 
@@ -88,8 +86,11 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
     from sway_dash.suite.adapted import SuiteText
     from sway_dash.suite.sweep import Sweep, find_adapters
 
-    if asked.html is not None:
-        check_writable(asked.html)
+    outputs = [path for path in (asked.json, asked.html) if path is not None]
+    if len(set(outputs)) < len(outputs):
+        raise UsageError(f"--json and --html both name {outputs[0]}: give one of them a name of its own")
+    for path in outputs:
+        check_writable(path, inputs=[suite])
     text = SuiteText.read(suite)
     paths = [*adapters, *(p for folder in folders for p in _found(folder, find_adapters(folder)))]
     if not paths:
@@ -105,7 +106,7 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
     if stopped or stop.signal is not None:
         _say_remaining(sweep, suite)
     done = [o for o in sweep.outcomes if o.complete and not o.error]
-    if not asked.lines:
+    if STDOUT not in outputs:
         _compare(done, asked.form)
     written = asked.html is None or _write_html(done, asked.html)
     if stopped or stop.signal is not None:
@@ -118,6 +119,7 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
 
 def _measure(sweep: Sweep, shown: Shown, asked: Asked) -> bool:
     """Go through the adapters; whether somebody insisted on stopping at once."""
+    told: list[str] = []
     try:
         for outcome in sweep.run(on_start=shown.start, on_event=shown.event, cancel=shown.asked):
             shown.end()
@@ -125,9 +127,11 @@ def _measure(sweep: Sweep, shown: Shown, asked: Asked) -> bool:
                 complain(f"{outcome.target.label}: {outcome.error}")
             elif outcome.reused:
                 note(f"{outcome.target.label}: measured before, {outcome.folder.path}")
-            if asked.lines:
-                told = {"sweep": sweep.name, **outcome.to_dict(), "gate": _gate(outcome, asked).to_dict()}
-                typer.echo(line(told))
+            if asked.json is not None:
+                said = {"sweep": sweep.name, **outcome.to_dict(), "gate": _gate(outcome, asked).to_dict()}
+                told.append(line(said))
+                # What is printed is printed once; a file is whole after every adapter.
+                write_text(asked.json, "\n".join(told[-1:] if asked.json == STDOUT else told))
     except KeyboardInterrupt:
         return True
     finally:
@@ -195,7 +199,7 @@ def _write_html(done: Sequence[Outcome], path: Path) -> bool:
     if len(chosen) < len(done):
         note(f"the HTML comparison shows {len(chosen)} of {len(done)} adapters: the first, the last, and some between")
     write_text(path, compare_html([done[i].folder for i in chosen]))
-    note(f"wrote comparison → {path}")
+    tell_written("comparison", path)
     return True
 
 

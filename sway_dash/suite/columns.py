@@ -16,9 +16,8 @@ import numpy as np
 from sway_dash.core.files import write_whole
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.pairing import METRICS, Series, SeriesReader, series_of_columns
-from sway_dash.suite.store import EVENTS, RunFolder, parse_event
+from sway_dash.suite.store import COLUMNS, EVENTS, RunFolder, parse_event
 
-FILE = "columns.npz"
 VERSION = 1
 
 _MEASURED = b'"type":"measurement"'
@@ -51,13 +50,13 @@ def write_columns(folder: RunFolder, fold: Fold) -> None:
     arrays["head"] = np.frombuffer(json.dumps(head).encode("ascii"), dtype=np.uint8)
     held = io.BytesIO()
     np.savez(held, **arrays)
-    write_whole(folder.path / FILE, held.getvalue())
+    write_whole(folder.path / COLUMNS, held.getvalue())
 
 
 def read_columns(folder: RunFolder) -> tuple[Fold, dict[str, Series]] | None:
     """State of a run without its measurements, and these by probe; ``None`` where there are no columns that count."""
     try:
-        with (folder.path / FILE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with (folder.path / COLUMNS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].tobytes())
             if (head["version"], head["size"]) != (VERSION, (folder.path / EVENTS).stat().st_size):
                 return None

@@ -50,6 +50,9 @@ META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP = (
     "result.json",
     "stop",
 )
+COLUMNS = "columns.npz"
+FILES = (META, SPEC, EVENTS, TRACE, TOKENS, RESULT, STOP, COLUMNS)
+"""What a run consists of: nothing else is to be written under these names."""
 
 
 class RunFolderError(SwayError):

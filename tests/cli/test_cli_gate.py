@@ -402,7 +402,7 @@ def test_a_threshold_that_is_none_is_a_usage_error(cli, suite, value):
 def test_an_output_may_not_replace_what_is_judged(cli, done, suite):
     for source, out in ((done.path, done.path / RESULT), (done.path / RESULT,) * 2, (suite, suite)):
         before = out.read_bytes()
-        assert "is read by this command" in refused(cli("gate", source, "--json", out))
+        assert "give the output a name of its own" in refused(cli("gate", source, "--json", out))
         assert out.read_bytes() == before
 
 

@@ -65,7 +65,7 @@ def test_a_sweep_compares_what_it_has_measured(cli, suite, out):
 
 def test_lines_of_json_and_nothing_else_on_standard_output(cli, suite, out, tmp_path):
     broken = adapter(tmp_path / "broken", broken=True)
-    done = cli("sweep", suite, broken, out / "checkpoint-20", "--json")
+    done = cli("sweep", suite, broken, out / "checkpoint-20", "--json", "-")
     assert done.exit_code == 1
     first, second = lines(done.stdout)
     assert "made for another base" in first["error"]
@@ -78,7 +78,7 @@ def test_lines_of_json_and_nothing_else_on_standard_output(cli, suite, out, tmp_
 def test_the_same_sweep_again_measures_only_what_is_new(cli, suite, out):
     cli("sweep", suite, "--adapters", out, "--name", "night")
     checkpoint(out, 300)
-    again = cli("sweep", suite, "--adapters", out, "--resume", "--json")
+    again = cli("sweep", suite, "--adapters", out, "--resume", "--json", "-")
     assert [told["reused"] for told in lines(again.stdout)] == [True, True, False]
     assert {told["sweep"] for told in lines(again.stdout)} == {"night"}
 
@@ -91,7 +91,7 @@ def test_the_comparison_is_also_one_file(cli, suite, out, tmp_path):
 
 
 def test_a_threshold_makes_a_sweep_a_gate(cli, suite, out):
-    done = cli("sweep", suite, "--adapters", out, "--json")
+    done = cli("sweep", suite, "--adapters", out, "--json", "-")
     least = min(told["overall_score"] for told in lines(done.stdout))
     assert 0 < least < 1
     assert cli("sweep", suite, "--adapters", out, "--threshold", least - 0.01, "--resume").exit_code == 0

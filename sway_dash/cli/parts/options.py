@@ -18,10 +18,16 @@ class FailOn(StrEnum):
     warn = "warn"
 
 
-JsonOut = Annotated[Path | None, typer.Option("--json", "-j", help="Also write the result as JSON.")]
-MarkdownOut = Annotated[Path | None, typer.Option("--markdown", "-m", help="Also write the report as Markdown.")]
-JunitOut = Annotated[Path | None, typer.Option("--junit", help="Also write the verdicts as JUnit XML.")]
-TraceOut = Annotated[Path | None, typer.Option("--trace", help="Write every scoring call, one JSON a line.")]
+JsonOut = Annotated[
+    Path | None, typer.Option("--json", "-j", metavar="FILE", help="Also write the result as JSON; - prints it alone.")
+]
+MarkdownOut = Annotated[
+    Path | None, typer.Option("--markdown", "-m", metavar="FILE", help="Also write the report as Markdown.")
+]
+JunitOut = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Also write the verdicts as JUnit XML.")]
+TraceOut = Annotated[
+    Path | None, typer.Option("--trace", metavar="FILE", help="Also write every scoring call, one line of JSON each.")
+]
 Name = Annotated[str, typer.Option("--name", help="What to call the run.")]
 Weights = Annotated[
     str | None, typer.Option("--weights", help="Category weights over the defaults: adherence=0.4,ablation=0.1")

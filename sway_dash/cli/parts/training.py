@@ -63,10 +63,15 @@ def sweep(
     format: Annotated[
         SweepFormat, typer.Option("--format", help="How to print the comparison.")
     ] = SweepFormat.terminal,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write the comparison as one HTML file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write the comparison as one HTML file.")
+    ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one line of JSON for each adapter instead of the comparison.")
-    ] = False,
+        Path | None,
+        typer.Option(
+            "--json", "-j", metavar="FILE", help="Also write one line of JSON for each adapter; - prints them alone."
+        ),
+    ] = None,
     threshold: Threshold = None,
     fail_on: Annotated[
         FailOn, typer.Option("--fail-on", help="Leave with 1 if a probe of some adapter ended so or worse.")
@@ -91,7 +96,7 @@ def sweep(
         details=details,
         form=format.value,
         html=html,
-        lines=json,
+        json=json,
         fail_on=fail_on.value,
         threshold=threshold,
     )
