@@ -11,27 +11,11 @@ import param
 
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, html, set_html
-from sway_dash.figures.evidence import SIGNS
+from sway_dash.figures import compare_tables as tables
 from sway_dash.figures.markup import heading, table
-from sway_dash.figures.theme import DASH, count, esc, number, var
-from sway_dash.suite.comparable import ABSENT, differing_settings
+from sway_dash.figures.theme import esc
 from sway_dash.suite.compare import change_of
 from sway_dash.suite.status import LIVE
-
-CHANGES = {
-    "improved": ("▲", "good"),
-    "same": ("=", "muted"),
-    "regressed": ("▼", "bad"),
-    "lost": ("✕", "bad"),
-    "new": ("+", "accent"),
-    "not judged": ("", "muted"),
-}
-
-MOST_SETTINGS = 80
-"""Places that are listed; runs that differ in more have little in common."""
-
-LONGEST = 160
-"""Characters of a setting."""
 
 
 class ProbeMatrix(pn.viewable.Viewer):
@@ -57,10 +41,13 @@ class ProbeMatrix(pn.viewable.Viewer):
         state = self.state
         if state.comparison is None:
             return
-        names = list(dict.fromkeys(name for side in state.sides for name in (*side.entries, *side.results)))
-        head = ("Probe", *(f"{label} ★" if i == state.base else label for i, label in enumerate(state.labels)))
-        rows = [(self._name(name), *(self._cell(name, i) for i in range(len(state.sides)))) for name in names]
-        set_html(self._table, table(head, rows) + f'<p class="sway-caption">{self._counts(names)}</p>')
+        names = tables.probe_names(state.sides)
+        rows = [
+            (tables.probe_name(name, state.sides), *(self._cell(name, i) for i in range(len(state.sides))))
+            for name in names
+        ]
+        found = table(tables.head("Probe", state.labels, state.base), rows)
+        set_html(self._table, f'{found}<p class="sway-caption">{self._counts(names)}</p>')
 
     def _counts(self, names: Sequence[str]) -> str:
         """How many probes are better, the same, worse, lost or new in every run."""
@@ -72,35 +59,17 @@ class ProbeMatrix(pn.viewable.Viewer):
             pending = {n for n in names if self._pending(n, i) or self._pending(n, state.base)}
             known = [n for n in names if n not in pending]
             found = Counter(str(change_of(n, base.get(n), side.results.get(n)).change) for n in known)
-            told = [f"{n} {change}" for change in CHANGES if (n := found[change]) and change != "not judged"]
+            told = [f"{n} {change}" for change in tables.CHANGES if (n := found[change]) and change != "not judged"]
             parts.append(
                 f"{label}: {', '.join([*told, *([f'{len(pending)} to come'] if pending else [])]) or 'nothing'}"
             )
         return esc(" · ".join(parts))
 
-    def _name(self, name: str) -> str:
-        kind = next((str(s.entries[name].get("kind", "")) for s in self.state.sides if name in s.entries), "")
-        return f'{esc(name)}<br><span class="sway-caption">{esc(kind)}</span>'
-
     def _cell(self, name: str, run: int) -> str:
-        side, base = self.state.sides[run], self.state.sides[self.state.base]
-        found = side.results.get(name)
-        change = ""
-        if run != self.state.base and not (found is None and self._pending(name, run)):
-            of = change_of(name, base.results.get(name), found)
-            sign, tone = CHANGES[of.change]
-            if of.change != "not judged" and not self._pending(name, self.state.base):
-                step = f" {number(of.before)} → {number(of.after)}" if of.delta else ""
-                change = f'<br><span style="color: {var(tone)}">{sign} {of.change}{step}</span>'
-        if found is None:
-            word = "not finished yet" if self._pending(name, run) else "not in this run"
-            return _roomy(f'<span class="sway-caption">{word}</span>{change}')
-        sign, tone, word = SIGNS[found.verdict]
-        value = f" {number(found.raw)}" if found.raw is not None else ""
-        score = f", score {number(found.score)}" if found.score is not None else ""
-        partial = " (partial)" if found.evidence.get("partial") else ""
-        text = f'<span style="color: {var(tone)}">{sign} {word}</span>{partial}{value}{score}{change}'
-        return _roomy(text)
+        base, found = self.state.sides[self.state.base].results.get(name), self.state.sides[run].results.get(name)
+        told = run != self.state.base and not self._pending(name, run) and not self._pending(name, self.state.base)
+        absent = "not finished yet" if self._pending(name, run) else "not in this run"
+        return tables.probe_cell(found, change_of(name, base, found) if told else None, absent=absent)
 
     def _pending(self, name: str, run: int) -> bool:
         """The run may still come to this probe."""
@@ -129,23 +98,4 @@ class SettingsDiff(pn.viewable.Viewer):
         state = self.state
         if state.comparison is None:
             return
-        found = differing_settings(state.sides)
-        if not found:
-            set_html(self._table, '<p class="sway-caption">Nothing: the same suite in the same environment.</p>')
-            return
-        head = ("Place", *(f"{label} ★" if i == state.base else label for i, label in enumerate(state.labels)))
-        rows = [(f"<code>{esc(s.place)}</code>", *map(_shown, s.values)) for s in found[:MOST_SETTINGS]]
-        more = len(found) - MOST_SETTINGS
-        note = f'<p class="sway-caption">{count(more, "more place")} not shown.</p>' if more > 0 else ""
-        set_html(self._table, table(head, rows) + note)
-
-
-def _shown(value: str) -> str:
-    if value == ABSENT:
-        return f'<span class="sway-caption">{DASH}</span>'
-    return _roomy(esc(value if len(value) <= LONGEST else f"{value[:LONGEST]}…"))
-
-
-def _roomy(inner: str) -> str:
-    """A cell that a narrow screen scrolls to rather than squeezes."""
-    return f'<div style="min-width: 110px; overflow-wrap: anywhere">{inner}</div>'
+        set_html(self._table, tables.settings(state.sides, state.labels, state.base))
