@@ -157,7 +157,7 @@ class App(param.Parameterized):
         return view
 
     def _compare(self, marked: list[str]) -> None:
-        self.compare.param.update(runs=list(marked), baseline=self._baseline(marked))
+        self.compare.param.update(runs=runs.to_compare(marked), baseline=self._baseline(marked))
         self.nav.page = "compare"
 
     def _baseline(self, marked: list[str]) -> str:

@@ -150,6 +150,25 @@ def listed(
     ]
 
 
+def to_compare(addresses: Iterable[str]) -> list[str]:
+    """Runs in the order in which they are compared: oldest first; checkpoints of one training run by their step.
+
+    The first is the baseline where nobody has chosen another.
+    """
+    from sway_dash.suite.checkpoints import checkpoint_of  # brings the statistics, which a list of runs does without
+
+    since: dict[str, float] = {}
+    places: dict[str, tuple[str, int, float]] = {}
+    for address in addresses:
+        folder = find(address)
+        info = about(folder) if folder is not None else None
+        created = info.created if info is not None else LAST_MOMENT
+        training, step = (checkpoint_of(models(folder.path)[1]) if folder is not None else None) or (address, 0)
+        since[training] = min(created, since.get(training, created))
+        places[address] = (training, step, created)
+    return sorted(places, key=lambda a: (since[places[a][0]], *places[a]))
+
+
 # -- naming -------------------------------------------------------------------------------------
 
 

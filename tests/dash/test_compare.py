@@ -16,7 +16,8 @@ from sway_dash.core.events import Event, Measurement
 from sway_dash.core.paired import adjusted, mean_interval, paired
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.core.stats import mean
-from sway_dash.dash import compare_state, live, runs
+from sway_dash.dash import compare_state, live, run_edits, runs
+from sway_dash.dash.app import App
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.pages.compare import CompareView
 from sway_dash.dash.pages.compare_bar import CompareBar
@@ -387,6 +388,23 @@ def test_checkpoints_are_a_course_on_a_numeric_axis(make: Make) -> None:
     assert "1 run of another training run" in shown(chart)
     state.remove("k50")
     assert not chart._root.visible
+
+
+def test_marked_runs_are_compared_oldest_first_and_checkpoints_by_step(make: Make) -> None:
+    times = {"last": 4.0, "k9": 3.0, "k50": 2.0, "first": 1.0, "k100": 5.0}
+    for name, created in times.items():
+        make(name, adapter=f"/out/run/checkpoint-{name[1:]}" if name.startswith("k") else "")
+        RunFolder(runs.runs_root() / name).write_meta(created_at=created)
+    app = App()
+    app._compare(["k100", "last", "k9", "k50", "first"])
+    assert app.compare.runs == ["first", "k9", "k50", "k100", "last"]
+    assert app.compare.base == 0
+    run_edits.set_baseline("k9")
+    app._compare(["k50", "k9"])
+    assert app.compare.runs == ["k9", "k50"]
+    app._compare(["last", "k9", "first"])
+    assert app.compare.addresses[app.compare.base] == "k9"
+    app.compare.close()
 
 
 def test_many_prompts_are_a_band_over_checkpoints(make: Make) -> None:
