@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sway_dash.cli.boundary import NOTHING, OK, UsageError, note
 from sway_dash.cli.outputs import STDOUT, write_bytes
 from sway_dash.core.errors import SwayError
+
+if TYPE_CHECKING:
+    from sway_dash.suite.pack_read import UnpackReport
 
 MOST_SHOWN = 20
 """Differences that are printed; the rest is counted."""
@@ -55,10 +58,15 @@ def unpack_suite(pack: Path, *, out: Path, base: str | None, adapter: Path | Non
     from sway_dash.suite.pack_use import adopt, check_given
 
     check_given(base, adapter)
-    report = unpack_swaypack(pack, target_dir=out, max_bytes=max_size_mb * 1024**2)
+    remarks: list[str] = []
+
+    def here(report: UnpackReport) -> None:
+        remarks.extend(adopt(report, base=base, adapter=adapter))
+
+    report = unpack_swaypack(pack, target_dir=out, max_bytes=max_size_mb * 1024**2, then=here)
     note(f"unpacked {pack} → {report.out_dir}")
     note("every file has the checksum of the manifest" if report.verified else "the manifest gives no checksums")
-    for remark in adopt(report, base=base, adapter=adapter):
+    for remark in remarks:
         note(f"note: {remark}")
     draws = f"SWAY_NULL_CACHE_DIR={shlex.quote(str(report.null_stats_dir.resolve()))} " if report.null_stats_dir else ""
     typer.echo(f"{draws}sway-dash run {shlex.quote(str(report.spec_path))}")

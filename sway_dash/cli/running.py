@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,6 +75,10 @@ def measure(
         if attempt.failure is not None:
             why = attempt.failure
             complain(os_sentence(why) if isinstance(why, OSError) else str(why))
+        if attempt.failure is not None and attempt.state.started is None and not resume:
+            # Not one event: there is nothing to look at, nor to go on with.
+            shutil.rmtree(folder.path, ignore_errors=True)
+            return USAGE
         note(f"run: {folder.path}")
         if result.status == "cancelled":
             note(f"the run was stopped; go on with: sway-dash run --resume {folder.id}")
@@ -85,7 +90,7 @@ def measure(
         return INTERRUPTED
     if gate is not None and not gate.passed:
         return NOTHING
-    return OK if written else USAGE
+    return OK if written and not folder.error else USAGE
 
 
 def _attempt(
@@ -176,8 +181,6 @@ def _rescore(folder: RunFolder, result: SuiteResult, score: SwayScore) -> None:
 
 def _copy_trace(folder: RunFolder, outputs: Outputs) -> None:
     """The run folder's trace, also where it was asked for; an older trace there is set aside, not written over."""
-    import shutil
-
     from sway_dash.backends.instrumentation import set_aside
     from sway_dash.suite.store import TRACE
 

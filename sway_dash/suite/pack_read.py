@@ -9,12 +9,14 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from sway_dash.core.errors import SpecValidationError
+from sway_dash.suite.loader import parse_yaml
 from sway_dash.suite.pack_layout import (
     BLOCK,
     DRAWS,
@@ -82,32 +84,56 @@ class _Bounded:
 
 
 def unpack_swaypack(
-    pack_path: Path | str, *, target_dir: Path | str, max_bytes: int = MAX_UNPACKED_BYTES
+    pack_path: Path | str,
+    *,
+    target_dir: Path | str,
+    max_bytes: int = MAX_UNPACKED_BYTES,
+    then: Callable[[UnpackReport], object] | None = None,
 ) -> UnpackReport:
     """Unpack into ``<target_dir>/swaypack``, which must not exist; a pack that fails leaves nothing behind.
 
-    ``UnpackError`` in one sentence for whatever is wrong with the archive.
+    ``then`` is called with what came out; when it raises, nothing stays either. ``UnpackError`` in one sentence for
+    whatever is wrong with the archive.
     """
     pack, target = Path(pack_path).expanduser(), Path(target_dir).expanduser()
     out = target / FOLDER
     if out.exists() or out.is_symlink():
         raise UnpackError(f"refusing to overwrite {out}: remove it, or give another folder with --out")
-    with opened(pack, max_bytes=max_bytes) as archive:
-        made = _make(target)
-        try:
+    made: list[Path] = []
+    try:
+        with opened(pack, max_bytes=max_bytes) as archive:
+            _check_suite(archive)
+            made = _make(target)
             temporary = Path(tempfile.mkdtemp(prefix=".swaypack-", dir=target))
             try:
                 verified = archive.extract(temporary / FOLDER)
                 (temporary / FOLDER).rename(out)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+        draws = out / DRAWS
+        report = UnpackReport(out, out / archive.spec, draws if draws.is_dir() else None, archive.manifest, verified)
+        try:
+            if then is not None:
+                then(report)
         except BaseException:
-            for folder in made:
-                with suppress(OSError):
-                    folder.rmdir()
+            shutil.rmtree(out, ignore_errors=True)
             raise
-    draws = out / DRAWS
-    return UnpackReport(out, out / archive.spec, draws if draws.is_dir() else None, archive.manifest, verified)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    return report
+
+
+def _check_suite(archive: Archive) -> None:
+    """``UnpackError`` unless its suite is a mapping, which is the least that can be made to run here."""
+    try:
+        parse_yaml(archive.read(archive.spec).decode("utf-8"), source=archive.spec)
+    except UnicodeDecodeError as error:
+        raise UnpackError(f"its suite {archive.spec} is not UTF-8 text (byte {error.start})") from None
+    except SpecValidationError as error:
+        raise UnpackError(f"its suite cannot be read: {error}") from None
 
 
 def _make(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import threading
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,6 +31,7 @@ from pydantic import ValidationError
 
 from sway_dash.core.errors import SpecValidationError, SwayError
 from sway_dash.core.events import EVENT, TERMINAL, CacheAccess, Event, Measurement
+from sway_dash.core.files import write_whole
 from sway_dash.core.result import SuiteResult
 from sway_dash.suite.details import DetailFile
 from sway_dash.suite.fold import Fold
@@ -115,6 +116,7 @@ class RunFolder:
                 base_dir=str(base_dir or Path.cwd()),
             )
         except OSError as error:
+            shutil.rmtree(folder.path, ignore_errors=True)
             msg = f"cannot write to {root}: {error.strerror or error}; set SWAY_RUNS_DIR to a folder you can write to"
             raise RunFolderError(msg) from None
         return folder
@@ -152,9 +154,7 @@ class RunFolder:
             if (self.path / META).exists():
                 (self.path / META).read_bytes()
             data = {**self.meta(), **changes}
-            temporary = self.path / f"{META}.{os.getpid()}-{threading.get_ident()}.tmp"
-            temporary.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            temporary.replace(self.path / META)
+            write_whole(self.path / META, json.dumps(data, indent=2, sort_keys=True) + "\n")
 
     def claim(self) -> None:
         """Say which process runs it, so that others can see whether it still lives; clears an old stop request.
@@ -223,9 +223,7 @@ class RunFolder:
 
     def write_result(self, text: str) -> None:
         """Write ``result.json`` in one step. ``OSError`` is the caller's to report."""
-        temporary = self.path / f"{RESULT}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path / RESULT)
+        write_whole(self.path / RESULT, text)
 
     def close(self) -> None:
         """Flush and close; may be called twice."""

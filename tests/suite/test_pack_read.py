@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sway_dash.suite.pack_layout import UnpackError
-from sway_dash.suite.pack_read import unpack_swaypack
+from sway_dash.suite.pack_read import UnpackReport, unpack_swaypack
 
 SPEC = b"models: {base: {base: org/m}, ft: {base: org/m, adapter: ./adapter}}\nsuite: []\n"
 
@@ -52,6 +52,28 @@ def refused(pack: Path, tmp_path: Path, **options) -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+@pytest.mark.parametrize(
+    ("suite", "why"),
+    [
+        (b"- a\n- list\n", "the file must be a mapping"),
+        (b"models: {base: [", "invalid YAML"),
+        (b"\xff\xfe", "is not UTF-8 text (byte 0)"),
+        (b"", "it is empty"),
+    ],
+)
+def test_a_pack_whose_suite_is_none_leaves_nothing_behind(tmp_path, suite, why):
+    entries = [member("swaypack/manifest.json", manifest()), member("swaypack/sway.yaml", suite)]
+    assert why in refused(write(tmp_path / "p.tar.gz", entries), tmp_path)
+
+
+def test_what_fails_after_unpacking_leaves_nothing_behind(tmp_path):
+    def then(report: UnpackReport) -> None:
+        assert report.spec_path.is_file()
+        raise UnpackError("it cannot be made to run here")
+
+    assert "cannot be made" in refused(write(tmp_path / "p.tar.gz", whole()), tmp_path, then=then)
 
 
 def test_a_pack_of_another_program_without_checksums_is_unpacked(tmp_path):

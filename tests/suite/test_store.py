@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -173,6 +174,27 @@ def test_the_description_is_replaced_in_one_step_and_survives_a_torn_file():
     assert folder.meta() == {}
     (folder.path / META).write_text("[1]")
     assert folder.meta() == {}
+
+
+def test_a_disk_without_room_leaves_no_half_written_file(monkeypatch):
+    folder = RunFolder.create("x", name="before")
+
+    def half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:3])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    files = sorted(folder.path.iterdir())
+    for write in (lambda: folder.write_meta(name="after"), lambda: folder.write_result("{}")):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert sorted(folder.path.iterdir()) == files
+    assert folder.meta()["name"] == "before"
+    with pytest.raises(RunFolderError, match="No space left"):
+        RunFolder.create("x")
+    assert [f.id for f in list_runs()] == [folder.id]
+    assert [p.name for p in runs_root().iterdir()] == [folder.id]
 
 
 def test_a_full_disk_is_remembered_and_the_run_goes_on(dummy_spec):
