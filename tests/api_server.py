@@ -112,6 +112,8 @@ class Setup:
     """What becomes of every log-probability."""
     mangled: str = ""
     """A model whose tokens are written as they stand in its vocabulary, with a letter for the space."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What it says of every model."""
     noise: float = 0.0
     """By how much an answer in a list differs from one alone, nats."""
 
@@ -142,7 +144,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send(status, {"error": {"message": message, "type": "BadRequestError", "code": status}})
 
     def do_GET(self) -> None:
-        self.send(200, {"object": "list", "data": [{"id": n, "object": "model"} for n in self.server.setup.models]})
+        facts = {"object": "model", "created": time.time_ns(), **self.server.setup.facts}
+        self.send(200, {"object": "list", "data": [{"id": n, **facts} for n in self.server.setup.models]})
 
     def do_POST(self) -> None:
         self.asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sway_dash.backends.api_client import ApiClient, Refused
-from sway_dash.backends.api_meeting import ECHO, ONE, TOP_K, Abilities, meet
+from sway_dash.backends.api_meeting import ECHO, ONE, TOP_K, Abilities, canary, meet
 from sway_dash.backends.api_tokens import as_dist, completion_start, read_echo, read_next, spans, total
-from sway_dash.backends.instrumentation import BackendInstrumentation
+from sway_dash.backends.instrumentation import BackendInstrumentation, pair_name
 from sway_dash.core.errors import ProbeError, SpecValidationError, did_you_mean
 from sway_dash.core.scoring import CompletionScore, RollingLogprob, TokenDist
 
@@ -31,6 +31,8 @@ CONCURRENCY = 4
 """Requests under way at once; ``SWAY_API_CONCURRENCY`` changes it."""
 SECONDS_PER_TOKEN = 0.25
 """How much longer than one token every further one may take: a slow server on a processor."""
+TOLD = ("root", "parent", "owned_by", "max_model_len", "meta")
+"""What servers say of a model beside its name: where it lies, of which one it is an adapter, its sizes."""
 SHOWN = 5
 """Likeliest tokens of which the text is asked for where the server names tokens by ids."""
 
@@ -75,6 +77,8 @@ class ApiScoringBackend:
         """Whether ids of this server may name tokens: the other side has to mean the same by them."""
         self._concurrency = concurrency or _concurrency()
         self._abilities: Abilities | None = None
+        self._served: dict[str, Any] = {}
+        self._system: Any = None
         self._texts: dict[int, str] = {}
         self._silent = False
         self._pool: ThreadPoolExecutor | None = None
@@ -98,15 +102,18 @@ class ApiScoringBackend:
     def describe(self) -> dict[str, Any]:
         """Where the model is and what its server can do.
 
-        The fingerprint holds some of the model's answers: a server may load other weights under the same name.
+        The fingerprint holds what the server says of the model and some of the model's answers: a server may load
+        other weights under the same name.
         """
         can = self.abilities
-        identity = [self.base_url, self.model_name, can.top_k, can.ids if self.ids_allowed else "", can.answers]
-        digest = hashlib.sha256(json.dumps(identity).encode("utf-8", "surrogatepass")).hexdigest()
+        ids = can.ids if self.ids_allowed else ""
+        identity = [self.base_url, self.model_name, self._served, can.top_k, ids, can.answers]
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
         return {
             "backend": "api",
             "base": self.model_name,
             "endpoint": self.base_url,
+            "served": self._served,
             "device": "server",
             "effective_top_k": can.top_k,
             "token_identity": "token ids" if self.by_id else "token texts",
@@ -142,7 +149,20 @@ class ApiScoringBackend:
         """What the server can do, asked on first use."""
         if self._abilities is None:
             self._abilities = meet(self.request)
+            self._served = self._what_it_says()
         return self._abilities
+
+    def renew(self) -> bool:
+        """Ask again who answers; False, and nothing is remembered, when it is not the model of before."""
+        known = self._abilities
+        if known is None:
+            return True
+        if canary(self.request, known.top_k) == known.answers and self._what_it_says() == self._served:
+            return True
+        self._abilities, self._silent = None, False
+        self._texts.clear()
+        self.instrumentation.cache.clear()
+        return False
 
     @property
     def by_id(self) -> bool:
@@ -192,7 +212,7 @@ class ApiScoringBackend:
         for _, completion in pairs:
             if not completion:
                 raise ProbeError("scoring", f"completion tokenized to zero tokens: {completion!r}")
-        keys = [f"{p}\0{c}" for p, c in pairs]
+        keys = [pair_name(p, c) for p, c in pairs]
         whole = dict(zip(keys, pairs, strict=True))
 
         def answer(choice: Any, key: str, generated: int | None) -> CompletionScore:
@@ -229,7 +249,6 @@ class ApiScoringBackend:
         if temperature <= 0.0:
             return self.generate_batch([prompt], max_new_tokens=max_new_tokens)[0]
         options = {"max_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
-
         start = time.perf_counter()
         text = _text_of(self.request([prompt], options)[0][0])
         wall = time.perf_counter() - start
@@ -306,7 +325,7 @@ class ApiScoringBackend:
             more_s = SECONDS_PER_TOKEN * (payload["max_tokens"] - 1) * len(prompts)
             found = self.client.post("completions", payload, once=once, more_s=more_s)
         except Refused as error:
-            if error.status == 404 and (names := self._served()):
+            if error.status == 404 and (names := list(self._models())):
                 hint = f"{did_you_mean(self.model_name, names)} Served there: {', '.join(names[:8])}"
                 raise ProbeError("api", f"{self.base_url} serves no model {self.model_name!r}.{hint}") from None
             raise
@@ -314,6 +333,7 @@ class ApiScoringBackend:
         if not isinstance(choices, list) or len(choices) != len(prompts) or not all(map(_is_dict, choices)):
             got = len(choices) if isinstance(choices, list) else "no"
             raise ProbeError("api", f"{self.base_url} answered {len(prompts)} prompts with {got} choices")
+        self._system = found.get("system_fingerprint")
         if len(choices) > 1:
             if sorted(str(c.get("index")) for c in choices) != sorted(map(str, range(len(choices)))):
                 raise ProbeError("api", f"{self.base_url} does not say which choice answers which prompt")
@@ -323,12 +343,18 @@ class ApiScoringBackend:
         # The sum of all prompts; with one token asked of each it says how many each has, if it is none or all.
         return choices, (new // len(choices) if isinstance(new, int) and new in (0, len(choices)) else None)
 
-    def _served(self) -> list[str]:
+    def _models(self) -> dict[str, dict[str, Any]]:
+        """Every model of the server and what it says of it."""
         try:
-            found = self.client.get("models")["data"]
-            return [str(m["id"]) for m in found]
-        except (ProbeError, TypeError, KeyError):
-            return []
+            return {str(m["id"]): dict(m) for m in self.client.get("models")["data"]}
+        except (ProbeError, TypeError, KeyError, ValueError):
+            return {}
+
+    def _what_it_says(self) -> dict[str, Any]:
+        """What the server tells of this model and of itself, as far as that is the same every time it is asked."""
+        own = self._models().get(self.model_name, {})
+        told = {"system_fingerprint": self._system, **{key: own.get(key) for key in TOLD}}
+        return {key: value for key, value in told.items() if value not in (None, "")}
 
     def _text(self, id: int) -> str:
         """Text of a token that the server named by its id alone; vLLM can be asked for it."""

@@ -114,8 +114,8 @@ class ApiClient:
         return self._call("POST", path, payload, RETRIED - {500} if once else RETRIED, more_s)
 
     def get(self, path: str) -> Any:
-        """Like :meth:`post`, without a body."""
-        return self._call("GET", path, None, RETRIED, 0.0)
+        """Like :meth:`post` with ``once``, without a body."""
+        return self._call("GET", path, None, RETRIED - {500}, 0.0)
 
     def close(self) -> None:
         """Close connections and end waits between retries; may be called twice."""

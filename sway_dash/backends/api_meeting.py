@@ -13,6 +13,8 @@ from sway_dash.core.errors import ProbeError
 
 TOP_K = 256
 """Asked for at first; what a server refuses or leaves out is learnt from its answer."""
+CANARY_TOP = 20
+"""Tokens of a canary's answer; more of them say no more of the weights."""
 LIMITS = (100, 20, 5)
 """Numbers of log-probabilities that servers are known to allow, tried when one names none."""
 ONE: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0, "top_p": 1.0, "seed": 0, "echo": False}
@@ -53,7 +55,7 @@ class Abilities:
     cut: tuple[str, ...]
     """Sample texts as its tokenizer cuts them; empty if it does not tell."""
     answers: tuple[tuple[str, float], ...]
-    """Likeliest tokens after a sample prompt, coarsely: part of what identifies the model."""
+    """What :func:`canary` was told: part of what identifies the model."""
     names: frozenset[str]
     """Every token listed after it, as the server writes tokens."""
 
@@ -68,9 +70,20 @@ def meet(request: Request) -> Abilities:
     k = min(k, len(found.tokens) + found.ambiguous)
     ids = "given" if given else "asked" if _ids_on_request(request, k) else ""
     echo, cut = _echo(request, found.tokens)
-    answers = tuple((t.text, round(t.logprob or 0.0, 1)) for t in found.tokens[:5])
     names = frozenset(t.text for t in found.tokens)
-    return Abilities(k, ids, _takes_lists(request, found.tokens[0], k), echo, cut, answers, names)
+    return Abilities(k, ids, _takes_lists(request, found.tokens[0], k), echo, cut, canary(request, k), names)
+
+
+def canary(request: Request, k: int) -> tuple[tuple[str, float], ...]:
+    """Likeliest tokens after two prompts, to three decimals: other weights under the same name answer otherwise.
+
+    Each is asked alone, so that a batch of another size does not look like another model.
+    """
+    said: list[tuple[str, float]] = []
+    for prompt in (SAMPLE, SECOND):
+        choices, _ = request([prompt], {**ONE, "logprobs": min(k, CANARY_TOP)})
+        said += ((t.text, round(t.logprob or 0.0, 3) + 0.0) for t in listed(choices[0]))
+    return tuple(sorted(said))
 
 
 def _first_answer(request: Request) -> tuple[Any, int]:

@@ -64,7 +64,12 @@ class ApiPair(TwoModelDifferential):
         return super().preflight_finite_check()
 
     def describe(self) -> dict[str, Any]:
-        """As for any pair; tokens that were not shown to be the same are said to be so by their texts alone."""
+        """As for any pair; tokens that were not shown to be the same are said to be so by their texts alone.
+
+        Every run begins with it, so the servers are asked whether they still have the models of the run before.
+        """
+        if not all([self.base.renew(), self.ft.renew()]):
+            self._compatible = self.base.ids_allowed = self.ft.ids_allowed = False
         self.meet()
         shown = bool(self.base.abilities.cut and self.ft.abilities.cut)
         return {

@@ -26,8 +26,10 @@ IMPOSSIBLE = -9000.0
 _ID = re.compile(r"token_id:(\d+)")
 _SPELLED = re.compile(r"bytes:((?:\\x[0-9a-fA-F]{2})+)")
 _POSITIVE = 1e-3
-_EXCESS = 0.02
-"""How far probabilities rounded to 8 bits may sum above 1."""
+_EXCESS = 1e-5
+"""How far probabilities may sum above 1 where they were added in 32 bits."""
+_EIGHT_BITS = 2.0**-8
+"""Relative error of a logarithm that was rounded to 8 bits (bfloat16)."""
 _EMPTY_TAIL = 1e-12
 _ROUNDED = 1e-3
 """Nats by which one number may differ from itself in two places of an answer."""
@@ -67,9 +69,13 @@ def read_next(choice: Any, *, top_k: int, by_id: bool) -> NextTokens:
     found = [t for t in found if t.logprob is not None and t.logprob > IMPOSSIBLE]
     # A server adds the token it drew to the list: beyond what was asked for it is no part of the top.
     found = sorted(found, key=lambda t: (-(t.logprob or 0.0), t.id or 0, t.text))[:top_k]
-    total = math.fsum(math.exp(t.logprob or 0.0) for t in found)
-    if total > 1.0 + _EXCESS:
-        raise ProbeError("api", f"the server's probabilities of the next token sum to {total:.4g}, not to at most 1")
+    total, most = _sum(found)
+    if total > most:
+        raise ProbeError(
+            "api",
+            f"the server's probabilities of the next token sum to {total:.6g}, not to at most 1: they are no"
+            " distribution, so nothing can be measured with them",
+        )
     names = [t.id if by_id else t.raw for t in found]
     seen = Counter(names)
     known = tuple(t for t, name in zip(found, names, strict=True) if name is not None and seen[name] == 1)
@@ -77,6 +83,14 @@ def read_next(choice: Any, *, top_k: int, by_id: bool) -> NextTokens:
         raise ProbeError("api", "the server names no next token that can be told from others")
     twins = (t for t, name in zip(found, names, strict=True) if name is not None and seen[name] > 1)
     return NextTokens(known, len(found) - len(known), max((math.exp(t.logprob or 0.0) for t in twins), default=0.0))
+
+
+def _sum(tokens: Sequence[ApiToken]) -> tuple[float, float]:
+    """What the probabilities sum to, and the most that rounding explains; what it explains is never called exact."""
+    logprobs = [min(t.logprob or 0.0, _POSITIVE) for t in tokens]
+    probs = [math.exp(lp) for lp in logprobs]
+    rounding = math.fsum(p * abs(lp) for p, lp in zip(probs, logprobs, strict=True))
+    return math.fsum(probs), 1.0 + _EXCESS + _EIGHT_BITS * rounding
 
 
 def as_dist(found: NextTokens, *, by_id: bool, vocab_size: int | None, texts: Sequence[str] = ()) -> TokenDist:
@@ -150,8 +164,8 @@ def _with_overwritten(top: list[ApiToken], found: Mapping[str, Any]) -> list[Api
     beside = next((t.logprob for t in top if (t.text, t.id) == (drawn.text, drawn.id)), None)
     if drawn.logprob is None or beside is None or not beside + _ROUNDED < drawn.logprob <= _POSITIVE:
         return top
-    total = math.fsum(math.exp(min(t.logprob or 0.0, _POSITIVE)) for t in (drawn, *top))
-    return [drawn, *top] if total <= 1.0 + _EXCESS else top
+    total, most = _sum([drawn, *top])
+    return [drawn, *top] if total <= most else top
 
 
 def _items(value: Any) -> Sequence[Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sway_dash.backends.instrumentation import BackendInstrumentation
+from sway_dash.backends.instrumentation import BackendInstrumentation, pair_name
 from sway_dash.core.detail import Choice, Part, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.divergence import compare_dists
 from sway_dash.core.errors import ProbeError
@@ -101,7 +101,7 @@ class DummyView:
             base, ft = (side.logprobs.get((prompt, completion), -10.0) for side in (self._base, self._ft))
             return self._blend(base, ft)
 
-        return self._inst.cached("logprob_of", self.id, f"{prompt}\0{completion}", 0, compute)
+        return self._inst.cached("logprob_of", self.id, pair_name(prompt, completion), 0, compute)
 
     def rolling_logprob(self, text: str) -> RollingLogprob:
         """Canned, constant log-probabilities per word otherwise."""

@@ -35,6 +35,11 @@ def prompt_digest(prompt: str) -> str:
     return hashlib.sha1(prompt.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()[:12]
 
 
+def pair_name(prompt: str, completion: str) -> str:
+    """One text for a prompt and its completion in keys and traces; no two pairs have the same, whatever they hold."""
+    return f"{len(prompt)}:{prompt}{completion}"
+
+
 @dataclass(slots=True)
 class BackendStats:
     """Counters of one run. ``forward_passes`` counts prompts that reached the model, so it equals the misses."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from sway_dash.backends.batching import halving
-from sway_dash.backends.instrumentation import BackendInstrumentation
+from sway_dash.backends.instrumentation import BackendInstrumentation, pair_name
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import CompletionScore, RollingLogprob, TokenDist
@@ -80,7 +80,7 @@ class TorchView:
             found = self._lm.token_logprobs([encoded[i] for i in batch])
             return [CompletionScore(_total(f), len(f)) for f in found]
 
-        return self._cached("logprob_of", [f"{p}\0{c}" for p, c in pairs], 0, plan, compute)
+        return self._cached("logprob_of", [pair_name(p, c) for p, c in pairs], 0, plan, compute)
 
     def rolling_logprob(self, text: str) -> RollingLogprob:
         """Log-probability of every token of ``text`` after its first."""

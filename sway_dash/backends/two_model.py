@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Protocol
 
 from sway_dash.backends.api import ApiScoringBackend
-from sway_dash.backends.instrumentation import BackendInstrumentation
+from sway_dash.backends.instrumentation import BackendInstrumentation, pair_name
 from sway_dash.backends.torch_compare import TorchDifferential
 from sway_dash.backends.torch_detail import TorchInspectable
 from sway_dash.backends.torch_lm import TorchLM
@@ -65,7 +65,7 @@ class _Counted:
         """The view belongs to its backend."""
 
     def logprob_of(self, prompt: str, completion: str) -> float:
-        key = f"{prompt}\0{completion}"
+        key = pair_name(prompt, completion)
         return self._inst.cached("logprob_of", self.id, key, 0, lambda: self._view.logprob_of(prompt, completion))
 
     def rolling_logprob(self, text: str) -> RollingLogprob:

@@ -24,6 +24,8 @@ KL_COVERED = 0.9
 """Least probability of the tokens known from both sides for a KL divergence: what is not known may hold most of it."""
 _FLOOR = 1e-12
 _TOLERANCE = 1e-9
+_ROUNDING = 1e-5
+"""By how much probabilities that were rounded to float32 may sum above 1."""
 
 
 def js_ln2() -> float:
@@ -95,7 +97,8 @@ def require_covered(covered: float) -> None:
 class CoarseDivergence:
     """Divergences of two distributions of which only the top k are known, in nats.
 
-    The true JS lies within ``js ± error_bound``; KL has no such bound.
+    The true JS lies within ``js ± error_bound``; KL has no such bound. Lists that sum to more than 1 are no
+    distributions: the bound is then wider by what as large an error of one side can do, and never 0.
     """
 
     js: float
@@ -119,12 +122,13 @@ def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
     the ids that only the other lists is not known; the lower bound takes the division that makes it smallest.
     """
     _check_dists(base, ft)
+    doubt = _doubt(base) + _doubt(ft)
     p, q = _masses(ft), _masses(base)
     _, in_ft, in_base = np.intersect1d(ft.token_ids, base.token_ids, return_indices=True)
     rest_p, rest_q = max(0.0, 1.0 - float(p[in_ft].sum())), max(0.0, 1.0 - float(q[in_base].sum()))
     if max(rest_p, rest_q) < _TOLERANCE:
         p, q = _normalised(p[in_ft]), _normalised(q[in_base])
-        return CoarseDivergence(js(p, q), kl(p, q), kl(q, p), 0.0)
+        return CoarseDivergence(js(p, q), kl(p, q), kl(q, p), doubt)
     shared = _js_terms(p[in_ft], q[in_base])
     most_p, most_q = _most_outside(ft, p), _most_outside(base, q)
     lower = min(LN2, shared + _least_outside(np.delete(p, in_ft), np.delete(q, in_base), p, q, most_p, most_q))
@@ -137,7 +141,7 @@ def coarse_divergence(base: TokenDist, ft: TokenDist) -> CoarseDivergence:
     full_p = _normalised(np.append(full_p, max(0.0, 1.0 - float(full_p.sum()))))
     full_q = _normalised(np.append(full_q, max(0.0, 1.0 - float(full_q.sum()))))
     value = min(max(js(full_p, full_q), lower), upper)
-    bound = max(value - lower, upper - value)
+    bound = max(value - lower, upper - value) + doubt
     covered = 1.0 - max(rest_p, rest_q)
     return CoarseDivergence(value, kl(full_p, full_q), kl(full_q, full_p), bound, covered)
 
@@ -221,6 +225,19 @@ def _masses(dist: TokenDist) -> Probs:
     mass = np.exp(dist.logprobs.astype(np.float64))
     total = float(mass.sum())
     return mass / total if total > 1.0 or dist.tail_logprob is None else mass
+
+
+def _doubt(dist: TokenDist) -> float:
+    """By how much a JS divergence is uncertain for a list that sums to ``1 + e``, nats.
+
+    Moving a share ``e`` of one side's probability changes a JS divergence by at most the entropy of an event of
+    probability ``e / 2``: that the outcome of a fair choice between the sides is among what was moved.
+    """
+    excess = float(np.exp(dist.logprobs.astype(np.float64)).sum()) - 1.0
+    if excess <= _ROUNDING:
+        return 0.0
+    share = min(0.5 * excess, 0.5)
+    return -share * math.log(share) - (1.0 - share) * math.log1p(-share)
 
 
 def _spread(dist: TokenDist, ids: npt.NDArray[np.int64]) -> Probs:

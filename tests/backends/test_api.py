@@ -418,8 +418,32 @@ def test_the_noise_of_a_server_is_measured(server: ApiServer) -> None:
 def test_another_model_under_the_same_name_has_another_fingerprint(server: ApiServer) -> None:
     first = paired(specs(server)).describe()["fingerprint"]
     assert first == paired(specs(server)).describe()["fingerprint"]
-    server.setup.models = {**MODELS, "tuned": ToyModel(moved=2.0)}
+    # Trained a little further: no likely token changes its place.
+    server.setup.models = {**MODELS, "tuned": ToyModel(moved=1.002)}
     assert first != paired(specs(server)).describe()["fingerprint"]
+    server.setup.models = MODELS
+    assert first == paired(specs(server)).describe()["fingerprint"]
+    server.setup.facts = {"root": "/models/tuned-2"}
+    told = paired(specs(server)).describe()
+    assert first != told["fingerprint"]
+    assert told["served"] == {"root": "/models/tuned-2"}
+
+
+def test_answers_of_a_model_that_was_exchanged_are_not_used_in_the_next_run(server: ApiServer) -> None:
+    pair = paired(specs(server))
+    pair.describe()
+    before = dists(pair, "The")
+    sent = len(server.requests)
+    pair.describe()
+    assert compare_dists(dists(pair, "The")[1], before[1]).js == 0.0
+    # Two questions to each side: nothing was measured anew.
+    assert len(server.requests) == sent + 4
+    server.setup.models = {**MODELS, "tuned": ToyModel(moved=3.0)}
+    pair.describe()
+    after = dists(pair, "The")
+    assert compare_dists(after[0], before[0]).js == 0.0
+    assert compare_dists(after[1], before[1]).js > 0.01
+    assert after[1].token_ids.max() < 100
 
 
 def test_the_number_of_requests_at_once_is_a_setting(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:

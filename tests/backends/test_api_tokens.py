@@ -136,6 +136,24 @@ def test_what_is_no_distribution_is_refused(choice: Any, words: str) -> None:
         read_next(choice, top_k=5, by_id=False)
 
 
+def test_a_list_that_sums_to_more_than_rounding_explains_is_no_distribution() -> None:
+    # A list as a penalty or a temperature leaves it: 1.5 % too much.
+    with pytest.raises(ProbeError, match=r"sum to 1\.015.*no distribution"):
+        read_next(listing(_a=0.9, _b=0.1, _c=0.015), top_k=5, by_id=False)
+
+
+def test_a_list_that_was_rounded_upwards_is_read_and_not_called_exact() -> None:
+    def dist(**probs: float) -> TokenDist:
+        return as_dist(read_next(listing(**probs), top_k=5, by_id=False), by_id=False, vocab_size=None)
+
+    rounded, other = dist(_a=0.501, _b=0.3, _c=0.2), dist(_a=0.3, _b=0.5, _c=0.2)
+    found = compare_dists(rounded, other)
+    true = js(np.array([0.5, 0.3, 0.2]), np.array([0.3, 0.5, 0.2]))
+    assert not found.exact
+    assert abs(found.js - true) <= found.error_bound < 0.01
+    assert compare_dists(other, other).error_bound < 1e-7
+
+
 # --- where tokens stand ---------------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,13 @@ def test_canned_answers_and_defaults() -> None:
     assert len(set(tuned.tolist())) == 8, "an exactly uniform answer is what a broken model gives"
 
 
+def test_a_nul_in_a_text_does_not_make_two_pairs_one() -> None:
+    base = DummyResponses(logprobs={("a\0b", "c"): -1.0, ("a", "b\0c"): -2.0})
+    backend = DummyDifferentialBackend(base=base)
+    with backend.as_base() as view:
+        assert (view.logprob_of("a\0b", "c"), view.logprob_of("a", "b\0c")) == (-1.0, -2.0)
+
+
 def test_strengths_blend_linearly_in_log_space() -> None:
     base = DummyResponses({"p": "base"}, {("p", "c"): -2.0}, {}, {"p": dist(-1.0, -2.0)})
     ft = DummyResponses({"p": "ft"}, {("p", "c"): -4.0}, {}, {"p": dist(-3.0, -1.0)})

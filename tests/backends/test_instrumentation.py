@@ -13,6 +13,7 @@ from sway_dash.backends.instrumentation import (
     BackendStats,
     ForwardCache,
     TraceWriter,
+    pair_name,
     prompt_digest,
 )
 from sway_dash.core.events import CacheAccess
@@ -28,6 +29,11 @@ def test_fresh_counters_and_rates() -> None:
         facts
     )
     json.dumps(facts)
+
+
+def test_every_pair_of_texts_has_a_name_of_its_own() -> None:
+    texts = ["", "a", "b", "1:", ":", "\0", "a\0", "\0a", "1:a", "ab", "2:ab"]
+    assert len({pair_name(p, c) for p in texts for c in texts}) == len(texts) ** 2
 
 
 @pytest.mark.parametrize("size", [0, -1])
