@@ -11,11 +11,15 @@ from typing import Any
 
 import yaml
 
+from sway_dash import __version__
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.yaml_text import load_yaml
+from sway_dash.probes.measure import MEASURE_VERSION
 from sway_dash.suite.document import FIELD
+from sway_dash.suite.environment import software
 from sway_dash.suite.execute import with_device
 from sway_dash.suite.loader import read_suite, ready_problems
+from sway_dash.suite.queue import device_name
 from sway_dash.suite.spec import SwaySpec
 
 FOLLOWS = "adapter_path"
@@ -83,9 +87,13 @@ class SuiteText:
     def digest(self, *, device: str | None = None) -> str:
         """SHA-256 of all that a run by this suite depends on but its adapter; comments and layout do not count.
 
-        The document counts with what it holds now, which may be another text under the same name.
+        The document counts with what it holds now, which may be another text under the same name; so do the device that
+        ``auto`` means here and the programs that measure, whose next version may find other numbers.
         """
         data = with_device(self.spec, device).model_dump(mode="json")
+        data["measured_by"] = [__version__, MEASURE_VERSION, software()["packages"]]
+        for side in data["models"].values():
+            side["device"] = device_name(side["device"])
         if self.spec.dlm_source:
             data[FIELD] = [self.spec.dlm_source, _content(Path(self.spec.dlm_source))]
         own = self.spec.models.ft.adapter

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,7 @@ from sway_dash.core.events import EVENT, ModelReady, Phase, RunFinished, RunStar
 from sway_dash.core.model import ModelSpec
 from sway_dash.suite.forecast import Forecast, forecast
 from sway_dash.suite.loader import check_entries, loads
+from sway_dash.suite.queue import device_name
 from sway_dash.suite.spec import SwaySpec
 from sway_dash.suite.store import EVENTS, RunFolder, list_runs
 
@@ -161,7 +161,7 @@ def memory(spec: SwaySpec, base: BaseFacts, adapter: AdapterFacts | None, cost: 
     if not base.parameters or base.quantized:
         return None
     ft = spec.models.ft
-    device = guess_device() if ft.device == "auto" else ft.device.split(":")[0]
+    device = device_name(ft.device).split(":")[0]
     dtype = ft.dtype if ft.dtype != "auto" else {"cuda": "bf16", "mps": "fp16"}.get(device, "fp32")
     weights = base.parameters * _BYTES[dtype] * (1 if spec.defaults.differential else 2)
     extra = sum(t.numbers for t in adapter.tensors.values()) * 4 if adapter is not None else 0
@@ -174,10 +174,3 @@ def memory(spec: SwaySpec, base: BaseFacts, adapter: AdapterFacts | None, cost: 
     # Random adapters are made next to the trained one, a few at a time.
     nulls = 8 * extra if any(e.kind == "null_adapter" and e.passes for e in cost.entries) else 0
     return Memory(weights + extra, kept + logits + nulls, device, dtype)
-
-
-def guess_device() -> str:
-    """The kind of device ``auto`` will mean here, without asking torch."""
-    if sys.platform == "darwin":
-        return "mps"
-    return "cuda" if Path("/dev/nvidiactl").exists() or Path("/proc/driver/nvidia/version").exists() else "cpu"

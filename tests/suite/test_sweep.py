@@ -20,6 +20,7 @@ from sway_dash.suite.comparison import open_side
 from sway_dash.suite.execute import execute
 from sway_dash.suite.fold import PREFLIGHT, probe_to_dict
 from sway_dash.suite.loader import loads
+from sway_dash.suite.queue import device_name
 from sway_dash.suite.report import load_result
 from sway_dash.suite.store import RESULT, RunFolder, list_runs
 from sway_dash.suite.sweep import Sweep, find_adapters, targets
@@ -117,6 +118,23 @@ def test_the_digest_is_of_what_is_measured_and_not_of_how_it_is_written(tmp_path
     assert SuiteText.read(path).digest(device="cuda:1") != first
     path.write_text(SUITE.replace("four", "five"))
     assert SuiteText.read(path).digest() != first
+
+
+def test_the_digest_is_of_the_programs_that_measure_and_of_the_device_they_take(tmp_path, monkeypatch):
+    path = tmp_path / "sway.yaml"
+    path.write_text(SUITE)
+    suite = SuiteText.read(path)
+    assert len({suite.digest(device=d) for d in (None, "auto", device_name("auto"))}) == 1
+    first = suite.digest()
+    for place, value in (
+        ("sway_dash.suite.adapted.__version__", "9.9"),
+        ("sway_dash.suite.adapted.MEASURE_VERSION", 99),
+        ("sway_dash.suite.adapted.software", lambda: {"packages": {"torch": "9.9"}}),
+        ("sway_dash.suite.adapted.device_name", lambda _: "mps"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(place, value)
+            assert suite.digest() != first, place
 
 
 def test_the_digest_is_of_what_the_document_holds(tmp_path):
