@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sway_dash.cli.boundary import INTERRUPTED, UsageError, note
+from sway_dash.cli.boundary import UsageError, note
 from sway_dash.cli.comparing import Shown, show
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ def _measure(sweep: Sweep, *, made: bool) -> tuple[list[Outcome], int | None]:
                 if sweep.base_failure is not None:
                     raise sweep.base_failure
                 if outcome.result.status == "cancelled" or stop.requested():
-                    return outcomes, 128 + stop.signal if stop.signal else INTERRUPTED
+                    return outcomes, stop.code
         except KeyboardInterrupt:
-            return outcomes, INTERRUPTED
+            return outcomes, stop.code
         finally:
             sweep.close()
     return outcomes, None

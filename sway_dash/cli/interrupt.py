@@ -1,4 +1,4 @@
-"""Ctrl-C during a run: the first asks, the second insists. Knows signals, nothing of suites."""
+"""Ctrl-C and SIGTERM during a run: the first asks, the second insists. Knows signals, nothing of suites."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class StopSwitch:
         """The first signal that came."""
         self.hurried = False
         """A signal came after the run was over: what may be left out shall be."""
+        self._newest: int = signal.SIGINT
         self._quiet_since: float | None = None
         self._before: dict[int, Any] = {}
 
@@ -44,6 +45,11 @@ class StopSwitch:
         """Whether a stop was asked for."""
         return self.signal is not None
 
+    @property
+    def code(self) -> int:
+        """Exit code of what was stopped: 128 and the number of the signal, 130 for Ctrl-C."""
+        return 128 + (self._newest if self.signal is None else self.signal)
+
     def settle(self) -> None:
         """The run is over: for a while nothing may interrupt what follows."""
         self._quiet_since = time.monotonic()
@@ -54,6 +60,7 @@ class StopSwitch:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
+        self._newest = number
         self.hurried = self._quiet_since is not None
         if self._quiet_since is not None and now - self._quiet_since < PATIENCE_S:
             return

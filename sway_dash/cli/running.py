@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, USAGE, complain, note, os_sentence, out_console
+from sway_dash.cli.boundary import NOTHING, OK, USAGE, complain, note, os_sentence, out_console
 from sway_dash.cli.outputs import STDOUT, Outputs, write_bytes
 from sway_dash.core.errors import SwayError
 
@@ -84,10 +84,8 @@ def measure(
             note(f"the run was stopped; go on with: sway-dash run --resume {folder.id}")
     if attempt.failure is not None:
         return USAGE
-    if stop.signal is not None:
-        return 128 + stop.signal
-    if attempt.interrupted or result.status == "cancelled":
-        return INTERRUPTED
+    if stop.requested() or attempt.interrupted or result.status == "cancelled":
+        return stop.code
     if gate is not None and not gate.passed:
         return NOTHING
     return OK if written and not folder.error else USAGE

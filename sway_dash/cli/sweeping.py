@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, USAGE, UsageError, complain, note
+from sway_dash.cli.boundary import NOTHING, OK, USAGE, UsageError, complain, note
 from sway_dash.cli.outputs import STDOUT, check_writable, tell_written, write_text
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
             stopped = _measure(sweep, Shown(stop, len(sweep.targets)), asked)
     finally:
         sweep.close()
-    if stopped or stop.signal is not None:
+    if stopped or stop.requested():
         _say_remaining(sweep, suite)
     done = [o for o in sweep.outcomes if o.complete and not o.error]
     if STDOUT not in outputs:
         _compare(done, asked.form)
     written = asked.html is None or _write_html(done, asked.html)
-    if stopped or stop.signal is not None:
-        return 128 + stop.signal if stop.signal is not None else INTERRUPTED
+    if stopped or stop.requested():
+        return stop.code
     failed = [o for o in sweep.outcomes if not _gate(o, asked).passed]
     if failed:
         complain(f"{_count(len(failed), 'adapter')} of {len(sweep.targets)} did not pass: {_labels(failed)}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sway_dash.cli.boundary import INTERRUPTED, NOTHING, OK, UsageError, complain, note, os_sentence, printable
+from sway_dash.cli.boundary import NOTHING, OK, UsageError, complain, note, os_sentence, printable
 from sway_dash.cli.sweeping import Shown, line
 from sway_dash.core.errors import SwayError
 
@@ -108,17 +108,18 @@ class _Watch:
                 for target in self._lookout.ready():
                     if self._shown.asked() or not self._take(target):
                         break
-                growing = self._mention_growing()
-                if asked.once and not growing:
+                self._mention_incomplete()
+                if asked.once and not self._lookout.restless and not self._shown.asked():
                     return self._gate()
-                self._pause(min(asked.interval, SETTLE_S / 2) if growing or asked.once else asked.interval)
+                soon = asked.once or self._lookout.restless
+                self._pause(min(asked.interval, SETTLE_S / 2) if soon else asked.interval)
         except KeyboardInterrupt:
             self._count()
-            return INTERRUPTED
+            return self._stop.code
         finally:
             self._shown.end()
         self._count()
-        return INTERRUPTED if asked.once else OK
+        return self._stop.code if asked.once else OK
 
     def close(self) -> None:
         """Give the base back."""
@@ -234,12 +235,10 @@ class _Watch:
 
     # --- between them -------------------------------------------------------------------------------------------------
 
-    def _mention_growing(self) -> bool:
-        """Say once what is there and cannot be read yet; whether something needs only rest."""
-        for path, why in self._lookout.growing.items():
-            if why:
-                self._say(path, f"{path.name} is not complete: {why}")
-        return any(not why for why in self._lookout.growing.values())
+    def _mention_incomplete(self) -> None:
+        """Say once what is there and cannot be read yet."""
+        for target, why in self._lookout.incomplete:
+            self._say(target.adapter, f"{target.label} is not complete: {why}")
 
     def _say(self, about: Path, text: str) -> None:
         if self._said.get(about) != text:
@@ -254,11 +253,19 @@ class _Watch:
             time.sleep(min(TICK_S, left))
 
     def _gate(self) -> int:
+        """The exit code of ``--once``: what is not complete was not measured, and must not look good."""
+        from sway_dash.suite.watch import unmeasured
+
+        incomplete = self._lookout.incomplete
+        for target, why in incomplete if self._asked.lines else ():
+            typer.echo(line(unmeasured(target, why, spec_path=str(self._suite.resolve()))))
         if not self._seen:
             note("there is no complete adapter")
             return NOTHING
         self._count()
-        return OK if all(w.verdict == "pass" for w in self._seen) else NOTHING
+        if incomplete:
+            complain(f"not complete, so not measured: {', '.join(target.label for target, _ in incomplete)}")
+        return OK if not incomplete and all(w.verdict == "pass" for w in self._seen) else NOTHING
 
     def _count(self) -> None:
         new = [w for w in self._seen if not w.outcome.reused]

@@ -185,6 +185,10 @@ def signature(folder: Path) -> Signature | None:
     return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found))
 
 
+def _target(path: Path) -> Target:
+    return Target(path, path.name, step_of(path))
+
+
 class Lookout:
     """Remembers what it saw of a source, and says which adapters are new and complete."""
 
@@ -199,13 +203,15 @@ class Lookout:
         self.source, self.settle_s, self.grace_s, self.clock = source, settle_s, grace_s, clock
         self.growing: dict[Path, str] = {}
         """What is there and not complete, and why; an empty reason: it has not rested long enough."""
+        self.restless = False
+        """Some of that has been written to a moment ago: it may be complete soon."""
         self._since: dict[Path, tuple[Signature, float]] = {}
         self._done: dict[Path, Signature] = {}
 
     def ready(self) -> list[Target]:
         """Adapters that are complete and were not :meth:`done` as they are now."""
         now, found = self.clock(), []
-        self.growing = {}
+        self.growing, self.restless = {}, False
         for path in self.source.adapters():
             seen = signature(path)
             if seen is None or self._done.get(path) == seen:
@@ -214,12 +220,18 @@ class Lookout:
                 # What was written long ago has rested already; a clock that is ahead has nothing to say.
                 newest = max((time_ns for *_, time_ns in seen), default=0) / 1e9
                 self._since[path] = (seen, min(newest, now))
-            why = unready(path)
-            if why or now - self._since[path][1] < self._rest(path):
+            why, rested = unready(path), now - self._since[path][1] >= self._rest(path)
+            self.restless |= not rested
+            if why or not rested:
                 self.growing[path] = why
             else:
-                found.append(Target(path, path.name, step_of(path)))
+                found.append(_target(path))
         return found
+
+    @property
+    def incomplete(self) -> list[tuple[Target, str]]:
+        """What cannot be measured as it is, and why."""
+        return [(_target(path), why) for path, why in self.growing.items() if why]
 
     def done(self, adapter: Path) -> None:
         """It needs no second look until a file in it changes."""
@@ -278,6 +290,24 @@ class Watched:
             "reused": outcome.reused,
             "reasons": list(self.reasons),
         }
+
+
+def unmeasured(target: Target, why: str, *, spec_path: str) -> dict[str, Any]:
+    """What is said of an adapter that could not be read: the keys of :meth:`Watched.to_dict`, without a run."""
+    return {
+        "sequence": None,
+        "adapter_pointer": str(target.adapter),
+        "spec_path": spec_path,
+        "verdict": "error",
+        "run_seconds": 0.0,
+        "overall_score": None,
+        "wrote_at": datetime.now(UTC).isoformat(),
+        "label": target.label,
+        "step": target.step,
+        "run": None,
+        "reused": False,
+        "reasons": [f"not complete: {why}"],
+    }
 
 
 _OWN = re.compile(r"\d{8}T\d{6}Z-(\d{5,})\.result\.json")

@@ -242,6 +242,50 @@ def test_nothing_to_measure_is_no_success(cli, suite, tmp_path):
     assert "checkpoint-1 is not complete: has no adapter_config.json" in done.stderr
 
 
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_checkpoint_that_is_not_complete_fails_what_is_asked_once(cli, suite, out, form):
+    (out / "checkpoint-100" / "adapter_model.safetensors").unlink()
+    done = cli("watch", out, "--spec", suite, "--once", "--interval", 0.1, "--threshold", 0, "--format", form)
+    assert done.exit_code == 1
+    assert "1 adapter measured; 0 did not pass" in done.stderr
+    assert done.stderr.splitlines()[-1] == "error: not complete, so not measured: checkpoint-100"
+    if form == "json":
+        whole, half = lines(done.stdout)
+        assert (whole["label"], whole["verdict"]) == ("checkpoint-20", "pass")
+        assert (half["label"], half["verdict"], half["run"]) == ("checkpoint-100", "error", None)
+        assert half["reasons"] == ["not complete: has no adapter_model.safetensors"]
+        assert set(half) == set(whole)
+
+
+@pytest.mark.usefixtures("soon")
+def test_what_is_still_being_written_is_waited_for(cli, suite, out):
+    weights = out / "checkpoint-100" / "adapter_model.safetensors"
+    half = weights.read_bytes()[:10]
+    weights.write_bytes(half)
+    writing = threading.Timer(0.02, write_weights, (weights.parent, "whole now"))
+    writing.start()
+    done = cli("watch", out, "--spec", suite, "--once", "--interval", 0.1, "--threshold", 0)
+    writing.join()
+    assert done.exit_code == 0, done.stderr
+    assert "2 adapters measured; 0 did not pass" in done.stderr
+
+
+@pytest.mark.parametrize(("once", "code"), [(True, 143), (False, 0)])
+def test_sigterm_ends_watch_with_what_was_measured(start, suite, out, once, code):
+    for path in out.glob("*/*"):
+        os.utime(path, (0, 0))
+    process = start("watch", out, "--spec", suite, *(["--once"] if once else []), delay=0.2)
+    until(lambda: [f for f in list_runs() if f.fold().done], what="a measurement")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == code, err
+    (run,) = list_runs()
+    assert json.loads((run.path / "result.json").read_text())["status"] == "cancelled"
+    assert "0 adapters measured" in err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
