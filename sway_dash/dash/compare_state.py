@@ -5,7 +5,6 @@ Everything derived is computed in :meth:`CompareState.pull` and one watcher; vie
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import live, run_edits, runs
+from sway_dash.dash.expression import Expression
 from sway_dash.dash.live import Feed
 from sway_dash.report.paired import letters
 from sway_dash.suite.comparison import MAX_RUNS, Comparison, Contrast, Mask, Side, compare, metric_of, shared_probes
@@ -59,6 +59,7 @@ class CompareState(param.Parameterized):
         self.sides: list[Side] = []
         self.problem = ""
         """What is wrong with the search, in words; empty when nothing is."""
+        self._expression = Expression()
         self._feeds: dict[str, Feed] = {}
         self._sides: dict[str, Side] = {}
         self._heard: dict[str, tuple[Any, ...]] = {}
@@ -311,24 +312,20 @@ class CompareState(param.Parameterized):
         return side
 
     def _admitted(self, alignment: Alignment) -> Mask:
-        self.problem = ""
-        try:
-            pattern = re.compile(self.query if self.regex else re.escape(self.query), re.IGNORECASE)
-        except re.error as error:
-            where = f" at character {error.pos + 1}" if error.pos is not None else ""
-            self.problem = f"not a regular expression: {error.msg}{where}"
-            return np.zeros(len(alignment.keys), dtype=np.bool_)
+        self._expression = sought = self._expression.again(self.query, regex=self.regex)
         tags, searched = set(self.tags), bool(self.query)
+        self.problem = ""
         if not tags and not searched:
             return np.ones(len(alignment.keys), dtype=np.bool_)
 
         def admit(text: str, own: Sequence[str]) -> bool:
             if tags and tags.isdisjoint(own):
                 return False
-            return not searched or bool(pattern.search(text)) or any(pattern.search(t) for t in own)
+            return not searched or bool(sought.search(text)) or any(sought.search(t) for t in own)
 
-        found = (admit(key[0], own) for key, own in zip(alignment.keys, alignment.tags, strict=True))
-        return np.fromiter(found, dtype=np.bool_, count=len(alignment.keys))
+        found = [admit(key[0], own) for key, own in zip(alignment.keys, alignment.tags, strict=True)]
+        self.problem = sought.problem
+        return np.array(found, dtype=np.bool_) & (not self.problem)
 
     # -- the list of prompts ----------------------------------------------------------------------
 

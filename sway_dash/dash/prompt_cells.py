@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
 
+from sway_dash.dash.expression import Expression
 from sway_dash.dash.prompt_list import Row, Standing
 from sway_dash.dash.virtual_table import Cell
 from sway_dash.figures.columns import MARKS, WORDS, shortened, top_change
@@ -37,18 +37,18 @@ ONE_POSITION = ("same", "positions", "ci")
 """Columns that say something only when a prompt is measured at several positions."""
 
 
-def cells(row: Row, standing: Standing, pattern: re.Pattern[str] | None = None) -> list[Cell]:
-    """The cells of one prompt, in the order of :data:`HEADS`; hits of ``pattern`` stand apart."""
+def cells(row: Row, standing: Standing, sought: Expression | None = None) -> list[Cell]:
+    """The cells of one prompt, in the order of :data:`HEADS`; hits of ``sought`` stand apart."""
     m, null = row.m, standing.null
     return [
         str(row.item + 1),
         MARKS[standing.place],
-        pieces(row.prompt, pattern),
+        pieces(row.prompt, sought),
         number(m.js) if m else DASH,
         number(m.kl) if m else DASH,
         f"{standing.below} of {null.n}" if null else DASH,
         number(null.hi) if null else DASH,
-        pieces(", ".join(row.tags), pattern),
+        pieces(", ".join(row.tags), sought),
         top_change(m) if m else (shortened(row.error, CELL_CHARS) if row.error else WORDS[standing.place]),
         percent(m.same_top) if m else DASH,
         f"{m.n_positions:,}" if m else DASH,
@@ -56,16 +56,16 @@ def cells(row: Row, standing: Standing, pattern: re.Pattern[str] | None = None) 
     ]
 
 
-def pieces(text: str, pattern: re.Pattern[str] | None, limit: int = CELL_CHARS) -> Cell:
+def pieces(text: str, sought: Expression | None, limit: int = CELL_CHARS) -> Cell:
     """A text cut to what fits, around its first hit; every other piece is a hit."""
-    found = pattern.search(text) if pattern is not None else None
-    if found is None or pattern is None:
+    found = sought.search(text) if sought is not None else None
+    if found is None or sought is None:
         return shortened(text, limit)
     start = found.start() - LEAD if found.end() > limit else 0
     start = max(0, min(start, len(text) - limit))
     window = text[start : start + limit]
     out, end = ["…" if start else ""], 0
-    for hit in pattern.finditer(window):
+    for hit in sought.hits(window):
         if hit.end() > hit.start():
             out[-1] += visible(window[end : hit.start()])
             out += [visible(hit.group()), ""]

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import scipy.special  # noqa: F401 - takes half a second, which the first interv
 
 from sway_dash.core.events import Measurement
 from sway_dash.dash import live
+from sway_dash.dash.expression import Expression
 from sway_dash.dash.live import Feed
 from sway_dash.figures.derive import Metric, ProbeSeries, RunData, value_of
 from sway_dash.figures.theme import interval, number
@@ -176,6 +176,10 @@ class Selection(param.Parameterized):
 
     FILTER = ("tags", "query", "regex", "status", "least", "picked")
 
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self._expression = Expression()
+
     def series(self, data: RunData) -> ProbeSeries | None:
         """The chosen probe's prompts, or the first probe's."""
         if self.probe in data.series:
@@ -197,21 +201,19 @@ class Selection(param.Parameterized):
         """Whether some prompts may be hidden."""
         return bool(self.tags or self.query or self.status or self.least or self.picked)
 
-    def pattern(self) -> re.Pattern[str]:
-        """What is searched for; ``re.error`` for a regular expression that is none."""
-        return re.compile(self.query if self.regex else re.escape(self.query), re.IGNORECASE)
+    def expression(self) -> Expression:
+        """What is searched for, with its whole budget; one that was found too slow stays so until it is another."""
+        self._expression = self._expression.again(self.query, regex=self.regex)
+        return self._expression
 
     def admit(
         self, series: ProbeSeries, rows: Sequence[Measurement], metric: Metric, *, without: Container[str] = ()
     ) -> list[Measurement]:
-        """Those of ``rows`` that the filter lets through, in the same order; a broken pattern lets nothing through.
+        """Those of ``rows`` that the filter lets through, in the same order; none through a broken or too slow pattern.
 
         ``without`` names fields of the filter that do not count: what a control offers ignores its own choice.
         """
-        try:
-            pattern = self.pattern()
-        except re.error:
-            return []
+        sought = self.expression()
         # Looked up once: reading a parameter takes longer than looking at a prompt.
         tags = set() if "tags" in without else set(self.tags)
         picked = set() if "picked" in without else set(self.picked)
@@ -221,15 +223,16 @@ class Selection(param.Parameterized):
         if status:
             stands = series.statuses(rows, metric)
             rows = [m for m, stand in zip(rows, stands, strict=True) if stand == status]
-        return [
+        found = [
             m
             for m in rows
             if (not tags or tags & set(m.tags))
             and (not picked or m.item in picked)
             and (not least or value_of(m, metric) >= least)
             # Plain text is looked for in all of a prompt's texts at once, which is many times faster.
-            and (not query or (plain in _text(series, m) if plain else any(pattern.search(text) for text in _texts(m))))
+            and (not query or (plain in _text(series, m) if plain else any(sought.search(text) for text in _texts(m))))
         ]
+        return [] if sought.problem else found
 
     def clear(self) -> None:
         """Show all prompts."""

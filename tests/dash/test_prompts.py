@@ -16,6 +16,7 @@ import pytest
 from sway_dash.core.events import ItemFailed, Measurement, RunFinished
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.core.stats import interval
+from sway_dash.dash.expression import Expression
 from sway_dash.dash.pages.filters import FilterBar
 from sway_dash.dash.pages.prompt_chart import MAX_DOTS, PromptChart
 from sway_dash.dash.pages.prompt_table import PromptTable, TagTable
@@ -512,9 +513,7 @@ def test_texts_reach_the_file_as_they_are(shown: PromptList) -> None:
 
 
 def test_hits_of_a_search_stand_apart_and_a_late_one_is_brought_into_sight() -> None:
-    import re
-
-    hit = re.compile("sea", re.IGNORECASE)
+    hit = Expression("sea")
     assert pieces("The Sea and the sea.", hit) == ["The ", "Sea", " and the ", "sea", "."]
     assert pieces("no hit", hit) == "no hit"
     late = pieces("x" * 5000 + " the sea " + "y" * 5000, hit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterator
 from typing import Any
 
@@ -77,12 +76,7 @@ class FilterBar(pn.viewable.Viewer):
     @property
     def wrong(self) -> str:
         """What is wrong with the regular expression, in words; empty when nothing is."""
-        try:
-            self.choice.pattern()
-        except re.error as error:
-            where = f" at character {error.pos + 1}" if error.pos is not None else ""
-            return f"not a regular expression: {error.msg}{where}"
-        return ""
+        return self.choice.expression().problem
 
     # -- reading state --------------------------------------------------------------------------
 

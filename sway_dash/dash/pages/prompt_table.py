@@ -100,8 +100,8 @@ class PromptTable(pn.viewable.Viewer):
         self.table.hide([*(() if several else ONE_POSITION), *(() if tagged else ("tags",))])
 
     def _rows(self, first: int, n: int) -> Sequence[tuple[int, Sequence[Cell]]]:
-        pattern = self.choice.pattern() if self.choice.query and self.shown.rows else None
-        return [(row.item, cells(row, self.shown.standing(row), pattern)) for row in self.shown.rows[first : first + n]]
+        sought = self.choice.expression() if self.choice.query and self.shown.rows else None
+        return [(row.item, cells(row, self.shown.standing(row), sought)) for row in self.shown.rows[first : first + n]]
 
     def csv(self) -> io.StringIO:
         """What is on the screen: the shown rows in their order, the shown columns."""
