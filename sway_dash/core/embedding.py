@@ -86,8 +86,9 @@ def _sentence_model(model: str) -> Callable[[list[str]], Any] | None:
     try:
         from sentence_transformers import SentenceTransformer
 
-        # Without local_files_only a missing model would be fetched from the network.
-        loaded = SentenceTransformer(model, local_files_only=True)
+        # Without local_files_only a missing model would be fetched from the network. The device is left to the model
+        # that is measured, and the numbers are the same whatever it is.
+        loaded = SentenceTransformer(model, local_files_only=True, device="cpu")
     except Exception:  # whatever keeps it from loading, the n-grams take its place and say so
         return None
     return lambda texts: loaded.encode(texts, show_progress_bar=False, convert_to_numpy=True)

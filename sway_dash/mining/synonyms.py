@@ -9,13 +9,17 @@ import numpy as np
 
 from sway_dash.core.errors import BackendNotAvailableError
 
+DATA = ("corpora/wordnet", "taggers/averaged_perceptron_tagger_eng")
+"""What nlpaug reads through NLTK."""
+
 
 def nlpaug_candidates(prompt: str, *, n: int, seed: int) -> list[str]:
     """``n`` texts in which nlpaug has put synonyms for words; repeats and the prompt itself may be among them.
 
     Pass it as ``generate_candidates`` of :func:`~sway_dash.mining.mine_paraphrases`. A synonym out of its context often
     means something else, so what is found is to be read; the rules of this package need no data and are the default.
-    nlpaug draws from the global generators of ``random`` and NumPy: they are seeded for it and then put back.
+    nlpaug draws from the global generators of ``random`` and NumPy: they are seeded for it and then put back. It would
+    fetch missing data from the network; it is not let come to that.
 
     Raises
     ------
@@ -26,6 +30,9 @@ def nlpaug_candidates(prompt: str, *, n: int, seed: int) -> list[str]:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002, TID251 - the only ones nlpaug draws from
     try:
+        find = import_module("nltk.data").find
+        for name in DATA:
+            find(name)
         augmenter = import_module("nlpaug.augmenter.word").SynonymAug(aug_src="wordnet")
         made = [augmenter.augment(prompt) for _ in range(n)]
     except ImportError as error:

@@ -101,14 +101,25 @@ def _entropy(tags: Sequence[str], n: int = 4) -> float:
 
 
 def _syllables(text: str) -> float:
+    """Syllables as textstat counts them: by the CMU dictionary, and by hyphenation for words that are not in it.
+
+    textstat would fetch a missing dictionary from the network and fail where there is none; all words are hyphenated
+    then.
+    """
+    try:
+        import_module("nltk.data").find("corpora/cmudict")
+    except (ImportError, LookupError):
+        positions = import_module("pyphen").Pyphen(lang="en_US").positions
+        return float(sum(len(positions(word)) + 1 for word in WORD.findall(text.lower())))
     return float(import_module("textstat").syllable_count(text))
 
 
 @cache
 def _pipeline() -> Pipeline | None:
-    """The English spaCy pipeline, loaded once; ``None`` when it is not there."""
+    """The English spaCy pipeline, loaded once; ``None`` when it is not there, or finds no sentences."""
     try:
         loaded: Pipeline = import_module("spacy").load(_MODEL)
+        list(loaded("A sentence.").sents)
     except Exception:
         # Whatever a third party raises for a missing or unfit model: without it the core dimensions remain.
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,25 @@ def test_a_sentence_model_is_used_when_it_is_here_and_never_fetched(monkeypatch:
     assert not embedder("not-here", BREAD).semantic
     assert all(options["local_files_only"] is True for _, options in asked)
     assert [name for name, _ in asked] == ["here", "not-here"]
+
+
+def test_the_real_library_reads_a_model_from_a_folder(tmp_path: Path) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({w for t in BREAD for w in t.lower().split()})]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
+    BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    library.SentenceTransformer(str(tmp_path / "bert"), device="cpu").save(str(tmp_path / "whole"))
+    found = embedder(str(tmp_path / "whole"), BREAD)
+    assert found.semantic
+    vectors = found.encode([*BREAD, BREAD[0]])
+    assert vectors.shape == (len(BREAD) + 1, 16)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert vectors[0] == pytest.approx(vectors[-1], abs=1e-5)
+    assert not embedder(str(tmp_path / "nowhere"), BREAD).semantic
 
 
 @pytest.mark.usefixtures("no_sentence_models")

@@ -32,8 +32,13 @@ class Synonyms:
         return [f"{text} {random.randint(0, 10**9)} {np.random.randint(10**9)}"]
 
 
-def installed(monkeypatch: pytest.MonkeyPatch, augmenter: Any = Synonyms) -> None:
-    for name in ("nlpaug", "nlpaug.augmenter"):
+def found(name: str) -> str:
+    return name
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, augmenter: Any = Synonyms, find: Any = found) -> None:
+    monkeypatch.setitem(sys.modules, "nltk.data", SimpleNamespace(find=find))
+    for name in ("nltk", "nlpaug", "nlpaug.augmenter"):
         monkeypatch.setitem(sys.modules, name, SimpleNamespace())
     monkeypatch.setitem(sys.modules, MODULE, SimpleNamespace(SynonymAug=augmenter))
 
@@ -66,9 +71,27 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         nlpaug_candidates(SEED, n=1, seed=0)
     assert error.value.extra == "style"
 
-    def no_data(aug_src: str) -> None:
-        raise LookupError("wordnet")
+    def fetches(aug_src: str) -> None:
+        pytest.fail("nlpaug would fetch what it lacks")
 
-    installed(monkeypatch, no_data)
-    with pytest.raises(BackendNotAvailableError, match=r"nltk\.downloader wordnet"):
-        nlpaug_candidates(SEED, n=1, seed=0)
+    for lacking in ("corpora/wordnet", "taggers/averaged_perceptron_tagger_eng"):
+
+        def find(name: str, lacking: str = lacking) -> str:
+            if name == lacking:
+                raise LookupError(name)
+            return name
+
+        installed(monkeypatch, fetches, find)
+        with pytest.raises(BackendNotAvailableError, match=r"nltk\.downloader wordnet"):
+            nlpaug_candidates(SEED, n=1, seed=0)
+
+
+def test_the_real_library_gives_other_wordings_where_its_data_is() -> None:
+    pytest.importorskip("nlpaug")
+    try:
+        made = nlpaug_candidates("The quick fox jumps over the big house", n=6, seed=1)
+    except BackendNotAvailableError as error:
+        pytest.skip(str(error))
+    assert made == nlpaug_candidates("The quick fox jumps over the big house", n=6, seed=1)
+    assert len(set(made)) > 1
+    assert all(isinstance(text, str) and text for text in made)

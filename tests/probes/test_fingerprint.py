@@ -50,6 +50,51 @@ def test_with_the_extra_there_are_three_more(monkeypatch):
     assert found[6:] == pytest.approx([5.0, np.log2(3) / 10, 9 / 6 / 5])
 
 
+def test_the_real_libraries_give_the_three_more(monkeypatch):
+    spacy = pytest.importorskip("spacy")
+    pytest.importorskip("textstat")
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("sentencizer")
+    ruler = pipeline.add_pipe("attribute_ruler")
+    ruler.add([[{"LOWER": "doors"}]], {"POS": "NOUN", "TAG": "NNS"})
+    ruler.add([[{"LOWER": "opened"}]], {"POS": "VERB", "TAG": "VBN"})
+    monkeypatch.setattr(module, "_pipeline", lambda: pipeline)
+    found = fingerprint("Doors opened. We saw it today.\n\nOthers came.", extended=True)
+    assert found[6] == pytest.approx(10 / 3)
+    assert found[7] > 0
+    # Ten to twelve syllables, with or without the dictionary, over eleven tokens.
+    assert 9.5 / 11 / 5 < found[8] < 12.5 / 11 / 5
+
+
+def test_a_pipeline_that_finds_no_sentences_is_none(monkeypatch):
+    class Sentenceless(list):
+        @property
+        def sents(self):
+            raise ValueError("sentence boundaries unset")
+
+    spacy = SimpleNamespace(load=lambda name: lambda text: Sentenceless())
+    monkeypatch.setattr(module, "import_module", lambda name: spacy)
+    module._pipeline.cache_clear()
+    assert module._pipeline() is None
+    module._pipeline.cache_clear()
+
+
+def test_a_missing_dictionary_of_syllables_is_not_fetched(monkeypatch):
+    def lacking(name):
+        raise LookupError(name)
+
+    modules = {
+        "nltk.data": SimpleNamespace(find=lacking),
+        "pyphen": SimpleNamespace(Pyphen=lambda lang: SimpleNamespace(positions=lambda word: [2] * (len(word) // 4))),
+        "textstat": SimpleNamespace(syllable_count=lambda text: pytest.fail("textstat would fetch it")),
+    }
+    monkeypatch.setattr(module, "import_module", modules.__getitem__)
+    assert module._syllables("Doors opened wide.") == 2 + 2 + 2
+    modules["nltk.data"].find = lambda name: name
+    modules["textstat"].syllable_count = lambda text: 4
+    assert module._syllables("Doors opened wide.") == 4.0
+
+
 def test_without_the_language_model_nothing_extended_is_claimed(monkeypatch):
     monkeypatch.setattr(module, "has_style_extra", lambda: True)
     monkeypatch.setattr(module, "_pipeline", lambda: None)
