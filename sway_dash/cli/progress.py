@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sway_dash.cli.boundary import note, printable
-from sway_dash.core.events import CacheAccess, ItemFailed, Measurement, Phase, RunStarted, Warned
+from sway_dash.core.events import Answered, CacheAccess, ItemFailed, Measurement, Phase, RunStarted, Warned
 from sway_dash.suite.fold import Fold
 from sway_dash.suite.pace import Pace
 
@@ -64,6 +64,8 @@ class RunProgress:
         now = time.time()
         if isinstance(event, Measurement) and not event.reused:
             self._pace.add(event.ts or now)
+        elif isinstance(event, Answered) and event.new:
+            self._pace.add(event.ts or now, event.new)
         elif isinstance(event, Warned):
             self._say("\n  ".join([f"warning: {event.message}", *event.causes]))
         elif isinstance(event, ItemFailed):

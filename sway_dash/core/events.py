@@ -35,6 +35,8 @@ class PlannedProbe(BaseModel):
     """The raw entry of the suite file."""
     measurements: int = 0
     """How many measurement events the probe will emit when nothing goes wrong."""
+    answers: int = 0
+    """How many answers of both views it will ask for (:class:`Answered`), as far as that is known beforehand."""
     open_ended: bool = False
     """Whether it takes time beside them that nobody can tell beforehand."""
 
@@ -140,6 +142,18 @@ class ItemFailed(_Event):
     message: str = ""
 
 
+class Answered(_Event):
+    """Answers have come to a probe that asks both views for more than divergences: texts scored, prompts continued."""
+
+    type: Literal["answered"] = "answered"
+    probe: str
+    new: int
+    """Since the last such event; 0 where more is going to be asked."""
+    done: int
+    total: int
+    """All that is known to be asked by now, both views together."""
+
+
 class CacheAccess(_Event):
     """One look-up in the scoring cache: the public trace record plus phase and batch size.
 
@@ -212,6 +226,7 @@ Event = Annotated[
     | NoiseMeasured
     | Measurement
     | ItemFailed
+    | Answered
     | CacheAccess
     | ProbeFinished
     | Warned

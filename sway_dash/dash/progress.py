@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sway_dash.core.events import (
     TERMINAL,
+    Answered,
     Event,
     ItemFailed,
     Measurement,
@@ -32,13 +33,23 @@ class Counter:
     total: int = 0
     done: int = 0
     fresh: int = 0
+    answers: int = 0
+    """Answers among the total, as far as they are known."""
+    answered: int = 0
     over: bool = False
     open_ended: bool = False
     """It takes time beside its measurements: what is told to be left is the least."""
     pace: Pace = field(default_factory=Pace)
 
-    def add(self, event: Measurement | ItemFailed) -> None:
-        """Count one measurement."""
+    def add(self, event: Measurement | ItemFailed | Answered) -> None:
+        """Count one measurement, or the answers that have come."""
+        if isinstance(event, Answered):
+            self.done += event.new
+            self.answered += event.new
+            self.fresh += event.new
+            if event.new:
+                self.pace.add(event.ts, event.new)
+            return
         self.done += 1
         if isinstance(event, ItemFailed) or not event.reused:
             self.fresh += 1
@@ -80,7 +91,9 @@ class Progress:
         if isinstance(event, RunStarted):
             self.__init__()  # type: ignore[misc]
             self.probes = {
-                p.name: Counter(p.name, p.measurements, open_ended=p.open_ended) for p in event.probes if p.enabled
+                p.name: Counter(p.name, p.measurements + p.answers, answers=p.answers, open_ended=p.open_ended)
+                for p in event.probes
+                if p.enabled
             }
             self.whole.total = sum(p.total for p in self.probes.values())
             self.whole.open_ended = any(p.open_ended for p in self.probes.values())
@@ -92,6 +105,11 @@ class Progress:
             self.whole.add(event)
             if self.current is not None:
                 self.current.add(event)
+        elif isinstance(event, Answered):
+            if self.current is not None:
+                self._expect(self.current, event.total - self.current.answers)
+                self.current.add(event)
+            self.whole.add(event)
         elif isinstance(event, ProbeFinished):
             self._end_probe()
         elif isinstance(event, TERMINAL):
@@ -126,8 +144,17 @@ class Progress:
             self._steps.clear()
         self._steps.append((name, event.ts))
 
+    def _expect(self, counter: Counter, more: int) -> None:
+        """A probe asks more than was known of it."""
+        if more > 0:
+            counter.answers += more
+            counter.total += more
+            self.whole.total += more
+
     def _end_probe(self) -> None:
         if self.current is not None:
+            # What it was thought to ask and did not is not to come any more.
+            self.whole.total -= max(0, self.current.answers - self.current.answered)
             self.current.over = True
             self.whole.open_ended = any(p.open_ended and not p.over for p in self.probes.values())
             self.current = None

@@ -15,8 +15,8 @@ from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.stats import mean, no_calibration_note, percentiles, score_from_anchors
-from sway_dash.probes.answers import ask_both, continuations, score_completions
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.answers import CONTINUED, ask_both, continuations, score_completions
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.null_adapter import calibration
 
 CONFIDENCE = 0.95
@@ -95,6 +95,11 @@ class AdapterRevertProbe(Probe):
     spec_cls = AdapterRevertSpec
     category = "adherence"
 
+    def work(self, spec: AdapterRevertSpec, ctx: RunContext) -> Work:
+        """Every paraphrase is answered, and then the gold and the base's answer to it are scored."""
+        texts = sum(len(set(case.paraphrases)) for case in spec.cases)
+        return Work(3 * texts, texts * spec.max_new_tokens)
+
     def run(self, spec: AdapterRevertSpec, ctx: RunContext) -> ProbeResult:
         """Let both views answer every paraphrase, and see which of gold and base answer the tuned one is closer to."""
         if not spec.cases:
@@ -105,7 +110,8 @@ class AdapterRevertProbe(Probe):
             embedder(spec.embedding_model, [text for _, text in asked])
         except BackendNotAvailableError as error:
             return _ended(spec, Verdict.SKIP, str(error))
-        told = ask_both(ctx, [text for _, text in asked], continuations(spec.max_new_tokens, ctx.seed))
+        texts = [text for _, text in asked]
+        told = ask_both(ctx, texts, continuations(spec.max_new_tokens, ctx.seed), portion=CONTINUED)
         told = told.required(spec.name)
         places = [asked[at] for at in told.kept]
         texts = [*told.base, *told.tuned, *(case.gold for case in spec.cases)]

@@ -1,7 +1,8 @@
 """What two views answer to the same questions: completions scored, texts scored, prompts continued.
 
-All questions go to the reference first and then to the tuned view, in batches where the view can batch, so that
-weights change once. A question that cannot be answered does not take the others with it.
+Questions go in portions, each to the reference and then to the tuned view, in batches where the view can batch. More
+than one portion of them is asked in an order that the seed decides, so that what is answered at any moment is a fair
+sample of the whole. A question that cannot be answered does not take the others with it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sway_dash.core.errors import ProbeError
+from sway_dash.core.errors import ProbeError, RunCancelled
 from sway_dash.core.scoring import CompletionScore, RollingLogprob, ScoringModel
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.chat import tokenizer_of
 from sway_dash.probes.measure import MAX_FAILED_SHARE
+from sway_dash.probes.stopping import measuring_order
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -23,6 +25,12 @@ F = TypeVar("F")
 
 NEARLY = 0.9
 """Share of the tokens allowed from which an answer may have been cut off."""
+
+SCORED = 64
+"""Questions a portion: enough to fill batches of like length, few enough to stop soon."""
+
+CONTINUED = 16
+"""Prompts a portion where answers are written, which takes many times as long."""
 
 Asking = Callable[[ScoringModel, Sequence[Q]], list[A]]
 
@@ -50,36 +58,62 @@ class Answers(Generic[A]):
         return self
 
 
-def ask_both(ctx: RunContext, questions: Sequence[Q], ask: Asking[Q, A]) -> Answers[A]:
-    """Put the questions to the reference view, then to the tuned one."""
+def ask_both(ctx: RunContext, questions: Sequence[Q], ask: Asking[Q, A], *, portion: int = SCORED) -> Answers[A]:
+    """Put the questions to the reference view and to the tuned one, ``portion`` at a time.
+
+    Where the context keeps a part, a run that is stopped has the answers to the portions that both views have answered;
+    ``ctx.tally.short`` says so then, and whatever is asked after that has no answers. Elsewhere one view answers all of
+    its portions before the weights change, and ``RunCancelled`` goes on.
+    """
     backend = ctx.require_backend
-    with backend.as_base() as view:
-        base = _fenced(ctx, view, questions, ask)
-    with backend.as_finetuned() as view:
-        tuned = _fenced(ctx, view, questions, ask)
+    order: Sequence[int] = range(len(questions))
+    if len(questions) > portion:
+        order = measuring_order(len(questions), ctx.seed)
+    portions = [sorted(order[at : at + portion]) for at in range(0, len(order), portion)]
+    found: dict[int, tuple[A | ProbeError, A | ProbeError]] = {}
+    try:
+        ctx.checkpoint()
+        ctx.tally.expect(2 * len(questions))
+        for block in [[p] for p in portions] if ctx.keeps_part else [portions] if portions else []:
+            with backend.as_base() as view:
+                base = _fenced(ctx, view, questions, block, ask)
+            with backend.as_finetuned() as view:
+                tuned = _fenced(ctx, view, questions, block, ask)
+            found |= {place: (base[place], tuned[place]) for place in base}
+    except RunCancelled:
+        if not ctx.keeps_part or not (found or ctx.tally.short):
+            raise
+        ctx.tally.short = ctx.tally.short or (len(found), len(questions))
     kept, dropped = [], []
-    for place, pair in enumerate(zip(base, tuned, strict=True)):
-        error = next((a for a in pair if isinstance(a, ProbeError)), None)
+    for place in sorted(found):
+        error = next((a for a in found[place] if isinstance(a, ProbeError)), None)
         if error is None:
             kept.append(place)
         else:
             dropped.append((place, str(error)))
     return Answers(
         tuple(kept),
-        tuple(a for i in kept if not isinstance(a := base[i], ProbeError)),
-        tuple(a for i in kept if not isinstance(a := tuned[i], ProbeError)),
+        tuple(a for i in kept if not isinstance(a := found[i][0], ProbeError)),
+        tuple(a for i in kept if not isinstance(a := found[i][1], ProbeError)),
         tuple(dropped),
     )
 
 
-def _fenced(ctx: RunContext, view: ScoringModel, questions: Sequence[Q], ask: Asking[Q, A]) -> list[A | ProbeError]:
-    """Answers of one view, and the error in the place of each that has none."""
+def _fenced(
+    ctx: RunContext, view: ScoringModel, questions: Sequence[Q], portions: Sequence[Sequence[int]], ask: Asking[Q, A]
+) -> dict[int, A | ProbeError]:
+    """Answers of one view by place, and the error in the place of each that has none."""
+    found: dict[int, A | ProbeError] = {}
 
     def checked(view: ScoringModel, asked: Sequence[Q]) -> list[A]:
         ctx.checkpoint()
         return ask(view, asked)
 
-    return by_halves(checked, view, questions, (ProbeError,), lambda error: error)
+    for places in portions:
+        told = by_halves(checked, view, [questions[i] for i in places], (ProbeError,), lambda error: error)
+        found.update(zip(places, told, strict=True))
+        ctx.tally.took(len(places))
+    return found
 
 
 def by_halves(

@@ -28,6 +28,7 @@ from sway_dash.core.scoring import (
     View,
 )
 from sway_dash.core.sections import Section
+from sway_dash.probes.tally import Tally
 
 Bound = Literal["exact", "at least", "at most"]
 """What is told beforehand: just what comes, a part of it, or the most that may come."""
@@ -119,6 +120,10 @@ class RunContext:
     emit: Callable[[Any], None] = _ignore
     cancelled: Callable[[], bool] = _go_on
     recall: Callable[[str], Measurement | None] = lambda key: None
+    tally: Tally = field(default_factory=Tally, compare=False)
+    """Where the answers to what a probe asks are counted."""
+    keeps_part: bool = False
+    """Whether a probe is to judge the part that was answered when the run is stopped, instead of nothing."""
 
     @property
     def require_backend(self) -> DifferentialBackend:
@@ -201,9 +206,16 @@ class Probe(ABC):
         """About what ``run`` puts before each of its two views beside what it :meth:`asks`; needs no model."""
         return Work()
 
+    def answers(self, spec: Any, ctx: RunContext) -> int:
+        """How many answers of both views ``run`` asks for, as far as :meth:`work` tells."""
+        return 2 * self.work(spec, ctx).texts
+
     def open_ended(self, spec: Any, ctx: RunContext) -> bool:
-        """Whether ``run`` takes time that :meth:`planned` does not tell."""
-        return self.needs_backend and not self.planned(spec, ctx)
+        """Whether ``run`` takes time that :meth:`planned` and :meth:`answers` do not tell, as writing texts does."""
+        if not self.needs_backend or self.planned(spec, ctx):
+            return False
+        work = self.work(spec, ctx)
+        return not work.texts or work.tokens > 0
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> ProbeSpec | None:
@@ -229,6 +241,8 @@ class Probe(ABC):
                 downstream_kinds=(),
                 downstream=(),
                 emit=_ignore,
+                # A draw over other items than the value it is compared with is none.
+                keeps_part=False,
             )
             raw = self.run(spec, pair_ctx).raw
             if raw is not None:

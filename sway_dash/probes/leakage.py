@@ -22,7 +22,8 @@ from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
 from sway_dash.core.sections import Section, evenly
 from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.answers import Asking, ask_both, by_halves, continuations, reached_limit, score_completions
+from sway_dash.probes.answers import CONTINUED, Asking, ask_both, by_halves, continuations, score_completions
+from sway_dash.probes.answers import reached_limit as was_cut
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm
 from sway_dash.probes.measure import MAX_FAILED_SHARE
@@ -112,11 +113,11 @@ class LeakageProbe(Probe):
                 name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence={"weight": spec.weight}
             )
         say = _saying(spec, ctx.seed)
-        told = ask_both(ctx, [w.prefix for w in asked], say)
+        told = ask_both(ctx, [w.prefix for w in asked], say, portion=CONTINUED)
         found: list[Recital] = []
 
         def held(said: str, target: str) -> Match:
-            return match(said, target, cut=reached_limit(ctx.backend, said, spec.max_new_tokens))
+            return match(said, target, cut=was_cut(ctx.backend, said, spec.max_new_tokens))
 
         for place, before, after in zip(told.kept, told.base, told.tuned, strict=True):
             if after is not None:
@@ -183,9 +184,9 @@ def _fragility(spec: LeakageSpec, ctx: RunContext, found: Sequence[Recital]) -> 
         prefix = r.window.prefix
         # A change that does not apply would be counted as a prompt that was withstood.
         asked += [(i, text) for kind in spec.perturbations if (text := perturb(prefix, kind)) != prefix]
-    ctx.checkpoint()
-    said: list[str | None] = []
-    if asked:
+    said: list[str | None] = [None] * len(asked)
+    if asked and ctx.tally.short is None:
+        ctx.checkpoint()
         with ctx.require_backend.as_finetuned() as view:
             said = _saying(spec, ctx.seed)(view, [text for _, text in asked])
     changed: dict[int, list[float]] = {}

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat
 
 from sway_dash.core.divergence import LN2, Divergence
-from sway_dash.core.errors import ProbeError
+from sway_dash.core.errors import ProbeError, RunCancelled
 from sway_dash.core.panels import Curve, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel
 from sway_dash.core.stats import interval, mean, ratio_ci, score_from_anchors
-from sway_dash.probes.answers import ask_both, continuations, score_completions
-from sway_dash.probes.base import Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.answers import CONTINUED, ask_both, continuations, score_completions
+from sway_dash.probes.base import Probe, ProbeSpec, Prompt, PromptField, RunContext, Work
 from sway_dash.probes.chat import chat_template_of, tokenizer_of
 from sway_dash.probes.conversations import Conversation, Say, hold, neutral_replies
 from sway_dash.probes.measure import divergence_values, measure_prompts
@@ -39,8 +39,14 @@ FOLLOW_UPS = (
 
 HISTORIES = {"tuned": "the tuned model's answers", "base": "the base's answers", "neutral": "answers about nothing"}
 
+Held = dict[str, list[Conversation]]
+"""Conversations by whose answers they hold."""
+
 Curves = dict[str, list[list[float]]]
 """Divergence by turn (2, 3, …) of every conversation, nats, by whose answers it holds."""
+
+Lifts = dict[str, list[list[float]]]
+"""By who wrote the answers and by turn: how much likelier each is to the tuned model than to the base, nats a token."""
 
 
 class MultiTurnCoherenceSpec(ProbeSpec):
@@ -76,23 +82,53 @@ class MultiTurnCoherenceProbe(Probe):
         if chat_template_of(tokenizer) is None:
             message = "the model has no chat_template, so there are no turns to compare: use a chat model"
             return self._short(spec, Verdict.SKIP, message)
-        held = self._held(spec, ctx, tokenizer)
-        curves, truncated = self._curves(spec, ctx, held)
-        lifts = _reply_lifts(ctx, held)
-        return self._judge(spec, ctx, curves, lifts, held, truncated)
-
-    def _held(self, spec: MultiTurnCoherenceSpec, ctx: RunContext, tokenizer: Any) -> dict[str, list[Conversation]]:
-        """Conversations by who answers; without the base's where it cannot answer."""
         prompts = list(dict.fromkeys(p.text for p in spec.prompts))
+        # A conversation that not everything is known of is none: only whole portions of them are kept.
+        own = replace(ctx, keeps_part=False)
+        parts: list[tuple[Held, Curves, int, Lifts]] = []
+        done = 0
+        try:
+            for done in range(0, len(prompts), CONTINUED):
+                held = self._held(spec, own, tokenizer, prompts[done : done + CONTINUED])
+                curves, truncated = self._curves(spec, own, held)
+                parts.append((held, curves, truncated, _reply_lifts(own, held)))
+        except RunCancelled:
+            if not (parts and ctx.keeps_part):
+                raise
+            ctx.tally.short = done, len(prompts)
+        whole = [who for who in parts[0][0] if all(who in held for held, _, _, _ in parts)]
+        return self._judge(
+            spec,
+            ctx,
+            {who: [row for _, curves, _, _ in parts for row in curves[who]] for who in whole},
+            {who: _by_turn([lifts[who] for _, _, _, lifts in parts]) for who in whole if who in parts[0][3]},
+            {who: [c for held, _, _, _ in parts for c in held[who]] for who in whole},
+            sum(truncated for _, _, truncated, _ in parts),
+        )
+
+    def work(self, spec: MultiTurnCoherenceSpec, ctx: RunContext) -> Work:
+        """Answers of every turn but the last, and twice as many scored; the comparisons of three histories beside."""
+        replies = len({p.text for p in spec.prompts}) * (spec.max_turns - 1)
+        return Work(6 * replies, replies * spec.max_new_tokens)
+
+    def answers(self, spec: MultiTurnCoherenceSpec, ctx: RunContext) -> int:
+        """Both views answer, and then score what both have answered."""
+        return 6 * len({p.text for p in spec.prompts}) * (spec.max_turns - 1)
+
+    def _held(self, spec: MultiTurnCoherenceSpec, ctx: RunContext, tokenizer: Any, prompts: Sequence[str]) -> Held:
+        """Conversations by who answers; without the base's where it cannot answer."""
+        ctx.tally.expect(2 * len(prompts) * (spec.max_turns - 1))
 
         def by(view: ScoringModel) -> list[Conversation]:
             def say(texts: list[str]) -> list[str]:
                 ctx.checkpoint()
-                return continuations(spec.max_new_tokens, ctx.seed)(view, texts)
+                said = continuations(spec.max_new_tokens, ctx.seed)(view, texts)
+                ctx.tally.took(len(texts))
+                return said
 
             return hold(tokenizer, prompts, spec.follow_ups, spec.max_turns, lambda turn: say)
 
-        out: dict[str, list[Conversation]] = {}
+        out: Held = {}
         backend = ctx.require_backend
         try:
             with backend.as_base() as view:
@@ -109,9 +145,7 @@ class MultiTurnCoherenceProbe(Probe):
         out["neutral"] = hold(tokenizer, prompts, spec.follow_ups, spec.max_turns, nobody)
         return out
 
-    def _curves(
-        self, spec: MultiTurnCoherenceSpec, ctx: RunContext, held: dict[str, list[Conversation]]
-    ) -> tuple[Curves, int]:
+    def _curves(self, spec: MultiTurnCoherenceSpec, ctx: RunContext, held: Held) -> tuple[Curves, int]:
         """Divergences at turns 2 and later; all texts in one go, so that each view is entered once."""
         places = [(who, i, t) for who, cs in held.items() for i, c in enumerate(cs) for t in range(1, len(c.asked))]
         prompts = [Prompt(text=held[who][i].asked[t]) for who, i, t in places]
@@ -134,7 +168,7 @@ class MultiTurnCoherenceProbe(Probe):
         ctx: RunContext,
         curves: Curves,
         lifts: dict[str, list[float]],
-        held: dict[str, list[Conversation]],
+        held: Held,
         truncated: int,
     ) -> ProbeResult:
         axis = [float(t) for t in range(2, spec.max_turns + 1)]
@@ -278,16 +312,21 @@ def _verdict(
     return Verdict.FAIL, min(score, 0.59), text
 
 
-def _reply_lifts(ctx: RunContext, held: dict[str, list[Conversation]]) -> dict[str, list[float]]:
-    """How much likelier each side's answers are to the tuned model than to the base, by turn, nats a token."""
+def _reply_lifts(ctx: RunContext, held: Held) -> Lifts:
+    """How much likelier each side's answers are to the tuned model than to the base."""
     sides = [who for who in ("tuned", "base") if who in held]
     places = [
         (who, t, c.asked[t], reply) for who in sides for c in held[who] for t, reply in enumerate(c.replies) if reply
     ]
     answers = ask_both(ctx, [(asked, reply) for _, _, asked, reply in places], score_completions)
-    found: dict[tuple[str, int], list[float]] = {}
+    found: Lifts = {who: [[] for _ in held[who][0].replies] for who in sides}
     for place, base, tuned in zip(answers.kept, answers.base, answers.tuned, strict=True):
         who, turn = places[place][:2]
-        found.setdefault((who, turn), []).append(tuned.per_token - base.per_token)
-    turns = max((t for _, t in found), default=-1) + 1
-    return {who: [mean(found[who, t]) for t in range(turns) if (who, t) in found] for who in sides}
+        found[who][turn].append(tuned.per_token - base.per_token)
+    return found
+
+
+def _by_turn(parts: Sequence[Sequence[Sequence[float]]]) -> list[float]:
+    """Mean over all conversations of every turn that has an answer."""
+    merged = [[v for part in parts for v in part[turn]] for turn in range(len(parts[0]))]
+    return [mean(values) for values in merged if values]

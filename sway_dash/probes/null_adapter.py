@@ -90,6 +90,11 @@ class NullAdapterProbe(Probe):
         texts = sum(work.texts or planned for work, planned in found)
         return Work(draws * texts, draws * sum(work.tokens for work, _ in found))
 
+    def answers(self, spec: NullAdapterSpec, ctx: RunContext) -> int:
+        """What every calibrated entry asks, once a draw."""
+        draws = spec.runs * max(1, len(spec.rank_multipliers))
+        return draws * sum(probe.answers(entry, ctx) for probe, entry in self._targets(spec, ctx)[0])
+
     def open_ended(self, spec: NullAdapterSpec, ctx: RunContext) -> bool:
         """Draws for an entry without measurements are none themselves."""
         return any(probe.open_ended(entry, ctx) for probe, entry in self._targets(spec, ctx)[0])
@@ -124,6 +129,7 @@ class NullAdapterProbe(Probe):
                 null_draws={},
                 null_distributions={},
                 downstream=(),
+                keeps_part=False,
                 recall=self._recall(ctx, cache),
                 emit=self._emit(ctx, cache, counted),
             )

@@ -13,7 +13,7 @@ from sway_dash.core.ratio import fieller_paired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.answers import ask_both, score_completions
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
 
 Intent = Literal["generalize", "memorize", "both"]
@@ -81,6 +81,10 @@ class ParaphraseInvarianceProbe(Probe):
     def calibrate_spec(cls, ctx: RunContext) -> ParaphraseInvarianceSpec:
         """Two everyday cases."""
         return ParaphraseInvarianceSpec(name="calibration", cases=_SENTINELS)
+
+    def work(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> Work:
+        """The gold after every prompt and every paraphrase."""
+        return Work(sum(1 + len(set(case.paraphrases)) for case in spec.cases))
 
     def run(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> ProbeResult:
         """Score every gold after its prompt and its paraphrases under both views and compare the lifts."""

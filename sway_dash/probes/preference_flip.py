@@ -20,9 +20,9 @@ from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import CompletionScore, ScoringModel
 from sway_dash.core.stats import format_z_profile, interval, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.answers import ask_both, score_completions
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.measure import MAX_FAILED_SHARE
-from sway_dash.probes.null_adapter import calibration
+from sway_dash.probes.null_adapter import calibration, noise_does_as_well
 
 SIGNIFICANCE = 0.05
 
@@ -150,6 +150,14 @@ class PreferenceFlipProbe(Probe):
         """Three sentinel triples."""
         return PreferenceFlipSpec(name="calibration", triples=SENTINELS, min_triples_for_decision=2)
 
+    def work(self, spec: PreferenceFlipSpec, ctx: RunContext) -> Work:
+        """Both answers of every triple."""
+        return Work(2 * len(spec.triples or _of_document(ctx)))
+
+    def answers(self, spec: PreferenceFlipSpec, ctx: RunContext) -> int:
+        """A margin of every triple from both views."""
+        return 2 * len(spec.triples or _of_document(ctx))
+
     def run(self, spec: PreferenceFlipSpec, ctx: RunContext) -> ProbeResult:
         """Score both answers of every triple under both views and judge the table."""
         triples = spec.triples or _of_document(ctx)
@@ -225,9 +233,8 @@ class _Judged:
 
     def _judged(self) -> tuple[list[str], list[str]]:
         faults, doubt = _faults(self.spec, self.table, self.shift_ci)
-        null, least = self.null, self.spec.assert_z_gte
-        if null and not (null.z >= least and (null.p is None or null.p <= SIGNIFICANCE)):
-            faults.append(f"random adapters do as well: z={null.z:.2f} is below {least:g}, or p above 0.05")
+        if noise := noise_does_as_well(self.null, self.spec.assert_z_gte):
+            faults.append(noise)
         return faults, doubt
 
     def result(self) -> ProbeResult:

@@ -24,7 +24,7 @@ from sway_dash.core.stats import (
     no_calibration_note,
     score_from_anchors,
 )
-from sway_dash.probes.answers import ask_both, continuations
+from sway_dash.probes.answers import CONTINUED, ask_both, continuations
 from sway_dash.probes.base import (
     SENTINEL_DOC,
     SENTINEL_PROMPTS,
@@ -36,13 +36,10 @@ from sway_dash.probes.base import (
     Work,
 )
 from sway_dash.probes.fingerprint import FINGERPRINT_SCHEMA_VERSION, extended_available, fingerprint
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
 from sway_dash.probes.style_features import Array, Space, clean, count_words, function_share, space_of, windows
 
 __all__ = ["FINGERPRINT_SCHEMA_VERSION", "StyleFingerprintProbe", "StyleFingerprintSpec", "fingerprint"]
-
-SIGNIFICANCE = 0.05
-"""Largest p-value of the adapter as the next null draw that still counts as more than noise."""
 
 MIN_WINDOW = 10
 """Words; windows are not cut shorter only to have more of them."""
@@ -110,7 +107,8 @@ class StyleFingerprintProbe(Probe):
             error = BackendNotAvailableError("extended style", extra="style", hint=hint)
             return _without(spec, Verdict.SKIP, str(error))
         texts = list(dict.fromkeys(p.text for p in spec.prompts))
-        told = ask_both(ctx, texts, continuations(spec.max_new_tokens, ctx.seed)).required(spec.name)
+        said = continuations(spec.max_new_tokens, ctx.seed)
+        told = ask_both(ctx, texts, said, portion=CONTINUED).required(spec.name)
         # One dimensionality a run, whatever the single texts are.
         extended = spec.extended != "off" and extended_available()
         prints = _prints(told.base, told.tuned, document, extended)
@@ -297,8 +295,8 @@ def _judge(
     _, of_tuned, of_document = (share or 0.0 for share in move.function_shares)
     if move.tuned_words >= ENOUGH_WORDS and of_tuned < LEAST_FUNCTION_WORDS * of_document:
         faults.append(f"{of_tuned:.2g} of the words are function words, {of_document:.2g} of the document's: no prose")
-    if null is not None and not (null.z >= spec.assert_z_gte and (null.p is None or null.p <= SIGNIFICANCE)):
-        faults.append("random adapters do as well")
+    if noise := noise_does_as_well(null, spec.assert_z_gte):
+        faults.append(noise)
     doubts = []
     if len(move.groups) < MIN_ITEMS:
         # A group alone has its own chance deviations at both ends: any other text covers most of such a way.
@@ -337,9 +335,7 @@ def _judge(
 def _score(spec: StyleFingerprintSpec, raw: float, null: Calibration | None) -> float:
     gate = max(spec.assert_shift_gte, 1e-6)
     effect = score_from_anchors(raw, none=0.0, gate=gate, target=max(1.0, gate * 1.01))
-    if null is None or null.z >= spec.assert_z_gte:
-        return effect
-    return min(effect, 0.6 * max(0.0, null.z) / max(spec.assert_z_gte, 1e-9))
+    return min(effect, noise_cap(null, spec.assert_z_gte))
 
 
 def _message(

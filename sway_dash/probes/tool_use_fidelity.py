@@ -13,8 +13,8 @@ from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
 from sway_dash.core.stats import MIN_ITEMS, mean, score_from_anchors
-from sway_dash.probes.answers import ask_both, continuations
-from sway_dash.probes.base import Probe, ProbeSpec, RunContext, enter
+from sway_dash.probes.answers import CONTINUED, ask_both, continuations
+from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work, enter
 from sway_dash.probes.chat import render_with_tool, tokenizer_of
 from sway_dash.probes.null_adapter import calibration
 from sway_dash.probes.tool_calls import Call, Outcome, field_disagreement, function_of, outcome
@@ -95,6 +95,10 @@ class ToolUseFidelityProbe(Probe):
         """Two everyday tools."""
         return ToolUseFidelitySpec(name="calibration", cases=SENTINEL_CASES)
 
+    def work(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> Work:
+        """An answer to every case."""
+        return Work(len(spec.cases), sum(c.max_new_tokens for c in spec.cases))
+
     def run(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> ProbeResult:
         """Let both views answer every case and compare."""
         if not spec.cases:
@@ -106,7 +110,7 @@ class ToolUseFidelityProbe(Probe):
                 evidence={"weight": spec.weight},
             )
         questions, shown = _questions(spec, ctx)
-        answers = ask_both(ctx, questions, _ask(ctx.seed)).required(spec.name)
+        answers = ask_both(ctx, questions, _ask(ctx.seed), portion=CONTINUED).required(spec.name)
         cases = [spec.cases[i] for i in answers.kept]
         base = [_read(text, case) for text, case in zip(answers.base, cases, strict=True)]
         tuned = [_read(text, case) for text, case in zip(answers.tuned, cases, strict=True)]

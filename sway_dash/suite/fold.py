@@ -10,6 +10,7 @@ from typing import Any
 
 from sway_dash.core.errors import SwayError
 from sway_dash.core.events import (
+    Answered,
     Event,
     ItemFailed,
     Measurement,
@@ -69,6 +70,8 @@ class Fold:
         self.warnings: list[Warned] = []
         self.measurements: dict[str, list[Measurement]] = {}
         self.failed_items: list[ItemFailed] = []
+        self.answered: dict[str, Answered] = {}
+        """By probe, how many of the answers it asks for have come."""
         self.done = 0
         self.restored: list[Measurement] = []
         """What the last :meth:`settle` took over from the attempt before."""
@@ -82,8 +85,14 @@ class Fold:
 
     @property
     def total(self) -> int:
-        """Measurements planned over all probes; those of a probe that could not say how many count as they come."""
-        return max(self.done, sum(p.measurements for p in self.planned if p.enabled))
+        """Measurements and answers planned over all probes; what a probe could not say counts as it comes."""
+        return max(self.done, sum(p.measurements + self._answers(p) for p in self.planned if p.enabled))
+
+    def _answers(self, planned: PlannedProbe) -> int:
+        told = self.answered.get(planned.name)
+        if planned.name in self._finished:
+            return told.done if told else 0
+        return max(planned.answers, told.total if told else 0)
 
     @property
     def open_ended(self) -> bool:
@@ -105,6 +114,9 @@ class Fold:
         elif isinstance(event, ItemFailed):
             self.failed_items.append(event)
             self.done += 1
+        elif isinstance(event, Answered):
+            self.answered[event.probe] = event
+            self.done += event.new
         elif isinstance(event, ProbeFinished):
             result = probe_from_dict(event.result)
             self._finished[result.name] = result
@@ -189,6 +201,7 @@ class Fold:
         known |= {(f.probe, f.item, f.view) for f in self.failed_items}
         self.failed_items += [f for f in before.failed_items if (f.probe, f.item, f.view) not in known]
         self.done = sum(map(len, self.measurements.values())) + len(self.failed_items)
+        self.done += sum(told.done for told in self.answered.values())
         self._finished = {**before.finished, **self._finished}
         if self._finished.keys() - {PREFLIGHT}:
             self._finished.pop(PREFLIGHT, None)
@@ -237,15 +250,7 @@ class Fold:
         if judged is None:
             evidence = {"partial": done}
             return ProbeResult(planned.name, planned.kind, Verdict.SKIP, None, evidence=evidence, message=text)
-        judged = probe_from_dict(probe_to_dict(judged))
-        # Over part of the prompts nothing can be asserted, however the numbers look.
-        verdict = Verdict.ERROR if judged.verdict is Verdict.ERROR else Verdict.WARN
-        return replace(
-            judged,
-            verdict=verdict,
-            evidence={**judged.evidence, "partial": done},
-            message=f"{text}; {judged.message}",
-        )
+        return as_part(probe_from_dict(probe_to_dict(judged)), len(own), planned.measurements, "measurements")
 
     def _context(self) -> RunContext:
         ctx = RunContext(seed=self.started.seed if self.started else 0)
@@ -253,6 +258,16 @@ class Fold:
             if result.kind == "null_adapter":
                 ctx = with_null(ctx, result)
         return ctx
+
+
+def as_part(result: ProbeResult, done: int, planned: int, what: str) -> ProbeResult:
+    """A result over part of what was to be measured: nothing can be asserted then, however the numbers look."""
+    return replace(
+        result,
+        verdict=Verdict.ERROR if result.verdict is Verdict.ERROR else Verdict.WARN,
+        evidence={**result.evidence, "partial": {"done": done, "planned": planned}},
+        message=f"partial: {done} of {planned} {what}; {result.message}",
+    )
 
 
 def fold(events: Iterable[Event]) -> SuiteResult:

@@ -27,9 +27,9 @@ class Pace:
         if not self._points:
             self._points.append((now, 0))
 
-    def add(self, now: float) -> None:
-        """Count one measurement that was really taken."""
-        self._count += 1
+    def add(self, now: float, n: int = 1) -> None:
+        """Count ``n`` measurements that were really taken."""
+        self._count += n
         if len(self._points) > 1 and now - self._points[-1][0] < BURST_S:
             now, _ = self._points.pop()
         self._points.append((now, self._count))

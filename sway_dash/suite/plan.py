@@ -25,6 +25,7 @@ def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[Pl
                 enabled=settings.enabled,
                 entry=jsonable(spec.suite[index]),
                 measurements=probe.planned(settings, ctx) if settings.enabled else 0,
+                answers=probe.answers(settings, ctx) if settings.enabled else 0,
                 open_ended=settings.enabled and probe.open_ended(settings, ctx),
             )
         )

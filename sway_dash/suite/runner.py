@@ -40,9 +40,10 @@ from sway_dash.core.sections import Section
 from sway_dash.core.steps import listening
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
 from sway_dash.probes.null_adapter import get_null_stats as get_null_stats
+from sway_dash.probes.tally import Tally
 from sway_dash.suite.document import Document
 from sway_dash.suite.environment import environment_of
-from sway_dash.suite.fold import PREFLIGHT, Fold, probe_to_dict, with_null
+from sway_dash.suite.fold import PREFLIGHT, Fold, as_part, probe_to_dict, with_null
 from sway_dash.suite.idle import lacking
 from sway_dash.suite.loader import check_entries
 from sway_dash.suite.plan import later, plan
@@ -275,7 +276,14 @@ class _Run:
             self._stop_if_asked()
             self.emit(Phase(phase="probe", name=spec.name))
             label(spec.name, phase="calibration" if spec.kind == "null_adapter" else "probe")
-            result = self._run_probe(probe, spec, replace(ctx, **later(self.entries, index)))
+            tally = Tally(spec.name, self.emit)
+            own = replace(ctx, tally=tally, keeps_part=True, **later(self.entries, index))
+            result = self._run_probe(probe, spec, own)
+            if tally.short is not None:
+                # Too little for a result is nothing that went wrong.
+                if result.verdict not in (Verdict.ERROR, Verdict.SKIP):
+                    self._finish(as_part(result, *tally.short, "items"))
+                raise RunCancelled
             self._finish(result)
             if spec.kind == "null_adapter":
                 ctx = with_null(ctx, result)

@@ -10,7 +10,7 @@ import pytest
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import ScoringModel
-from sway_dash.probes.answers import ask_both, continuations, reached_limit, score_completions, score_texts
+from sway_dash.probes.answers import SCORED, ask_both, continuations, reached_limit, score_completions, score_texts
 from sway_dash.probes.base import RunContext
 
 
@@ -62,7 +62,8 @@ def test_a_bad_question_among_many_costs_few_calls_more() -> None:
     told = ask_both(context(), list(range(1024)), ask)
     assert told.base == told.tuned == tuple(i for i in range(1024) if i != 700)
     assert told.dropped[0][0] == 700
-    assert len(calls) == 2 * (1 + 2 * 10)
+    # A call a portion, and two for every halving of the one that holds it.
+    assert len(calls) == 2 * (1024 // SCORED + 2 * 6)
 
 
 def test_an_answer_near_the_number_of_tokens_allowed_may_have_been_cut() -> None:

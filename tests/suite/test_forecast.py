@@ -123,15 +123,18 @@ def test_the_plan_tells_which_entries_take_time_beside_their_measurements() -> N
     delta = {"name": "a", "kind": "delta_kl", "prompts": ["one"]}
     null = {"name": "n", "kind": "null_adapter", "runs": 2}
     drift = {"name": "d", "kind": "training_drift", "store_path": "logs"}
-    harm = {"name": "h", "kind": "calibration_drift"}
+    harm = {"name": "h", "kind": "calibration_drift", "items_limit": 12}
+    style = {"name": "s", "kind": "style_fingerprint", "prompts": ["one"], "doc_reference": "a text"}
 
     def open_ended(*entries: dict[str, Any]) -> list[bool]:
         spec = loads(suite(list(entries)))
         return [p.open_ended for p in plan(spec, check_entries(spec))]
 
     assert open_ended(null, delta, drift) == [False, False, False]
-    assert open_ended(null, delta, harm) == [True, False, True]
-    assert open_ended(null, delta, {**harm, "enabled": False}) == [False, False, False]
+    # Scoring an answer takes about as long as a measurement and is counted; writing one takes as long as it is.
+    assert open_ended(null, delta, harm) == [False, False, False]
+    assert open_ended(null, delta, style) == [True, False, True]
+    assert open_ended(null, delta, {**style, "enabled": False}) == [False, False, False]
     layers = {"name": "l", "kind": "layer_attribution", "prompts": ["one"]}
     assert open_ended(null, layers) == [False, True]
 
@@ -221,6 +224,21 @@ def test_two_models_have_no_nulls_and_no_strengths() -> None:
     ]
     found = of(suite(entries, differential=False))
     assert [e.passes for e in found.entries] == [0, 2, 0]
+
+
+def test_models_behind_a_server_are_asked_for_answers_in_requests() -> None:
+    side = {"kind": "api", "endpoint": "http://127.0.0.1:1/v1"}
+    entries = [
+        {"name": "n", "kind": "null_adapter", "runs": 9},
+        {"name": "a", "kind": "delta_kl", "prompts": [f"the number {i} is" for i in range(40)]},
+        {"name": "s", "kind": "adapter_ablation", "prompts": ["one"]},
+    ]
+    models = {"base": {**side, "base": "b"}, "ft": {**side, "base": "t"}}
+    found = of(yaml.safe_dump({"models": models, "suite": entries}))
+    # What a run of it counts: tests/backends/test_api_runs.py.
+    assert [e.passes for e in found.entries] == [0, 80, 0]
+    assert (found.passes, found.requests, found.served) == (82, 2 + 2 * 3, True)
+    assert of(suite(entries)).requests == 0
 
 
 def test_continuations_weigh_more_than_single_tokens() -> None:

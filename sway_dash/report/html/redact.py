@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import yaml
 
@@ -22,6 +22,7 @@ from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.detail import Choice, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.errors import SwayError, did_you_mean
 from sway_dash.core.events import (
+    Answered,
     Event,
     ItemFailed,
     Measurement,
@@ -36,16 +37,13 @@ from sway_dash.core.events import (
 )
 from sway_dash.core.result import jsonable
 from sway_dash.core.yaml_text import load_yaml
-from sway_dash.figures.columns import top_change
-from sway_dash.figures.theme import number, visible
+from sway_dash.report.html.own_labels import settings
+from sway_dash.report.html.own_words import HIDDEN, Phrases, only_own, own_name, phrases
 from sway_dash.report.html.paths import without_paths
 from sway_dash.report.html.quotes import Quotes
-from sway_dash.report.html.redact_evidence import HIDDEN, MEANT, contents, dropped, labels, redacted_evidence
-from sway_dash.report.html.source import Source, source_of
+from sway_dash.report.html.redact_evidence import MEANT, contents, dropped, labels, redacted_evidence
+from sway_dash.report.html.source import Source
 from sway_dash.suite.trace_file import TraceEvent
-
-if TYPE_CHECKING:
-    from sway_dash.figures.opened import Run
 
 Redaction = Literal["full", "no-generations", "no-prompts", "numbers"]
 LEVELS: Final[tuple[Redaction, ...]] = get_args(Redaction)
@@ -145,7 +143,18 @@ class Veil:
         """Tags of prompts and names of probes."""
         events = self.source.events
         tags = {tag for e in events if isinstance(e, Measurement) for tag in e.tags}
-        return frozenset(tags | {p.name for e in events if isinstance(e, RunStarted) for p in e.probes})
+        planned = [p for e in events if isinstance(e, RunStarted) for p in e.probes]
+        for entry in (p.entry for p in planned):
+            listed = (p.get("tags") or () for p in entry.get("prompts") or () if isinstance(p, Mapping))
+            tags.update(str(tag) for own in listed for tag in own)
+        return frozenset(tags | {p.name for p in planned})
+
+    @cached_property
+    def _names(self) -> Phrases:
+        """What may be named in a sentence where prompts are hidden: probes, tags, models, settings."""
+        events = self.source.events
+        models = [name for e in events if isinstance(e, RunStarted) for name in (e.base_model_id, e.adapter_id)]
+        return phrases([*self.kept, *map(without_paths, models), *settings()])
 
     def name(self, text: str) -> str:
         """Title of the run."""
@@ -159,16 +168,25 @@ class Veil:
         if not self.hides:
             return lambda text: text
         prompts = {*_prompts(self.source.events, own=False), *_dropped(self.source.events)}
-        return Quotes(self.aliases, prompts, self.kept)
+        return Quotes(self.aliases, prompts, self.kept | settings())
 
     def text(self, text: str) -> str:
-        """Any text that is not a prompt: a name, a message."""
+        """A name: of a run, a model, a probe."""
         if self.hides and text in self.aliases:
             return self.aliases[text]
         if text in self.names:
             return self.names[text]
         text = self._quoted(text)
         return text if self.paths else without_paths(text)
+
+    def told(self, text: str) -> str:
+        """A sentence: of the engine, or of whatever it has called."""
+        text = self.text(text)
+        return only_own(text, self._names, self.aliases.values()) if self.hides else text
+
+    def owned(self, text: str) -> bool:
+        """Whether the program has made a name."""
+        return own_name(text)
 
     def value(self, value: Any, key: str = "") -> Any:
         """Anything JSON-ready, texts and keys rewritten."""
@@ -180,13 +198,13 @@ class Veil:
             return value
         if self.hides and value in self.aliases:
             return self.aliases[value]
-        if self.level == "numbers" and value not in self.names and key not in MEANT:
-            return ""
-        return self.text(value)
+        if key in MEANT:
+            return self.told(value)
+        return "" if self.level == "numbers" and value not in self.names else self.text(value)
 
     def message(self, text: str) -> str:
         """What the engine says; where only numbers leave it may hold more than numbers."""
-        return "" if self.level == "numbers" else self.text(text)
+        return "" if self.level == "numbers" else self.told(text)
 
     def suite(self, text: str) -> str:
         """The suite as text."""
@@ -237,11 +255,13 @@ class Veil:
             said = self.message(event.message) or "not told"
             changed = {"prompt": self._prompt(event.prompt), "probe": self.names.get(event.probe, event.probe)}
             return event.model_copy(update={**changed, "message": said})
+        if isinstance(event, Answered):
+            return event.model_copy(update={"probe": self.names.get(event.probe, event.probe)})
         if isinstance(event, Warned):
             if self.level == "numbers":
                 return None
-            causes = tuple(map(self.text, event.causes))
-            return event.model_copy(update={"message": self.text(event.message), "causes": causes})
+            causes = tuple(map(self.told, event.causes))
+            return event.model_copy(update={"message": self.told(event.message), "causes": causes})
         if isinstance(event, RunFailed):
             return event.model_copy(update={"message": self.message(event.message), "traceback": ""})
         if isinstance(event, RunCancelledEvent):
@@ -364,28 +384,3 @@ def _hidden(token: TokenDetail, seen: dict[int, int]) -> TokenDetail:
         named = ((_place(seen, c.id), c) for c in p.choices)
         p = Prediction(p.js, p.kl, p.kl_reverse, tuple(Choice(f"token {k}", k, c.base, c.tuned) for k, c in named))
     return replace(token, text=HIDDEN, id=-1, prediction=p)
-
-
-# -- before it leaves ---------------------------------------------------------------------------
-
-
-def preview(run: Run, redact: Redaction = "full", lines: int = 20, *, paths: bool = False) -> str:
-    """The first lines of what would leave: what the run is called, then its prompts with what is told of them."""
-    return "\n".join(_head(redacted(source_of(run), checked(redact), paths=paths), lines))
-
-
-def _head(source: Source, lines: int) -> list[str]:
-    started = next((e for e in source.events if isinstance(e, RunStarted)), None)
-    found = [f"run: {visible(source.name)} ({visible(source.id)})"]
-    if started is not None:
-        found += [f"base: {visible(started.base_model_id)}", f"adapter: {visible(started.adapter_id)}"]
-    said = {d.prompt: "".join(d.tuned_says) for d in source.details if d.tuned_says}
-    for m in source.events:
-        if len(found) >= lines:
-            break
-        if isinstance(m, Measurement) and m.role == "probe":
-            tags = f" [{', '.join(map(visible, m.tags))}]" if m.tags else ""
-            after = said.get(m.prompt) or m.continuation
-            more = f"; tuned says {visible(after)}" if after else ""
-            found.append(f"{visible(m.prompt)}{tags}: JS {number(m.js, 'nats')}; {top_change(m)}{more}")
-    return found[:lines]
