@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sway_dash.backends.api_client import checked_url
 from sway_dash.backends.two_model import MIXED, BothSpecs, TwoModelDifferential
 from sway_dash.core.errors import BackendNotAvailableError, SpecValidationError
 from sway_dash.core.model import ModelSpec
@@ -53,17 +55,7 @@ def build_two_separate(spec_models: BothSpecs) -> TwoModelDifferential:
 
     Two sides of kind api are asked at once what they can do: ``ModelLoadError`` when they cannot be compared.
     """
-    if (spec_models.base.kind == "api") != (spec_models.ft.kind == "api"):
-        # Before a model is loaded for nothing.
-        raise SpecValidationError(MIXED, source="models")
-    for side in ("base", "ft"):
-        spec: ModelSpec = getattr(spec_models, side)
-        if spec.kind == "api" and spec.adapter is not None:
-            msg = (
-                "a server loads no adapter for a request: serve it (vLLM: --enable-lora --lora-modules name=folder)"
-                " and give its name as base"
-            )
-            raise SpecValidationError(msg, source=f"models.{side}")
+    check_pair(spec_models)
     base = _build(spec_models.base, spec_models.base.adapter)
     try:
         ft = _build(spec_models.ft, spec_models.ft.adapter)
@@ -80,6 +72,52 @@ def build_two_separate(spec_models: BothSpecs) -> TwoModelDifferential:
     except BaseException:
         _close(base)
         raise
+
+
+def check_pair(spec_models: BothSpecs) -> None:
+    """``SpecValidationError`` for two sides that cannot be compared as two models."""
+    if (spec_models.base.kind == "api") != (spec_models.ft.kind == "api"):
+        # Before a model is loaded for nothing.
+        raise SpecValidationError(MIXED, source="models")
+    for side in ("base", "ft"):
+        spec: ModelSpec = getattr(spec_models, side)
+        if spec.kind == "api" and (problems := server_problems(spec)):
+            raise SpecValidationError("; ".join(problems.values()), source=f"models.{side}")
+
+
+def check(spec: ModelSpec) -> None:
+    """What opening a spec would refuse at once, without opening it."""
+    if spec.kind == "custom":
+        _entry_class(spec.entry_point)
+    elif spec.kind == "api":
+        _check_server(spec)
+    elif spec.kind != "hf":
+        _build(spec, spec.adapter)
+
+
+def server_problems(spec: ModelSpec) -> dict[str, str]:
+    """By field, what keeps a model of kind api from being asked, as far as that is known without asking."""
+    found: dict[str, str] = {}
+    if not spec.endpoint:
+        found["endpoint"] = "kind='api' needs an endpoint: give endpoint: http://host:port/v1"
+    else:
+        try:
+            checked_url(spec.endpoint)
+        except SpecValidationError as error:
+            found["endpoint"] = str(error)
+    if spec.key_env and not os.environ.get(spec.key_env):
+        found["key_env"] = f"key_env names {spec.key_env}, which is not set here: set it to the server's key"
+    if spec.adapter is not None:
+        found["adapter"] = (
+            "a server loads no adapter for a request: serve it (vLLM: --enable-lora --lora-modules name=folder)"
+            " and give its name as base"
+        )
+    return found
+
+
+def _check_server(spec: ModelSpec) -> None:
+    if problems := [text for name, text in server_problems(spec).items() if name != "adapter"]:
+        raise SpecValidationError("; ".join(problems))
 
 
 def _build(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
@@ -106,12 +144,11 @@ def _mlx(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
 
 
 def _api(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
-    if not spec.endpoint:
-        msg = "kind='api' needs an endpoint: give endpoint: http://host:port/v1"
-        raise SpecValidationError(msg)
     from sway_dash.backends.api import ApiScoringBackend
 
-    return ApiScoringBackend(base_url=spec.endpoint, model_name=spec.base)
+    _check_server(spec)
+    key = os.environ.get(spec.key_env) if spec.key_env else None
+    return ApiScoringBackend(base_url=spec.endpoint or "", model_name=spec.base, api_key=key)
 
 
 def _custom(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:

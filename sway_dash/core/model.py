@@ -24,6 +24,12 @@ class ModelSpec(BaseModel):
     trust_remote_code: bool = Field(default=False, description="run Python code that ships with the model")
     entry_point: str | None = Field(default=None, description="module:Class, for kind custom")
     endpoint: str | None = Field(default=None, description="base URL, for kind api")
+    # No other variable: a suite from elsewhere must not have any secret of the environment sent to its server.
+    key_env: str | None = Field(
+        default=None,
+        pattern=r"^SWAY_API_KEY(_[A-Z0-9_]+)?$",
+        description="variable with the server's key, for kind api: SWAY_API_KEY, or a name that begins SWAY_API_KEY_",
+    )
 
     @field_validator("adapter")
     @classmethod

@@ -72,6 +72,8 @@ def _pace(folder: RunFolder, spec: SwaySpec) -> Pace | None:
     if started is None or ready is None or started.resumed or started.base_model_id != spec.models.base.base:
         return None
     environment = ready.environment
+    if str(environment.get("endpoint") or "") != (ft.endpoint or "").strip().rstrip("/"):
+        return None
     device, dtype = str(environment.get("device", "")), str(environment.get("dtype", ""))
     other_device = ft.device != "auto" and not device.startswith(ft.device)
     if other_device or (ft.dtype != "auto" and dtype != ft.dtype):

@@ -1,5 +1,7 @@
 """What a run is going to cost, before a model is loaded: forward passes and cache hits, entry by entry.
 
+Of models behind a server it is answers of theirs, and requests that carry up to :data:`PROMPTS_PER_REQUEST` prompts.
+
 Follows what probes say they will ask (:meth:`sway_dash.probes.base.Probe.asks`) through the rules of the scoring
 cache: a view of a prompt is computed once, and the base's row is kept for the other views of the prompt.
 """
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from sway_dash.backends.api import PROMPTS_PER_REQUEST
 from sway_dash.backends.torch_batch import VIEWS_AT_ONCE
 from sway_dash.core.errors import SwayError
 from sway_dash.core.scoring import BASE, View
@@ -23,6 +26,8 @@ from sway_dash.suite.spec import SwaySpec
 
 PREFLIGHT = 8
 """Passes of the check that a model with an adapter is fit to be measured: four prompts in both views."""
+SERVED_PREFLIGHT = 2
+"""Answers of the same check of two models behind servers: one prompt each."""
 
 _Key = tuple[View, str, int, str]
 
@@ -47,6 +52,8 @@ class EntryForecast:
     """The probe does not say all that it asks; passes are a rough count, from its measurements if it makes any."""
     bound: Bound = "exact"
     """Whether that is what it asks, or only the least or the most."""
+    requests: int = 0
+    """Of models behind a server, where it takes several prompts in one request."""
 
 
 @dataclass(slots=True)
@@ -55,11 +62,18 @@ class Forecast:
 
     entries: list[EntryForecast] = field(default_factory=list)
     preflight: int = 0
+    served: bool = False
+    """The models are behind servers: passes are answers of theirs, and no memory of this machine is taken."""
 
     @property
     def passes(self) -> int:
         """Prompts that go through the model."""
         return self.preflight + sum(e.passes for e in self.entries)
+
+    @property
+    def requests(self) -> int:
+        """How few requests can carry the passes; a server that takes one prompt at a time needs one for each."""
+        return self.preflight + sum(e.requests for e in self.entries) if self.served else 0
 
     @property
     def hits(self) -> int:
@@ -105,8 +119,10 @@ def forecast(
     ``fingerprint`` is that of an earlier run of the same model; the draws it left on disk are counted then. Above
     ``most`` single look-ups the cache is not followed any more and every one counts as a pass.
     """
-    hf = spec.models.ft.kind == "hf"
-    out = Forecast(preflight=PREFLIGHT if hf else 0)
+    kind = spec.models.ft.kind
+    # A server has no adapter to switch off: it is always two models.
+    one = spec.defaults.differential and kind != "api"
+    out = Forecast(preflight={"hf": PREFLIGHT, "api": SERVED_PREFLIGHT}.get(kind, 0), served=kind == "api")
     cache = _Cache(most)
     document = _with_document(spec)
     for index, (probe, settings) in enumerate(entries):
@@ -117,16 +133,17 @@ def forecast(
             continue
         asks = list(probe.asks(settings, ctx))
         null = settings.kind == "null_adapter"
-        work = probe.work(settings, ctx) if spec.defaults.differential or not null else Work()
+        work = probe.work(settings, ctx) if one or not null else Work()
         # The base's side of a draw is known from the entry it is made for.
         sides = 1 if null else 2
         measured = 0 if asks or null else probe.planned(settings, ctx)
         line.passes = sides * (work.texts or measured)
         line.weight = float(sides * (work.texts + work.tokens or measured))
+        line.requests = sides * _requests(work.texts or measured)
         if asks:
             line.bound = probe.asks_bound(settings)
         if null:
-            line.unknown = spec.defaults.differential and probe.open_ended(settings, ctx)
+            line.unknown = one and probe.open_ended(settings, ctx)
         elif not asks:
             # A probe of its own making may ask without saying what.
             line.unknown = bool(measured or work.texts) or (probe.needs_backend and type(probe).asks is Probe.asks)
@@ -134,7 +151,7 @@ def forecast(
             _known(ctx, fingerprint) if settings.kind == "null_adapter" and getattr(settings, "cache", False) else None
         )
         for ask in asks:
-            if not spec.defaults.differential and any(v.kind in ("null", "scaled") for v in ask.views):
+            if not one and any(v.kind in ("null", "scaled") for v in ask.views):
                 continue  # two models have no adapter to scale or to replace
             cache.follow(ask, line, known and known(ask))
     return out
@@ -157,8 +174,11 @@ class _Cache:
         self._left -= len(texts) * len(views)
         if self._left < 0:
             passes = len(texts) * (len(views) + 1)
+            line.requests += (len(views) + 1) * _requests(len(texts))
             line.passes, line.weight = line.passes + passes, line.weight + passes * (1 + length)
             return
+        asked_of_base = 0
+        asked_of = dict.fromkeys(views, 0)
         for text in texts:
             asked = [v for v in views if known is None or not known(v, text)]
             line.on_disk += len(views) - len(asked)
@@ -178,6 +198,14 @@ class _Cache:
                 line.hits, base = line.hits + base - first, first
             line.passes += len(fresh) + base
             line.weight += (len(fresh) + base) * (1 + length)
+            asked_of_base += base
+            for view in fresh:
+                asked_of[view] += 1
+        line.requests += _requests(asked_of_base) + sum(map(_requests, asked_of.values()))
+
+
+def _requests(prompts: int) -> int:
+    return math.ceil(prompts / PROMPTS_PER_REQUEST)
 
 
 def _with_document(spec: SwaySpec) -> RunContext:

@@ -110,10 +110,25 @@ def ready_problems(spec: SwaySpec, built: Sequence[tuple[Any, ProbeSpec]]) -> li
     if spec.models.ft.kind == "hf" and adapter is not None and not (adapter / "adapter_config.json").is_file():
         what = "has no adapter_config.json" if adapter.is_dir() else "is no folder"
         problems.append((("models", "ft", "adapter"), f"{adapter} {what}: give the folder PEFT saved the adapter to"))
+    problems += _served_problems(spec.models)
     for index, (_, settings) in enumerate(built):
         if settings.enabled and getattr(settings, "prompts", None) == ():
             problems.append((("suite", index, "prompts"), f"there are no prompts: add one (probe {settings.name})"))
     return problems
+
+
+def _served_problems(models: SuiteModels) -> list[Problem]:
+    sides = {"base": models.base, "ft": models.ft}
+    served = {name: side for name, side in sides.items() if side.kind == "api"}
+    if not served:
+        return []
+    # Read here: most suites compare models of this machine.
+    from sway_dash.backends import server_problems
+    from sway_dash.backends.two_model import MIXED
+
+    if len(served) < len(sides):
+        return [(("models", next(n for n in sides if n not in served), "kind"), MIXED)]
+    return [(("models", n, f), text) for n, side in served.items() for f, text in server_problems(side).items()]
 
 
 def read_suite(path: Path | str) -> tuple[Path, str, SwaySpec, list[tuple[Any, ProbeSpec]]]:

@@ -69,6 +69,48 @@ def test_the_document_is_chosen_in_the_form_and_a_missing_one_is_told_there() ->
     assert found.draft.get("dlm_source") is None
 
 
+def test_models_behind_a_server_are_written_in_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SWAY_API_KEY", "OPENAI_API_KEY", "SWAY_API_KEY_LAB"):
+        monkeypatch.delenv(name, raising=False)
+    found = view()
+    form = found.form_models
+    server = form.server
+    assert not form._server_part.visible
+    form._served.value = True
+    assert form._server_part.visible
+    assert not any(part.visible for part in (form._base_part, form._adapter_part, form._group_part))
+    assert server.base_endpoint.widget.error_state
+    assert "SWAY_API_KEY and OPENAI_API_KEY are not set" in server._caption.object
+    server.base.widget.value, server.tuned.widget.value = "qwen", "support"
+    server.base_endpoint.widget.value = "http://127.0.0.1:8000/v1"
+    assert not found.draft.problems
+    server.key.widget.value = "SWAY_API_KEY_LAB"
+    assert "not set here" in server.key.widget.helper_text
+    monkeypatch.setenv("SWAY_API_KEY_LAB", "sk-secret")
+    found.draft.set_text(found.draft.text + "\n")
+    assert not found.draft.problems
+    assert "taken from SWAY_API_KEY_LAB" in server._caption.object
+    url = "http://127.0.0.1:8000/v1"
+    side = {"kind": "api", "endpoint": url, "key_env": "SWAY_API_KEY_LAB"}
+    assert found.draft.data["models"] == {"base": {**side, "base": "qwen"}, "ft": {**side, "base": "support"}}
+    server.tuned_endpoint.widget.value = "http://127.0.0.1:8001/v1"
+    server.base_endpoint.widget.value = "http://127.0.0.1:8002/v1"
+    assert found.draft.get("models", "ft", "endpoint") == "http://127.0.0.1:8001/v1"
+    assert found.plan._run.label.startswith("Run ")
+    assert "answer" in found.plan._run.label
+    assert "sk-secret" not in found.draft.text + server._caption.object
+    form._served.value = False
+    assert found.draft.data["models"] == {"base": {"base": "qwen"}, "ft": {"base": "support"}}
+
+
+def test_a_key_is_taken_from_no_other_variable() -> None:
+    found = view()
+    found.form_models._served.value = True
+    found.form_models.server.key.widget.value = "AWS_SECRET_ACCESS_KEY"
+    assert found.form_models.server.key.widget.error_state
+    assert any("key_env" in line for line in found.draft.lines())
+
+
 def test_run_opens_the_entry_and_the_fold_of_the_first_problem() -> None:
     found = view()
     found.draft.set_values({("suite", 3, "assert_z_gte"): "much"})
@@ -227,6 +269,17 @@ def test_the_plan_is_told_in_words() -> None:
     known = plan_html(cost(pace=PACE, memory=Memory(10**9, 10**8, "cuda", "bf16")), 480)
     assert "About 31 s, 2.0 s of it loading" in known
     assert "About 1.1 GB on the GPU: 1 GB of weights in bf16 and up to 100 MB to work with" in known
+
+
+def test_the_plan_of_models_behind_a_server_counts_requests_and_no_memory() -> None:
+    plan = Forecast([EntryForecast("moved", "delta_kl", 40, 1, 80, 0, 80.0, requests=6)], 2, served=True)
+    served = Cost(plan, None, None)
+    assert run_label(served) == "Run 82 answers"
+    html = plan_html(served, 40)
+    assert "82 answers, 0 more look-ups from the cache; 8 requests where the server takes 16 prompts at once" in html
+    assert "1 prompt × base + tuned" in html
+    assert "pass" not in html.replace("password", "")
+    assert "memory" not in html
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,14 @@ def test_another_model_or_device_has_no_pace(tmp_path: Path, other: str) -> None
     assert measured_pace(loads(other), tmp_path) is None
 
 
+def test_another_server_has_another_pace(tmp_path: Path) -> None:
+    spec = recorded(tmp_path, text())
+    here = {s: getattr(spec.models, s).model_copy(update={"endpoint": "http://a/v1"}) for s in ("base", "ft")}
+    served = spec.model_copy(update={"models": spec.models.model_copy(update=here)})
+    assert measured_pace(spec, tmp_path) is not None
+    assert measured_pace(served, tmp_path) is None
+
+
 def test_runs_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
     spec = loads(text())
     assert measured_pace(spec, tmp_path) is None

@@ -14,6 +14,7 @@ from sway_dash.dash.components import column, grid, html, set_html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import FormField, form_fields
 from sway_dash.dash.model_facts import ADAPTER_AT, BASE_AT, TUNED_AT, ModelFacts
+from sway_dash.dash.pages.form_server import OWN, ServerForm, is_served, serve
 from sway_dash.dash.pages.form_widgets import LOOK, FieldGroup, FieldWidget
 from sway_dash.dash.yaml_tree import Place
 from sway_dash.figures.markup import heading
@@ -47,23 +48,33 @@ class ModelsForm(pn.viewable.Viewer):
         self._where = html()
         self._again = pmui.Button(label="Look again", variant="text", size="small", margin=(0, 0, 0, -6))
         self._again.on_click(lambda _: self.models.search(fresh=True))
-        fields = [_basic(f, f.name in BASIC) for f in FIELDS.values() if f.name not in ("base", "adapter")]
+        self._rest = [n for n in FIELDS if n not in ("base", "adapter", *OWN)]
+        fields = [_basic(FIELDS[n], n in BASIC) for n in self._rest]
         self._group = FieldGroup(draft, fields, lambda f: both(f.name))
         flag = next(f for f in form_fields(SuiteDefaults) if f.name == "differential")
         self._two = pmui.Switch(label="Two full models instead of a base and an adapter", margin=(8, 0, 0, 0))
         self._two.description = flag.help
         self._two.param.watch(self._switched, "value")
+        self._served = pmui.Switch(label="Models behind a completions server (vLLM, llama.cpp)", margin=(8, 0, 0, 0))
+        self._served.param.watch(lambda e: e.new != is_served(self.draft) and serve(self.draft, e.new), "value")
+        self.server = ServerForm(draft)
+        self._server_part = column(self.server, gap=0)
         self._tuned_row = column(self._tuned.widget, gap=0)
+        self._adapter_part = column(
+            grid(self._adapter.widget, self._pick_adapter, even=True), self._adapter_facts, gap=6
+        )
+        self._base_part = column(
+            grid(self._base.widget, self._pick_base, even=True), self._base_facts, self._tuned_row, self._two, gap=6
+        )
+        self._group_part = column(self._group, gap=0)
         self._root = column(
             html(heading("Models")),
-            grid(self._adapter.widget, self._pick_adapter, even=True),
-            self._adapter_facts,
-            grid(self._base.widget, self._pick_base, even=True),
-            self._base_facts,
-            self._tuned_row,
-            self._two,
+            self._adapter_part,
+            self._base_part,
+            self._served,
+            self._server_part,
             self._document.widget,
-            self._group,
+            self._group_part,
             pn.Row(self._where, self._again, sizing_mode="stretch_width", margin=0),
             gap=6,
         )
@@ -89,7 +100,15 @@ class ModelsForm(pn.viewable.Viewer):
         self._tuned_row.visible = not differential
         if self._two.value == differential:
             self._two.value = not differential
-        self._two.disabled = not self.draft.readable
+        self._two.disabled = self._served.disabled = not self.draft.readable
+        served = is_served(self.draft)
+        self.server.fill()
+        if self._served.value != served:
+            self._served.value = served
+        self._server_part.visible, self._base_part.visible = served, not served
+        # What has no meaning there is shown where it stands in the text all the same, to be taken out.
+        self._adapter_part.visible = not served or self.draft.get(*ADAPTER_AT) is not None
+        self._group_part.visible = not served or any(self.draft.messages(p) for n in self._rest for p in self._both(n))
         set_html(self._where, f'<p class="sway-caption">Relative paths start at {esc(self.draft.base_dir or ".")}.</p>')
 
     def _both(self, name: str) -> list[Place]:

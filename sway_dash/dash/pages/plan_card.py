@@ -8,12 +8,13 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
+from sway_dash.backends.api import PROMPTS_PER_REQUEST
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.costs import Cost, Costs
 from sway_dash.dash.draft import Draft
 from sway_dash.figures.markup import heading, table, toned
 from sway_dash.figures.theme import count, duration, esc, size
-from sway_dash.suite.forecast import EntryForecast
+from sway_dash.suite.forecast import EntryForecast, Forecast
 
 SHOWN = 12
 """Problems that are listed."""
@@ -72,7 +73,12 @@ def run_label(cost: Cost) -> str:
     bound = cost.forecast.bound
     sign = {"at least": "≥", "at most": "≤"}.get(bound, "≈")
     about = f" ({sign} {duration(cost.seconds)})" if cost.seconds is not None else ""
-    return f"Run {_bounded(bound)}{count(cost.forecast.passes, 'pass', 'passes')}{about}"
+    return f"Run {_bounded(bound)}{_asked(cost.forecast)}{about}"
+
+
+def _asked(plan: Forecast) -> str:
+    """What the models are asked for: passes through them here, answers where they are behind a server."""
+    return count(plan.passes, *(("answer", "answers") if plan.served else ("pass", "passes")))
 
 
 def _bounded(bound: str) -> str:
@@ -89,12 +95,15 @@ def plan_html(cost: Cost, measurements: int) -> str:
         if e.passes or e.hits or e.on_disk or e.unknown
     ]
     if plan.preflight:
-        rows.insert(0, ["check of the model", f"{plan.preflight:,}", "0", "4 prompts × base + tuned"])
-    head = ["Probe", "Passes", "Cached", "What"]
+        name = "check of the servers" if plan.served else "check of the model"
+        sample = count(plan.preflight // 2, "prompt")
+        rows.insert(0, [name, f"{plan.preflight:,}", "0", f"{sample} × base + tuned"])
+    head = ["Probe", "Answers" if plan.served else "Passes", "Cached", "What"]
     skipped = [e.name for e in plan.entries if not (e.passes or e.hits or e.on_disk or e.unknown)]
     open_ended = sum(e.unknown and not e.passes for e in plan.entries)
-    total = f"{_bounded(plan.bound)}{count(plan.passes, 'pass', 'passes')}"
-    parts = [f"{total}, {plan.hits:,} more look-ups from the cache"]
+    parts = [f"{_bounded(plan.bound)}{_asked(plan)}, {plan.hits:,} more look-ups from the cache"]
+    if plan.served:
+        parts.append(requests_words(plan))
     if open_ended:
         parts.append(f"{count(open_ended, 'probe')} not counted: it is known only while they run what they ask")
     parts.append(count(measurements, "measurement"))
@@ -130,6 +139,14 @@ def what(e: EntryForecast) -> str:
     if e.views > 1:
         return f"{prompts} × {e.views} λ"
     return f"{prompts} × base + tuned"
+
+
+def requests_words(plan: Forecast) -> str:
+    """How many requests the servers get; nothing is measured on this machine."""
+    return (
+        f"{count(plan.requests, 'request')} where the server takes {PROMPTS_PER_REQUEST} prompts at once, one for each"
+        " answer where it does not, and a few dozen before them to learn what it can do"
+    )
 
 
 def time_words(cost: Cost) -> str:
