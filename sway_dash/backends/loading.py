@@ -105,7 +105,8 @@ def resolve_device(wanted: str) -> torch.device:
         "mps": int(torch.backends.mps.is_available()),
     }
     if (device.index or 0) >= there.get(device.type, 0):
-        raise ModelLoadError(f"device {wanted!r} is not available here; this machine has {detect_device()}")
+        here = detect_device()
+        raise ModelLoadError(f"device {wanted!r} is not available here; this machine has {here}: name that, or auto")
     return device
 
 

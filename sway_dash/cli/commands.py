@@ -45,9 +45,9 @@ def run_suite(
         return show_plan(suite)
     outputs.check(inputs=() if suite is None else (suite.expanduser(),))
     if suite is not None and resume is None:
-        folder = new_folder(suite, name=name)
+        folder = new_folder(suite, name=name, device=device)
     else:
-        folder = _resumable(str(resume), suite)
+        folder = _resumable(str(resume), suite, device=device)
         if name:
             folder.write_meta(name=name)
     return measure(
@@ -69,19 +69,25 @@ def verdicts_decide(fail_on: str) -> Decide | None:
     return None if level is FailOn.NEVER else partial(judge, fail_on=level)
 
 
-def new_folder(suite: Path, *, name: str = "") -> RunFolder:
-    """Check a suite file and make a run folder for it."""
+def new_folder(suite: Path, *, name: str = "", device: str | None = None) -> RunFolder:
+    """Check a suite file and what it compares, and make a run folder for it."""
+    from sway_dash.suite.adapter_store import with_current_adapter
+    from sway_dash.suite.execute import with_device
     from sway_dash.suite.loader import load_checked
     from sway_dash.suite.store import RunFolder
+    from sway_dash.suite.usable import check_usable
 
     source = suite.expanduser().resolve()
-    load_checked(source)
+    spec = with_current_adapter(load_checked(source)[0])
+    check_usable(with_device(spec, device))
     text = source.read_text(encoding="utf-8")
     return RunFolder.create(text, name=name, base_dir=source.parent, spec_path=str(source))
 
 
-def _resumable(name: str, suite: Path | None) -> RunFolder:
+def _resumable(name: str, suite: Path | None, *, device: str | None) -> RunFolder:
     from sway_dash.dash.runs import DEMO, address_of
+    from sway_dash.suite.execute import folder_spec
+    from sway_dash.suite.usable import check_usable
 
     folder = find_run(name)
     if address_of(folder) == DEMO:
@@ -97,24 +103,30 @@ def _resumable(name: str, suite: Path | None) -> RunFolder:
         if source.read_text(encoding="utf-8") != folder.spec_text():
             msg = f"{suite} is not the suite {folder.id} was started with: leave it out, or start a new run"
             raise UsageError(msg)
+    check_usable(folder_spec(folder, device=device))
     return folder
 
 
 def show_plan(suite: Path) -> int:
     """Print what a suite would do."""
+    from sway_dash.suite.adapter_store import with_current_adapter
     from sway_dash.suite.loader import load_checked
     from sway_dash.suite.plan import plan
 
     spec, built = load_checked(suite)
+    spec = with_current_adapter(spec)
     typer.echo(f"{suite}: {len(built)} {'probe' if len(built) == 1 else 'probes'}, nothing is run")
     typer.echo(f"base: {spec.models.base.base}\nadapter: {spec.models.ft.adapter or '(none)'}")
     planned = plan(spec, built)
     width = max(len(p.name) for p in planned)
     for index, p in enumerate(planned):
         more = " and more that is not counted" if p.open_ended else ""
-        state = f"{p.measurements:,} measurements{more}" if p.enabled else "disabled"
+        counts = [f"{n:,} {what}" for n, what in ((p.measurements, "measurements"), (p.answers, "answers")) if n]
+        state = f"{' and '.join(counts) or 'nothing counted'}{more}" if p.enabled else "disabled"
         typer.echo(f"  {index + 1:>2}. {p.name:<{width}}  {p.kind:<18} {p.category:<12} {state}")
-    typer.echo(f"{sum(p.measurements for p in planned):,} measurements in all")
+    answers = sum(p.answers for p in planned)
+    also = f" and {answers:,} answers" if answers else ""
+    typer.echo(f"{sum(p.measurements for p in planned):,} measurements{also} in all")
     return OK
 
 
@@ -167,7 +179,10 @@ def check_adapter(
 ) -> int:
     """Measure an adapter without a suite file; return the exit code."""
     from sway_dash.cli.adapters import PROMPTS, check_suite, find_base, read_config, read_prompts, resolve_base
+    from sway_dash.suite.execute import with_device
+    from sway_dash.suite.loader import loads
     from sway_dash.suite.store import RunFolder
+    from sway_dash.suite.usable import check_usable
 
     adapter = adapter.expanduser()
     if base is None:
@@ -179,5 +194,6 @@ def check_adapter(
     texts = [{"text": p} for p in PROMPTS] if prompts is None else read_prompts(prompts.expanduser())
     outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
     text = check_suite(base=base, adapter=adapter, prompts=texts)
+    check_usable(with_device(loads(text, source="the suite of check", folder=Path.cwd()), device))
     folder = RunFolder.create(text, name=name or f"check {adapter.resolve().name}", base_dir=Path.cwd())
     return measure(folder, outputs=outputs, device=device, details=details, decide=verdicts_decide(fail_on))

@@ -52,10 +52,13 @@ def asked(targets: Sequence[str], *, a: Path | None, b: Path | None, base: str |
 
 def diff_adapters(what: Asked, *, device: str | None, details: int, again: bool, shown: Shown) -> int:
     """Measure both adapters and compare them; return the exit code."""
+    from sway_dash.suite.execute import with_device
     from sway_dash.suite.sweep import Sweep
+    from sway_dash.suite.usable import check_usable
 
     shown.check()
     suite = _suite(what)
+    check_usable(with_device(suite.spec, device), adapters=what.adapters)
     name = f"diff-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     sweep = Sweep(suite, what.adapters, name=name, anywhere=not again, device=device, details=details)
     outcomes, stopped = _measure(sweep, made=what.suite is None)

@@ -44,7 +44,7 @@ def run_gate(
         from sway_dash.suite.execute import folder_spec
 
         outputs.check(inputs=(path,))
-        folder = new_folder(path, name=name)
+        folder = new_folder(path, name=name, device=device)
         # Of the folder's own copy of the suite: the file may be edited while it is measured.
         least = folder_spec(folder).defaults.coverage_threshold if threshold is None else threshold
         return measure(

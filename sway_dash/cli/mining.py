@@ -29,10 +29,14 @@ def mine(
     """Mine with the model of a suite and write what was found; everything that can be wrong is told before it loads."""
     import yaml
 
+    from sway_dash.suite.adapter_store import with_current_adapter
     from sway_dash.suite.loader import load_checked
+    from sway_dash.suite.usable import check_usable
 
     target = Path(f"sway-mined-{mode}.yaml") if out is None else out
     spec, built = load_checked(suite.expanduser())
+    spec = with_current_adapter(spec)
+    check_usable(spec)
     settings = [s for _, s in built]
     found: dict[str, Any]
     check_writable(target, inputs=[suite])

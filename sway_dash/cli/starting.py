@@ -69,14 +69,13 @@ def _gather(adapter: Path, *, base: str | None, preset: str, prompts: Path | Non
 
 def _check_pair(adapter: Path, base: str) -> None:
     """``ModelLoadError`` if the two cannot go together; remarks on what is only odd."""
-    from sway_dash.backends.model_files import look_at_adapter, look_at_base, misfit, other_base
+    from sway_dash.backends.model_files import other_base
+    from sway_dash.suite.usable import look_at_pair
 
-    facts, model = look_at_adapter(adapter), look_at_base(base)
+    facts, model = look_at_pair(adapter, base)
     if model is None:
         note(f"the base {base} is not on this machine: the first run fetches it from the hub")
         return
-    if wrong := misfit(facts, model, base):
-        raise UsageError(f"{wrong}; give its own base with --base")
     if remark := other_base(facts, base):
         note(remark)
 

@@ -97,6 +97,7 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
         raise UsageError(f"name adapters: sway-dash sweep {suite} ADAPTER… (or --adapters FOLDER, to find them)")
     name = asked.name or (_latest(text, asked.device) if asked.resume else "")
     sweep = Sweep(text, paths, name=name, command=COMMAND, device=asked.device, details=asked.details)
+    _check(sweep)
     note(f"sweep: {sweep.name}, {_count(len(sweep.targets), 'adapter')}")
     try:
         with StopSwitch() as stop:
@@ -115,6 +116,24 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
     if failed:
         complain(f"{_count(len(failed), 'adapter')} of {len(sweep.targets)} did not pass: {_labels(failed)}")
     return NOTHING if failed else OK if written else USAGE
+
+
+def _check(sweep: Sweep) -> None:
+    """``SwayError`` unless the base can be measured here, and one of the adapters on it."""
+    from sway_dash.core.errors import SwayError
+    from sway_dash.suite.execute import with_device
+    from sway_dash.suite.usable import check_usable
+
+    spec = with_device(sweep.suite.spec, sweep.device)
+    check_usable(spec, adapters=())
+    wrong: list[SwayError] = []
+    for target in sweep.targets:
+        try:
+            check_usable(spec, adapters=(target.adapter,))
+        except SwayError as error:
+            wrong.append(error)
+    if len(wrong) == len(sweep.targets):
+        raise wrong[0]
 
 
 def _measure(sweep: Sweep, shown: Shown, asked: Asked) -> bool:

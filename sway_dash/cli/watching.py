@@ -82,6 +82,8 @@ class _Watch:
         self, suite: Path, lookout: Lookout, history: History | None, name: str, stop: StopSwitch, asked: Asked
     ) -> None:
         from sway_dash.backends.swap import SharedBase
+        from sway_dash.suite.execute import with_device
+        from sway_dash.suite.usable import check_usable
 
         self._suite, self._lookout, self._history, self._name, self._asked = suite, lookout, history, name, asked
         self._base = SharedBase()
@@ -92,7 +94,7 @@ class _Watch:
         self._read: tuple[int, int] | None = None
         self._said: dict[Path, str] = {}
         # What is wrong with the suite is to be known now, not when the first checkpoint has come.
-        self._load()
+        check_usable(with_device(self._load().suite.spec, asked.device), adapters=())
 
     def run(self) -> int:
         """Until Ctrl-C, or with ``once`` until what is there is measured; the exit code."""

@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from sway_dash import backends
-from sway_dash.core.errors import RunCancelled, SpecValidationError, SwayError
+from sway_dash.core.errors import RunCancelled, SwayError
 from sway_dash.core.events import TERMINAL, CacheAccess, RunCancelledEvent, RunFailed
 from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.report.json_io import to_json
+from sway_dash.suite.adapter_store import no_adapter, with_current_adapter
 from sway_dash.suite.columns import write_columns
 from sway_dash.suite.details import LIMIT, record_after
 from sway_dash.suite.document import document_of
@@ -27,6 +28,9 @@ from sway_dash.suite.score import compute
 from sway_dash.suite.spec import SwaySpec
 from sway_dash.suite.status import settled
 from sway_dash.suite.store import TRACE, RunFolder, RunFolderError
+
+ADAPTER = "adapter"
+"""Under which key ``run.json`` keeps the adapter that a suite left to its document."""
 
 
 def execute(
@@ -55,6 +59,9 @@ def execute(
     """
     spec = folder_spec(folder, device=device)
     folder.claim()
+    if spec.dlm_source and spec.models.ft.adapter and not folder.meta().get(ADAPTER):
+        # A document's store may point at another version when this run is gone on with.
+        folder.write_meta(**{ADAPTER: str(spec.models.ft.adapter)})
     recall = folder.measurements() if resume else {}
     # What earlier attempts left, then this one: the result does not depend on what the disk still takes.
     state = folder.fold()
@@ -114,21 +121,20 @@ def open_backend(spec: SwaySpec) -> DifferentialBackend:
     if not spec.defaults.differential or "api" in (spec.models.base.kind, spec.models.ft.kind):
         return backends.build_two_separate(spec.models)
     if spec.models.ft.kind == "hf" and spec.models.ft.adapter is None:
-        msg = (
-            "models.ft has no adapter: give adapter: <folder>, or, for a full fine-tune, put the tuned model's folder"
-            " into models.ft.base and set defaults.differential: false"
-        )
-        raise SpecValidationError(msg)
+        raise no_adapter(spec)
     return backends.build(spec.models.ft)
 
 
 def folder_spec(folder: RunFolder, *, device: str | None = None) -> SwaySpec:
-    """The suite of a run folder, checked, with paths resolved; ``device`` replaces that of both models."""
+    """The suite of a run folder, checked, with paths resolved and the adapter its document stands for.
+
+    ``device`` replaces that of both models.
+    """
     text = folder.spec_text()
     source = str(folder.meta().get("spec_path") or folder.path / "spec.yaml")
     spec = loads(text, source=source, folder=folder.base_dir())
     check_entries(spec, source=source, text=text)
-    return with_device(spec, device)
+    return with_device(with_current_adapter(spec, str(folder.meta().get(ADAPTER) or "")), device)
 
 
 def with_device(spec: SwaySpec, device: str | None) -> SwaySpec:

@@ -17,15 +17,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import yaml
-
 from sway_dash.backends.adapter_files import CONFIG, PICKLE, WEIGHTS
 from sway_dash.core.errors import SwayError
 from sway_dash.core.files import write_whole
 from sway_dash.report.json_io import to_json
+from sway_dash.suite.adapter_store import Pointer, resolve_pointer_path
 from sway_dash.suite.checkpoints import STATE, checkpoint_of
 from sway_dash.suite.gate import Gate, scored
 from sway_dash.suite.sweep import Outcome, Target, step_of
+
+__all__ = [
+    "History",
+    "Lookout",
+    "OutputFolder",
+    "Pointer",
+    "Source",
+    "Watched",
+    "resolve_pointer_path",
+    "unmeasured",
+    "unready",
+]
 
 SETTLE_S = 2.0
 """For so long nothing in a complete folder may have changed."""
@@ -68,57 +79,6 @@ class OutputFolder:
             return []
         found = sorted(inner, key=lambda p: (step_of(p) or 0, p.name))
         return [*found, self.folder] if (self.folder / CONFIG).is_file() else found
-
-
-class Pointer:
-    """A store of versions with a pointer to the current one, as the ``dlm`` package keeps."""
-
-    def __init__(self, store: Path) -> None:
-        self.store = store
-
-    @classmethod
-    def of_document(cls, document: Path) -> Pointer:
-        """The store of the document a suite was written for. ``SwayError`` for a document without an id."""
-        if found := _document_id(document):
-            home = Path(os.environ.get("DLM_HOME") or "~/.dlm").expanduser()
-            return cls(home / "store" / found)
-        raise SwayError(f"{document} names no dlm_id at its top: give the trainer's output folder and --spec instead")
-
-    def adapters(self) -> list[Path]:
-        """The version that is current, if there is one."""
-        pointer = resolve_pointer_path(self.store)
-        if pointer is None:
-            return []
-        if pointer.is_symlink():
-            return [pointer.resolve()] if pointer.exists() else []
-        try:
-            text = pointer.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return []
-        places = [pointer.parent / text, self.store / text] if text else []
-        return [p.resolve() for p in places if p.is_dir()][:1]
-
-
-def resolve_pointer_path(store: Path) -> Path | None:
-    """What points at the current version: ``adapter/current.txt``, else the link ``adapter/latest``."""
-    text, link = store / "adapter" / "current.txt", store / "adapter" / "latest"
-    if text.is_file():
-        return text
-    return link if link.is_symlink() else None
-
-
-def _document_id(document: Path) -> str:
-    try:
-        text = document.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SwayError(f"{document} cannot be read: {error}") from None
-    head = re.match(r"\A---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", text, re.DOTALL)
-    try:
-        data = yaml.safe_load(head.group(1)) if head else None
-    except yaml.YAMLError:
-        data = None
-    found = str(data.get("dlm_id") or "") if isinstance(data, dict) else ""
-    return found if re.fullmatch(r"[A-Za-z0-9_-]+", found) else ""
 
 
 def _is_checkpoint(path: Path) -> bool:

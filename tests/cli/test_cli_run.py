@@ -14,6 +14,7 @@ from sway_dash.core.result import DEFAULT_COMPONENT_WEIGHTS
 from sway_dash.suite.report import load_result
 from sway_dash.suite.store import EVENTS, RESULT, TRACE, RunFolder, list_runs
 from sway_dash.suite.trace_analysis import load
+from tests.fakes_sweep import adapter
 
 
 def only_run() -> RunFolder:
@@ -299,14 +300,20 @@ def test_a_place_for_runs_that_cannot_be_made_is_one_error(cli, suite, monkeypat
 
 
 def test_a_model_that_cannot_be_had_is_one_error_and_a_failed_run(cli, suite, tmp_path):
-    suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.nowhere:Slow"))
+    suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.fakes_sweep:ByAdapter"))
+    adapter(suite.parent / "adapter", broken=True)
     result = cli("run", suite, "--junit", tmp_path / "r.xml", "--json", tmp_path / "r.json")
     assert result.exit_code == 2
     assert "Traceback" not in result.output
-    assert "error: entry_point 'tests.nowhere:Slow': cannot import tests.nowhere" in result.stderr
+    assert "error: this adapter was made for another base" in result.stderr
     assert load_result(only_run().path / RESULT)[0].status == "failed"
     # What was not measured must not look green.
     assert ET.fromstring((tmp_path / "r.xml").read_text()).get("errors") == "1"
+
+
+def test_a_model_that_is_none_is_refused_before_there_is_a_run(cli, suite):
+    suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.nowhere:Slow"))
+    assert "entry_point 'tests.nowhere:Slow': cannot import tests.nowhere" in refused(cli("run", suite))
 
 
 def test_a_suite_or_a_run_is_needed(cli):
