@@ -21,6 +21,7 @@ from sway_dash.dash.components import BAR, BODY, column, html
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
+from sway_dash.dash.off_loop import off_loop
 from sway_dash.dash.pages.ablation import AblationPage
 from sway_dash.dash.pages.compare import CompareView
 from sway_dash.dash.pages.evidence import EvidencePage
@@ -56,7 +57,7 @@ class App(param.Parameterized):
         self.nav = Nav()
         self.run = RunState()
         self.choice = Selection()
-        self.compare = CompareState()
+        self.compare = CompareState(background=off_loop)
         self.draft = Draft()
         self.probing, self.looking = Probing(), Probing()
         self.browser = Browser()

@@ -5,8 +5,9 @@ Everything derived is computed in :meth:`CompareState.pull` and one watcher; vie
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,29 @@ import param
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import live, run_edits, runs
 from sway_dash.dash.expression import Expression
+from sway_dash.dash.latest import Background, at_once
 from sway_dash.dash.live import Feed
 from sway_dash.report.paired import letters
 from sway_dash.suite.comparison import MAX_RUNS, Comparison, Contrast, Mask, Side, compare, metric_of, shared_probes
 from sway_dash.suite.pairing import Alignment, ItemKey, Series, align
+from sway_dash.suite.store import RunFolder
 
 PULL_S = 0.1
 """Reading files takes at most about so long at a time: large runs are taken in over several ticks."""
 
 LIVE_S = 1.0
 """While runs go on their comparison is computed again at most once in so many seconds."""
+
+
+log = logging.getLogger(__name__)
+
+
+def _read(folder: RunFolder) -> Feed | None:
+    try:
+        return live.read(folder)
+    except Exception:  # nobody should look at "Reading" for ever
+        log.exception("the run %s could not be read", folder.id)
+        return None
 
 
 class CompareState(param.Parameterized):
@@ -47,14 +61,16 @@ class CompareState(param.Parameterized):
     opened = param.String(default="", doc="Address of a run somebody asked to open.")
     stored = param.String(default="", doc="Address of the baseline that is kept for all sessions.")
     missing = param.List(default=[], item_type=str, doc="Addresses of which there is no run.")
+    opening = param.List(default=[], item_type=str, doc="Addresses of runs that are still being read.")
     version = param.Integer(default=0, doc="Raised whenever there is something new to show.")
     epoch = param.Integer(default=0, doc="Raised when other runs, another probe or another baseline are compared.")
 
     NUMBERS = ("runs", "baseline", "probe", "metric", "tags", "query", "regex")
     """Parameters that the comparison depends on."""
 
-    def __init__(self, **params: Any) -> None:
+    def __init__(self, *, background: Background = at_once, **params: Any) -> None:
         super().__init__(**params)
+        self._background = background
         self.comparison: Comparison | None = None
         self.sides: list[Side] = []
         self.problem = ""
@@ -226,6 +242,7 @@ class CompareState(param.Parameterized):
         for feed in self._feeds.values():
             live.release(feed)
         self._feeds, self._sides, self._heard = {}, {}, {}
+        self.opening = []
 
     def _chosen(self, *events: param.parameterized.Event) -> None:
         names = {e.name for e in events}
@@ -239,18 +256,38 @@ class CompareState(param.Parameterized):
         for address in set(self._feeds) - set(wanted):
             live.release(self._feeds.pop(address))
             self._sides.pop(address, None)
-        missing = []
+        missing, large = [], {}
         for address in wanted:
-            if address in self._feeds:
+            if address in self._feeds or address in self.opening:
                 continue
             folder = runs.find(address)
             if folder is None:
                 missing.append(address)
+            elif live.takes_long(folder):
+                large[address] = folder
             else:
                 self._feeds[address] = live.acquire(folder)
         if missing != self.missing:
             self.missing = missing
+        if large:
+            self._read_away(large)
         self._compute()
+
+    def _read_away(self, folders: Mapping[str, RunFolder]) -> None:
+        """Read runs while everybody else goes on; what is no longer wanted by then is let go."""
+        self.opening = [*self.opening, *folders]
+
+        def take(found: Mapping[str, Feed | None]) -> None:
+            wanted = self.runs[:MAX_RUNS]
+            read = {a: feed for a, feed in found.items() if a in self.opening and a in wanted}
+            self._feeds |= {a: live.adopt(feed) for a, feed in read.items() if feed is not None}
+            self.param.update(
+                opening=[a for a in self.opening if a not in found],
+                missing=[*self.missing, *(a for a, feed in read.items() if feed is None)],
+            )
+            self._compute()
+
+        self._background(lambda: {a: _read(folder) for a, folder in folders.items()}, take)
 
     def _compute(self) -> None:
         self._listen()
@@ -270,7 +307,7 @@ class CompareState(param.Parameterized):
         self.param.update(
             version=self.version + 1,
             epoch=self.epoch + fresh,
-            item=self._opened(keys),
+            item=self.item if self.opening else self._opened(keys),
         )
 
     def _opened(self, keys: Sequence[ItemKey]) -> int | None:

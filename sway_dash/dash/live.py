@@ -28,6 +28,8 @@ from sway_dash.suite.trace_file import TraceEvent, parse_line
 POLL_S = 0.08
 ALIVE_S = 1.0
 ENDING_S = 10.0
+AT_ONCE = 500_000
+"""Bytes of a run that are read in less than a tick."""
 RATE_S = 5.0
 """Scoring calls of so many seconds make the passes per second."""
 
@@ -66,6 +68,11 @@ class Feed:
     def skipped(self) -> int:
         """Lines that could not be read."""
         return self._events.skipped + self._trace.skipped
+
+    @property
+    def behind(self) -> bool:
+        """There is more to read at once."""
+        return self._events.more or self._trace.more
 
     @property
     def over(self) -> bool:
@@ -190,6 +197,38 @@ def acquire(folder: RunFolder) -> Feed:
         feed.poll(now=True)
     feed.users += 1
     return feed
+
+
+def read(folder: RunFolder) -> Feed:
+    """A run read and judged as far as it goes, for :func:`adopt`. For threads, too: nobody else knows the feed yet."""
+    feed = Feed(folder)
+    feed.poll(now=True)
+    while feed.behind:
+        feed.poll(now=True)
+    if feed.over:
+        feed.data.result()
+    return feed
+
+
+def adopt(feed: Feed) -> Feed:
+    """Share what has been read, or the feed of the same folder that somebody has opened meanwhile."""
+    shared = _feeds.setdefault(feed.folder.path.resolve(), feed)
+    shared.users += 1
+    return shared
+
+
+def takes_long(folder: RunFolder) -> bool:
+    """Nobody has the run open, and to read it would hold up everybody who waits for the server."""
+    if folder.path.resolve() in _feeds:
+        return False
+    return sum(_size(folder.path / name) for name in (EVENTS, TRACE, RESULT)) > AT_ONCE
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def release(feed: Feed) -> None:

@@ -24,7 +24,8 @@ def off_loop(work: Callable[[], T], then: Callable[[T], None]) -> None:
         return
 
     def take(found: T) -> None:
-        with set_curdoc(document):
+        # What it changes reaches the browser in one message.
+        with set_curdoc(document), pn.io.hold(document):
             then(found)
 
     async def run() -> None:

@@ -528,3 +528,82 @@ def test_the_open_prompt_stays_open_when_the_runs_change(state: CompareState) ->
     state.item = None
     state.query = "light"
     assert state.item is None
+
+
+# --- large runs ----------------------------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """Work that is done when the test says so, as in a thread that takes its time."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+
+    def __call__(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        self.waiting.append((work, then))
+
+    def finish(self) -> None:
+        work, then = self.waiting.pop(0)
+        then(work())
+
+
+def test_large_runs_are_read_elsewhere_and_nobody_waits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [make("a"), make("b", "strong2"), make("c", "strong0.5")]
+    monkeypatch.setattr(live, "AT_ONCE", 0)
+    polled: list[str] = []
+    poll = live.Feed.poll
+    monkeypatch.setattr(live.Feed, "poll", lambda self, **kw: (polled.append(self.folder.id), poll(self, **kw))[1])
+    elsewhere = Elsewhere()
+    state = CompareState(runs=addresses, item=2, background=elsewhere)
+    bar = CompareBar(state=state)
+    assert polled == [], "a run was read while the server waited"
+    assert state.opening == addresses
+    assert "Reading 3 runs…" in str(bar._said.object)
+    assert not bar._empty.visible
+    # The page stays in use, and nothing is read twice.
+    state.pull()
+    state.tags = ["odd"]
+    assert len(elsewhere.waiting) == 1
+    elsewhere.finish()
+    assert state.addresses == addresses
+    assert (state.opening, state.item) == ([], 2)
+    assert state.comparison is not None
+    assert "Reading" not in str(bar._said.object)
+    # What somebody has open already is there at once.
+    again = CompareState(runs=addresses, background=elsewhere)
+    assert (again.opening, elsewhere.waiting) == ([], [])
+    assert [feed.users for feed in live._feeds.values()] == [2, 2, 2]
+    for one in (state, again):
+        one.close()
+    assert live._feeds == {}
+
+
+def test_runs_that_come_when_nobody_compares_any_more_are_let_go(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = [make("a"), make("b", "strong2"), make("c")]
+    monkeypatch.setattr(live, "AT_ONCE", 0)
+    elsewhere = Elsewhere()
+    left, closed = (CompareState(runs=addresses, background=elsewhere) for _ in range(2))
+    left.remove("c")
+    closed.close()
+    elsewhere.finish()
+    elsewhere.finish()
+    assert (left.addresses, left.opening) == (["a", "b"], [])
+    assert (closed.addresses, closed.opening) == ([], [])
+    assert {feed.folder.id: feed.users for feed in live._feeds.values()} == {"a": 1, "b": 1}
+
+
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_compared(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [make("a"), make("b", "strong2"), make("c")]
+    read = live.read
+
+    def broken(folder: RunFolder) -> live.Feed:
+        if folder.id == "b":
+            raise MemoryError
+        return read(folder)
+
+    monkeypatch.setattr(live, "AT_ONCE", 0)
+    monkeypatch.setattr(live, "read", broken)
+    state = CompareState(runs=addresses)
+    assert (state.addresses, state.missing, state.opening) == (["a", "c"], ["b"], [])

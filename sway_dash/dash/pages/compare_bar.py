@@ -15,7 +15,7 @@ from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.run_tokens import RunTokens
 from sway_dash.figures.markup import heading
-from sway_dash.figures.theme import esc, visible
+from sway_dash.figures.theme import count, esc, visible
 from sway_dash.suite.comparison import MAX_RUNS, Side
 from sway_dash.suite.status import LIVE
 
@@ -57,7 +57,7 @@ class CompareBar(pn.viewable.Viewer):
         """Read the list of runs again."""
         self._offer()
 
-    @param.depends("state.version", "state.focus", "state.stored", "state.missing", watch=True)
+    @param.depends("state.version", "state.focus", "state.stored", "state.missing", "state.opening", watch=True)
     def _refresh(self) -> None:
         state = self.state
         base, shown = state.base, state.focused
@@ -73,13 +73,15 @@ class CompareBar(pn.viewable.Viewer):
         text = f"{are} {gone} here; what is left is compared." if gone else ""
         if len(set(state.runs)) > MAX_RUNS:
             text += f" {MAX_RUNS} runs can be compared at a time; the others are left out."
+        if state.opening:
+            text += f" Reading {count(len(state.opening), 'run')}…"
         set_html(self._said, f'<p class="sway-caption" role="status">{text.strip()}</p>' if text else "")
         self._offer()
 
     def _offer(self) -> None:
         """The picker's options and, as long as there are too few runs, the buttons."""
         state = self.state
-        few = len(state.sides) < 2
+        few = len(state.sides) < 2 and not state.opening
         self._empty.visible = few
         found = [r for r in runs.recent(OFFERED) if r.id not in state.runs]
         demo = runs.demo_folder()
