@@ -11,18 +11,28 @@ from sway_dash.dash import locking  # noqa: F401 - events of everything built he
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import css
 
-GRID = """
+_UNUSED = ".scroll-button { display: none !important; }"
+"""Panel's columns end with a button of no height that takes a place, and with it a gap."""
+
+GRID = (
+    _UNUSED
+    + """
 :host(.sway-grid) { display: grid !important; grid-template-columns: minmax(0, 7fr) minmax(0, 5fr); gap: 20px 28px;
   width: 100%; align-items: start; grid-auto-rows: max-content; flex: none !important; height: auto !important;
   max-height: none !important; }
 :host(.sway-even) { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
 @media (max-width: 960px) { :host(.sway-grid) { grid-template-columns: minmax(0, 1fr); } }
 """
+)
 
-BODY = """
-:host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; max-width: 1680px;
+BODY = (
+    _UNUSED
+    + """
+:host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; max-width: clamp(1680px, 68vw, 2600px);
   max-height: none !important; }
+@media (max-height: 960px) { :host(.sway-body) { padding-top: 8px; } }
 """
+)
 
 BAR = {
     ".MuiAppBar-root": {
@@ -39,6 +49,11 @@ BAR = {
         ".MuiAppBar-root .logo": {"marginRight": "4px"},
         ".MuiAppBar-root .MuiToolbar-root": {"paddingLeft": "8px", "paddingRight": "8px"},
     },
+    # The second is the room that the page leaves for the first.
+    "@media (max-height: 960px)": {
+        ".MuiAppBar-root .MuiToolbar-root": {"minHeight": "48px"},
+        ".main .MuiToolbar-root": {"minHeight": "44px"},
+    },
     ".MuiAppBar-root .MuiIconButton-root, .MuiAppBar-root .title": {"color": "text.primary"},
 }
 """The head of every page."""
@@ -54,16 +69,28 @@ def html(text: str = "", **params: Any) -> pn.pane.HTML:
     return pn.pane.HTML(text, **{**defaults, **params})
 
 
-def figure(plot: Plot, **params: Any) -> pn.pane.Bokeh:
-    """A pane for a plot; its text alternative is in the figure and in the caption below."""
+def figure(plot: Plot, *, fit: str = "", **params: Any) -> pn.pane.Bokeh:
+    """A pane for a plot; its text alternative is in the figure and in the caption below.
+
+    ``fit`` is a height as CSS that counts instead of the figure's own where pages have two columns.
+    """
+    if fit:
+        own = f":host {{ height: {fit} !important; flex: 0 0 auto !important; }}"
+        plot.figure.stylesheets = [f"@media (min-width: 961px) {{ {own} }}"]
     return pn.pane.Bokeh(plot.figure, sizing_mode="stretch_width", margin=0, **params)
 
 
 def column(*items: Any, gap: int = 6, **params: Any) -> pn.Column:
     """Items below each other."""
     # Bokeh holds a column to the height of what it stands in, and what follows would lie over a taller one's end.
-    own = [f":host {{ gap: {gap}px; max-height: none !important; }}", *params.pop("stylesheets", [])]
+    own = [f":host {{ gap: {gap}px; max-height: none !important; }} {_UNUSED}", *params.pop("stylesheets", [])]
     return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=own, **params)
+
+
+def beside(*items: Any) -> pn.Column:
+    """A head and what is chosen for it, in one line where there is room."""
+    own = f":host {{ display: flex !important; flex-flow: row wrap; gap: 0 16px; align-items: center; }} {_UNUSED}"
+    return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=[own])
 
 
 def grid(*items: Any, even: bool = False) -> pn.Column:

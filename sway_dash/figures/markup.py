@@ -15,6 +15,11 @@ def heading(text: str, caption: str = "", *, level: int = 2) -> str:
     return f'<h{level} class="sway-h2">{esc(text)}</h{level}>{below}'
 
 
+def headed(text: str, marks: str) -> str:
+    """Head of a picture with its legend, beside it where there is room."""
+    return f'<div class="sway-headed">{heading(text)}{marks}</div>'
+
+
 def toned(tone: str, css_class: str, inner: str, *, tag: str = "div", role: str = "") -> str:
     """A box in the colour of a token; ``inner`` is HTML."""
     attr = f' role="{role}"' if role else ""

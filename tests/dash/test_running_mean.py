@@ -15,7 +15,7 @@ Record = Callable[..., RunFolder]
 def opened(folder: RunFolder) -> tuple[RunState, str]:
     run = RunState()
     run.open(folder)
-    return run, str(MeanView(run=run, choice=Selection())._caption.object)
+    return run, str(MeanView(run=run, choice=Selection())._note.object)
 
 
 def test_the_interval_of_a_fixed_number_of_prompts_is_that_of_the_result(record: Record) -> None:

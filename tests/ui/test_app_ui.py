@@ -130,6 +130,22 @@ def test_narrow_screens_have_no_sideways_scroll_and_plots_have_words(open_tab: O
     assert any("Dot plot of 8 prompts" in t for t in texts)
 
 
+def test_the_answer_its_pictures_and_the_probes_are_seen_together(open_tab: Open) -> None:
+    tab = open_tab("?run=demo", width=1280, height=800)
+    parts = [
+        tab.page.locator(".sway-hook-verdict"),
+        tab.page.get_by_role("img", name="Dot plot of 28 prompts"),
+        tab.page.get_by_role("img", name="Running mean over prompts"),
+        tab.page.locator(".sway-hook-probes tbody tr").nth(2),
+    ]
+
+    def seen() -> bool:
+        boxes = [part.bounding_box() if part.count() else None for part in parts]
+        return all(box and box["y"] >= 0 and box["y"] + box["height"] <= 800 and box["height"] > 20 for box in boxes)
+
+    assert tab.until(seen, seconds=40)
+
+
 def test_a_run_that_is_not_there_does_not_break_the_page(open_tab: Open) -> None:
     tab = open_tab("?run=../../etc")
     tab.until(lambda: "finished" in tab.head() or "cancelled" in tab.head())

@@ -204,8 +204,8 @@ def test_a_suite_is_run_live_and_drilled_into(notebook: Callable[..., Notebook])
     assert len({line for line in lines if "running" in line}) >= 2, "the screen did not move while it ran"
     seen.until(lambda: "Changed" in seen.verdict())
     # The last words of every part have arrived, and the axis holds the largest value.
-    band = seen.page.locator(".sway-caption", has_text="anytime-valid")
-    seen.until(lambda: "n = 12" in " ".join(band.all_inner_texts()))
+    mean = seen.page.locator(".sway-caption", has_text="Mean JS 0.")
+    seen.until(lambda: "n = 12" in " ".join(mean.all_inner_texts()))
     axis = """() => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
         if (m.type === 'Figure' && m.renderers.some(r => 'null_text' in (r.data_source?.data ?? {})))
             return m.x_range.end }"""

@@ -18,6 +18,9 @@ from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import esc
 from sway_dash.suite.store import runs_root
 
+_FIT = "clamp(170px, 100vh - 640px, 860px)"
+"""Verdict, pictures and the first probes are seen together in a window of 1280 by 800, and use a taller one."""
+
 
 class OverviewPage(pn.viewable.Viewer):
     """Follows the open run, live or over."""
@@ -29,14 +32,14 @@ class OverviewPage(pn.viewable.Viewer):
         super().__init__(**params)
         both = {"run": self.run, "choice": self.choice}
         self._verdict = VerdictView(**both)
-        self._prompts = PromptChart(**both)
-        self._mean = MeanView(**both)
+        self._prompts = PromptChart(**both, fit=_FIT)
+        self._mean = MeanView(**both, fit=_FIT)
         self._ablation = AblationView(run=self.run)
         self._probes = ProbesView(run=self.run, linked=True)
         self._score = ScoreView(run=self.run)
         self._empty = html(_nothing_yet())
-        self._charts = grid(self._prompts, column(self._mean, self._ablation, gap=22))
-        self._all = column(self._verdict, self._charts, self._probes, self._score, gap=26)
+        self._charts = grid(self._prompts, self._mean)
+        self._all = column(self._verdict, self._charts, self._probes, self._score, self._ablation, gap=14)
         self._root = body(self._empty, self._all)
         self._refresh()
 

@@ -16,7 +16,7 @@ from sway_dash.dash.nav import VERSION
 from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
 from sway_dash.figures.evidence import SIGNS, tests_of, value_text
-from sway_dash.figures.markup import heading, table
+from sway_dash.figures.markup import headed, heading, table
 from sway_dash.figures.null_columns import z_text
 from sway_dash.figures.theme import DASH, duration, esc, interval, percent, var
 
@@ -46,7 +46,7 @@ class ProbesView(pn.viewable.Viewer):
         self._table = html(css_classes=["sway-hook-probes"])
         self._cache = html()
         self._tests = html(css_classes=["sway-hook-tests"], visible=False)
-        self._root = column(html(heading("Probes")), self._table, self._cache, self._tests)
+        self._root = column(self._cache, self._table, self._tests, gap=2)
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -64,14 +64,14 @@ class ProbesView(pn.viewable.Viewer):
             if calls.n
             else ""
         )
-        set_html(self._cache, f'<p class="sway-caption sway-hook-cache">{text}</p>')
+        set_html(self._cache, headed("Probes", f'<p class="sway-caption sway-hook-cache">{text}</p>'))
         # How many tests there are is known at the end.
         tests, told = ("", "") if self.run.live else tests_of(data.result())
         self._tests.visible = bool(tests)
         set_html(self._tests, f'<div class="sway-further">{heading("Tests", told)}{tests}</div>' if tests else "")
 
     def _row(self, planned: PlannedProbe, result: ProbeResult | None) -> tuple[str, ...]:
-        name = f'{self._link(planned.name)}<br><span class="sway-caption">{esc(planned.kind)}</span>'
+        name = f'{self._link(planned.name)} <span class="sway-caption">{esc(planned.kind)}</span>'
         if result is None:
             return (name, self._going(planned), DASH, DASH, DASH, DASH, "")
         sign, tone, word = SIGNS[result.verdict]
@@ -80,7 +80,7 @@ class ProbesView(pn.viewable.Viewer):
         n = null.get("n", "?") if isinstance(null, Mapping) else "?"
         against = esc(f"z {z_text(result.z_score)}, n = {n}") if result.z_score is not None else DASH
         value = esc(value_text(result))
-        message = esc(result.message)
+        message = f'<span class="sway-message" title="{esc(result.message)}">{esc(result.message)}</span>'
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
 
     def _link(self, name: str) -> str:

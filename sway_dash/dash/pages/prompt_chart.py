@@ -13,7 +13,7 @@ import param
 from bokeh.events import SelectionGeometry, Tap
 
 from sway_dash.core.divergence import LN2
-from sway_dash.dash.components import column, figure, html, set_html
+from sway_dash.dash.components import beside, column, figure, html, set_html
 from sway_dash.dash.pages.controls import bind_select, sort_options
 from sway_dash.dash.prompt_list import PromptList, Row
 from sway_dash.dash.state import RunState, Selection
@@ -23,6 +23,7 @@ from sway_dash.figures.derive import bounds_of, value_of
 from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.ecdf import RUG_Y
+from sway_dash.figures.plots.prompts import MARKS
 from sway_dash.figures.plots.scale import LINEAR, ROOT, Scale, set_ticks
 from sway_dash.figures.prompt_stats import Summary, summary
 from sway_dash.figures.theme import count, esc, interval, number
@@ -50,6 +51,7 @@ class PromptChart(pn.viewable.Viewer):
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
     shown: PromptList = param.ClassSelector(class_=PromptList, doc="The prompts to draw.")  # type: ignore[assignment]
     linear = param.Boolean(default=False, doc="Draw KL on a linear axis, not on one of square roots.")
+    fit = param.String(default="", doc="Height of the pictures as CSS, instead of that of their rows.")
     labelled = param.Integer(default=MAX_LABELLED, doc="More prompts than this are drawn without their names.")
 
     def __init__(self, **params: Any) -> None:
@@ -67,7 +69,8 @@ class PromptChart(pn.viewable.Viewer):
             plot.figure.on_event(SelectionGeometry, brushed)
             plot.figure.x_range.on_change("start", lambda attr, old, new: self._ticks())
             plot.figure.x_range.on_change("end", lambda attr, old, new: self._ticks())
-        self.dots.figure.on_change("outer_width", self._resized)
+        for size in ("outer_width", "outer_height") if self.fit else ("outer_width",):
+            self.dots.figure.on_change(size, self._resized)
         self._metric = pmui.Select(label="Divergence", options=METRICS, width=165, **CONTROL)
         self._scale = pmui.Select(label="Axis", options=SCALES, width=170, **CONTROL)
         self._sort = pmui.Select(label="Order", options=sort_options(""), width=205, **CONTROL)
@@ -80,17 +83,14 @@ class PromptChart(pn.viewable.Viewer):
         bind_select(self._probe, self.choice, "probe")
         bind_select(self._scale, self, "linear")
         self._resort.on_click(lambda _: self.shown.resort())
-        # A pane takes its visibility from its figure: the column around it has its own.
+        # A pane is as visible as its figure: the column around it has its own.
         self._dots_pane, self._ecdf_pane = (
-            column(figure(plot), visible=False, stylesheets=[_AWAY]) for plot in (self.dots, self.ecdf)
+            column(figure(plot, fit=self.fit), visible=False, stylesheets=[_AWAY]) for plot in (self.dots, self.ecdf)
         )
         self._caption, self._marks = html(), html()
-        controls = pn.FlexBox(
-            self._probe, self._metric, self._scale, self._sort, self._resort, margin=0, sizing_mode="stretch_width"
-        )
-        self._root = column(
-            html(heading("Every prompt")), controls, self._dots_pane, self._ecdf_pane, self._marks, self._caption
-        )
+        controls = pn.FlexBox(self._probe, self._metric, self._scale, self._sort, self._resort, margin=0)
+        head = beside(html(heading("Every prompt"), sizing_mode=None), controls)
+        self._root = column(head, self._dots_pane, self._ecdf_pane, self._marks, self._caption)
         self._key: tuple[Any, ...] = ()
         self._axes: tuple[Any, ...] = ()
         self._cursor = self._spanned = self._n_rows = self._draws = 0
@@ -98,7 +98,7 @@ class PromptChart(pn.viewable.Viewer):
         self._noise: float | None = None
         self._drawn: tuple[int, str] = (-1, "")
         self._described: tuple[Any, ...] = ()
-        self._narrow = False
+        self._narrow, self._high = False, 0  # pixels, where the height is not that of the rows
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -227,7 +227,7 @@ class PromptChart(pn.viewable.Viewer):
         limit = NARROW_LABEL if self._narrow else WIDE_LABEL
         names = columns.labels([r.prompt for r in rows], limit) if len(rows) <= self.labelled else {}
         self._n_rows = len(rows)
-        plots.set_rows(self.dots, names, len(rows))
+        plots.set_rows(self.dots, names, len(rows), high=self._high)
 
     def _bars(self) -> None:
         """Grey ranges behind the dots; in suite order also of prompts that are still to be measured."""
@@ -300,20 +300,15 @@ class PromptChart(pn.viewable.Viewer):
         if self.many:
             entries = [("line", "tuned", "tuned model"), ("dash", "null", "random adapters, every draw")]
         else:
-            entries = [
-                ("▲", "tuned", "above every random adapter on the same prompt"),
-                ("●", "null", "inside their range"),
-                ("bar", "null", "range of the random adapters"),
-            ]
+            entries = list(MARKS)
             if any(r.error for r in self.shown.candidates):
                 entries.append(("✕", "bad", "could not be measured"))
         if of:
-            entries.append(("line", "tuned", "mean with its 95 % interval" if of.ci else "mean"))
-            entries.append(("dash", "muted", "median"))
+            entries += [("line", "tuned", "mean, 95 % interval" if of.ci else "mean"), ("dash", "muted", "median")]
         if self._noise is not None:
-            entries.append(("hatch", "muted", "rounding: the same model twice"))
+            entries.append(("hatch", "muted", "rounding"))
         if self.shown.metric == "js" and self.dots.figure.x_range.end >= LN2:
-            entries.append(("dash", "threshold", "largest possible JS, ln 2"))
+            entries.append(("dash", "threshold", "ln 2, the most"))
         return legend(*entries)
 
     def _options(self) -> None:
@@ -377,8 +372,12 @@ class PromptChart(pn.viewable.Viewer):
         inside = [int(i) for i, x, y in dots if x0 <= x <= x1 and (y is None or y0 <= y <= y1)]
         self.choice.picked = sorted(inside)
 
-    def _resized(self, _attr: str, _old: int | None, new: int | None) -> None:
-        """Shorter names where there is little room for them; the browser tells how wide the figure is."""
+    def _resized(self, attr: str, _old: int | None, new: int | None) -> None:
+        """Shorter and fewer names where there is little room; the browser tells how large the figure is."""
+        if attr == "outer_height":
+            self._high = new or 0
+            self._label()
+            return
         narrow = 0 < (new or 0) < NARROW_PX
         if narrow != self._narrow:
             self._narrow = narrow

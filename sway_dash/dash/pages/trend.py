@@ -14,7 +14,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import ProbeSeries, bounds_of
 from sway_dash.figures.derive_mean import SETTLED
-from sway_dash.figures.markup import heading, legend
+from sway_dash.figures.markup import headed, heading, legend
 from sway_dash.figures.theme import esc, interval, number
 
 
@@ -24,10 +24,12 @@ class MeanView(pn.viewable.Viewer):
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     choice: Selection = param.ClassSelector(class_=Selection)  # type: ignore[assignment]
 
+    fit = param.String(default="", doc="Height of the picture as CSS, instead of its own.")
+
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
         self.plot = plots.running_mean()
-        self._caption = html()
+        self._caption, self._note = html(), html()
         marks = legend(
             ("line", "tuned", "mean so far"),
             ("bar", "tuned", "95 % band"),
@@ -35,7 +37,8 @@ class MeanView(pn.viewable.Viewer):
             ("hatch", "muted", "rounding"),
             ("dash", "threshold", "gate"),
         )
-        self._root = column(html(heading("Running mean")), figure(self.plot), html(marks), self._caption, gap=2)
+        head = html(headed("Running mean", marks))
+        self._root = column(head, figure(self.plot, fit=self.fit), self._caption, self._note, gap=2)
         self._key: tuple[Any, ...] = ()
         self._cursor = 0
         self._refresh()
@@ -81,9 +84,14 @@ class MeanView(pn.viewable.Viewer):
             ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
+        set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
         note = points[-1].note if points else ""
-        why = f" {note} {points[-1].order}" if note else ""
-        set_html(self._caption, f'<p class="sway-caption">{esc(text + why)}</p>')
+        why = (
+            f"<details><summary>What the band says</summary>{esc(note)} {esc(points[-1].order)}</details>"
+            if note
+            else ""
+        )
+        set_html(self._note, f'<div class="sway-caption">{why}</div>' if why else "")
 
 
 class AblationView(pn.viewable.Viewer):

@@ -12,7 +12,7 @@ from sway_dash.dash.components import column, figure, grid, html, set_data, set_
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import bounds_of
-from sway_dash.figures.markup import heading, legend, toned
+from sway_dash.figures.markup import headed, legend, toned
 from sway_dash.figures.theme import GLYPH, TONE, count, esc, interval, number
 
 
@@ -30,7 +30,7 @@ class VerdictView(pn.viewable.Viewer):
         marks = legend(
             ("●", "null", "one random adapter"), ("◆", "tuned", "tuned, 95 % interval"), ("dash", "threshold", "gate")
         )
-        self._strip = column(html(heading("Against noise")), figure(self.plot), html(marks), self._caption, gap=2)
+        self._strip = column(html(headed("Against noise", marks)), figure(self.plot), self._caption, gap=2)
         self._root = grid(self._text, self._strip)
         self._key: tuple[Any, ...] = ()
         self._refresh()
@@ -57,9 +57,10 @@ class VerdictView(pn.viewable.Viewer):
         ends = tuned["hi"] if len(series.rows) >= 2 * MIN_ITEMS or not self.run.live else tuned["x"]
         largest = max([*nulls["x"], *ends, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("x", largest, bound=bounds_of(metric)[1], anew=anew)
-        text = _strip_text(nulls["x"], tuned, metric)
-        self.plot.describe(text)
-        set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
+        noise = _noise_text(nulls["x"], metric)
+        self.plot.describe(f"{noise} {_tuned_text(tuned)}".strip())
+        # The tuned mean is in the sentence beside the picture.
+        set_html(self._caption, f'<p class="sway-caption">{esc(noise)}</p>')
 
     def _verdict(self) -> str:
         run = self.run
@@ -84,15 +85,16 @@ def gate_of(run: RunState, probe: str, metric: str) -> float | None:
     return float(gate) if isinstance(gate, int | float) else None
 
 
-def _strip_text(draws: list[float], tuned: dict[str, list[Any]], metric: str) -> str:
-    name = metric.upper()
-    noise = (
-        f"{count(len(draws), 'random adapter')}: mean {name} {number(min(draws))} to {number(max(draws))} nats"
-        if draws
-        else "No random adapters: nothing to compare with"
-    )
+def _noise_text(draws: list[float], metric: str) -> str:
+    if not draws:
+        return "No random adapters: nothing to compare with."
+    means = f"mean {metric.upper()} {number(min(draws))} to {number(max(draws))} nats"
+    return f"{count(len(draws), 'random adapter')}: {means}."
+
+
+def _tuned_text(tuned: dict[str, list[Any]]) -> str:
     if not tuned["x"]:
-        return f"{noise}."
+        return ""
     ci = (tuned["lo"][0], tuned["hi"][0])
     band = f" (95 % CI {interval(ci)})" if ci[0] != ci[1] else ""
-    return f"{noise}. Tuned: {number(tuned['x'][0])} nats{band}."
+    return f"Tuned: {number(tuned['x'][0])} nats{band}."

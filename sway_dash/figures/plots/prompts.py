@@ -51,6 +51,13 @@ def prompt_dots() -> Plot:
     return plot
 
 
+MARKS = (
+    ("▲", "tuned", "above every random adapter"),
+    ("●", "null", "inside their range"),
+    ("bar", "null", "their range"),
+)
+"""Legend of the dots: sign, token, words."""
+
 TOOLTIPS = [
     ("prompt", "@prompt"),
     ("divergence", "@value_text"),
@@ -91,9 +98,23 @@ def set_mean(plot: Plot, mean: float | None, ci: tuple[float, float] | None, med
     parts["band"].update(left=ci[0] if ci else 0.0, right=ci[1] if ci else 0.0, visible=ci is not None)
 
 
-def set_rows(plot: Plot, labels: dict[float, str], n: int) -> None:
-    """Give the dot plot room for ``n`` rows with these names; without names the rows share a fixed height."""
+AXIS_PX = 62
+"""What a figure needs besides its rows."""
+
+
+def set_rows(plot: Plot, labels: dict[float, str], n: int, *, high: int = 0) -> None:
+    """Give the dot plot room for ``n`` rows with these names; without names the rows share a fixed height.
+
+    A figure that is ``high`` pixels for another reason has the names there is room for: every second, say.
+    """
     axis = plot.figure.yaxis[0]
+    row = max(CLOSEST_PX, min(ROW_PX, LABELLED_PX // max(n, 1)))
+    dense = n > 0 and not labels
+    plot.figure.height = DENSE_PX if dense else max(200, row * n + 76)
+    if high and labels:
+        row = max(1, (high - AXIS_PX) // n)
+        every = -(-CLOSEST_PX // row)
+        labels = {at: name for k, (at, name) in enumerate(sorted(labels.items(), reverse=True)) if not k % every}
     ticks = sorted(labels)
     # Another ticker, or other labels, make Bokeh look through all models of the document.
     if isinstance(axis.ticker, FixedTicker):
@@ -103,11 +124,8 @@ def set_rows(plot: Plot, labels: dict[float, str], n: int) -> None:
     if axis.major_label_overrides != labels:
         axis.major_label_overrides = labels
     axis.visible = bool(labels)
-    row = max(CLOSEST_PX, min(ROW_PX, LABELLED_PX // max(n, 1)))
-    dense = n > 0 and not labels
-    plot.figure.height = DENSE_PX if dense else max(200, row * n + 76)
     axis.major_label_text_font_size = "11px" if row >= 16 else "9.5px"
-    thick = 9 if row >= 16 and not dense else max(1, min(6, DENSE_PX // max(n, 1)))
+    thick = 9 if row >= 16 and not dense else max(1, min(6, row if labels else (high or DENSE_PX) // max(n, 1)))
     plot.parts["null"].glyph.line_width = thick
-    plot.parts["dot"].glyph.size = plot.parts["dot"].nonselection_glyph.size = 10 if thick >= 6 else 6
+    plot.parts["dot"].glyph.size = plot.parts["dot"].nonselection_glyph.size = 10 if thick >= 6 else 7
     plot.figure.y_range.update(start=-(max(n, 1) - 0.3), end=0.7)

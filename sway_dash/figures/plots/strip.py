@@ -9,7 +9,7 @@ from sway_dash.figures.plots.base import Plot, frame, painted, source_of
 
 def null_strip() -> Plot:
     """The tuned mean and the means of the random adapters on one axis."""
-    fig = frame("Tuned model against random adapters", height=128, x="mean divergence, nats")
+    fig = frame("Tuned model against random adapters", height=108, x="mean divergence, nats")
     plot = Plot(fig, {"nulls": source_of("x", "y", "text"), "tuned": source_of("x", "y", "lo", "hi", "text")})
     fig.y_range.update(start=-0.7, end=1.7)
     fig.yaxis.ticker = FixedTicker(ticks=[0, 1])
