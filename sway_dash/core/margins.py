@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sway_dash.core.bootstrap import MIN_CLUSTERS, BootstrapT, Samples, bootstrap_t, cluster_t, mean
 from sway_dash.core.rates import wilson
-from sway_dash.core.stats import MIN_CLUSTERS, MIN_ITEMS, BootstrapT, Samples, bootstrap_t, cluster_t, mean
+from sway_dash.core.stats import MIN_ITEMS
 
 RESAMPLES = 2000
 """A tail of 5 % is read from 100 of them; the smallest p is one in so many."""
@@ -47,7 +48,7 @@ def non_inferior(
     two-sided interval of confidence ``2c - 1`` (Schuirmann 1987; ICH E9 1998, section 3.3.2). Harmful adapters pass
     with a probability of at most ``1 - c``. Few items do not pass by being few: that widens the bound.
 
-    The bound is the bootstrap-t one (:func:`~sway_dash.core.stats.bootstrap_ci`), of whole clusters when ``clusters``
+    The bound is that of :func:`~sway_dash.core.stats.bootstrap_ci`, of whole clusters when ``clusters``
     are given. Harms that are only 0 and 1 are a rate and get Wilson's bound; only -1, 0 and 1 a difference of paired
     rates and get that of Bonett and Price (2012): ``d̃ + z·√((b̃ + c̃ - d̃²) / (n + 2))`` with ``b̃ = (b + 1)/(n + 2)``,
     ``c̃ = (c + 1)/(n + 2)``, ``d̃ = b̃ - c̃``. Both have a width also when nothing happened.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sway_dash.core.bootstrap import hall_sides, skewness
 from sway_dash.core.families import holm
 from sway_dash.core.stats import MIN_ITEMS, interval, mean
 
@@ -124,32 +125,20 @@ def mean_interval(
     """95 % interval of a mean (of differences) with its method, or ``None`` with the reason.
 
     Bootstrap-t up to :data:`MANY` items. Beyond, the bootstrap of a page of runs takes longer than a reader waits, and
-    Hall's monotone transformation of the t statistic (1992) corrects the same skewness term in closed form.
+    Hall's transformation of the t statistic (:func:`~sway_dash.core.bootstrap.hall_sides`) corrects the same skewness
+    term in closed form.
     """
     n = deltas.size
     if n <= MANY:
         return interval(deltas, seed=seed, bounds=bounds)
     if not np.isfinite(deltas).all():
         return None, "no interval: the values are not finite"
-    lo, hi = _hall(deltas)
+    below, above = hall_sides(skewness(deltas), n - 1, 0.95)
+    centre, error = mean(deltas), float(deltas.std(ddof=1)) / math.sqrt(n)
+    lo, hi = min(centre - below * error, centre), max(centre + above * error, centre)
     if bounds is not None:
         lo, hi = max(lo, bounds[0]), min(hi, bounds[1])
     return (lo, hi), f"95% skewness-corrected t (Hall) over {n} items"
-
-
-def _hall(x: Array) -> tuple[float, float]:
-    """Interval from ``g(T) = T + aT²/3 + a²T³/27 + a/6``, ``a`` = skewness / √n, which is normal to order 1/n."""
-    centre, spread = float(x.mean()), float(x.std(ddof=1))
-    if spread == 0.0:
-        return centre, centre
-    z = 1.959963984540054  # 97.5 % point of the normal distribution
-    a = float(((x - centre) ** 3).mean()) / spread**3 / math.sqrt(x.size)
-    step = spread / math.sqrt(x.size)
-
-    def inverse(q: float) -> float:
-        return q if abs(a) < 1e-9 else 3.0 / a * (math.cbrt(1.0 + a * (q - a / 6.0)) - 1.0)
-
-    return min(centre - step * inverse(z), centre), max(centre - step * inverse(-z), centre)
 
 
 def effect_size(deltas: Array) -> tuple[float | None, str]:

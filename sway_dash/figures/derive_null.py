@@ -10,7 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sway_dash.core.events import Measurement
-from sway_dash.core.stats import mean, null_stats, prediction_interval, prediction_p, rank_p, z_score
+from sway_dash.core.stats import (
+    mean,
+    next_draw_interval,
+    next_draw_p,
+    null_stats,
+    prediction_interval,
+    prediction_p,
+    rank_p,
+    z_score,
+)
 from sway_dash.probes.null_adapter import MAX_Z, rank_key
 
 Metric = Literal["js", "kl"]
@@ -114,6 +123,8 @@ class Standing:
     expected: tuple[float, float] | None
     """Where the next draw would fall with 95 %."""
     unit: str = "nats"
+    positive: bool = False
+    """The value cannot be negative: p and ``expected`` are on the scale of logarithms."""
 
     @property
     def n(self) -> int:
@@ -138,13 +149,16 @@ def stand(
     *,
     sign: int = 1,
     unit: str = "nats",
+    positive: bool = False,
 ) -> Standing:
     """Compare a value with draws, by the functions the result was made with; without draws, with what was ``kept``.
 
     ``sign`` is -1 where smaller is better: z, p and the rank then say how far below the draws the value is.
+    ``positive``: the value cannot be negative (:func:`~sway_dash.core.stats.next_draw_p`).
     """
     stats = null_stats(draws) if draws else kept
-    z, p = z_score(raw, stats), prediction_p(raw, stats)
+    z = z_score(raw, stats)
+    p = next_draw_p(raw, draws, positive=positive) if draws else prediction_p(raw, stats)
     return Standing(
         raw=raw,
         draws=tuple(draws),
@@ -152,8 +166,9 @@ def stand(
         z=None if z is None else min(max(sign * z, -MAX_Z), MAX_Z),
         p=p if p is None or sign > 0 else 1.0 - p,
         rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws and raw is not None else None,
-        expected=prediction_interval(stats),
+        expected=next_draw_interval(draws, positive=positive) if draws else prediction_interval(stats),
         unit=unit,
+        positive=positive and bool(draws),
     )
 
 
@@ -183,7 +198,7 @@ def own_null(rows: Sequence[Measurement], null: NullSet, metric: Metric) -> OwnN
         most = max(most, len(draws))
         value = value_of(m, metric)
         above_all += value > max(draws)
-        p = prediction_p(value, null_stats(draws)) if len(draws) >= FEW else None
+        p = next_draw_p(value, draws, positive=True) if len(draws) >= FEW else None
         if p is not None:
             judged += 1
             above += p <= SIGNIFICANCE

@@ -92,7 +92,10 @@ def _of_series(data: RunData, series: ProbeSeries) -> Iterator[Calibrated]:
         evidence = made.evidence if made else {}
         known = draws_of(evidence, series.name)
         ranks = known or {rank: null.draws(metric, series.planned, rank) for rank in null.by_rank}
-        by_rank = {rank: stand(raw, values) for rank, values in ranks.items()}
+        # A result that was judged otherwise keeps the p it has told.
+        told = result.evidence.get("null") if result is not None else None
+        positive = not isinstance(told, Mapping) or told.get("positive") is True
+        by_rank = {rank: stand(raw, values, positive=positive) for rank, values in ranks.items()}
         kept = kept_of(evidence, result.kind if result else "delta_kl")
         standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, (), kept))
         final = result is not None and bool(known or kept)
@@ -295,7 +298,8 @@ def _tail(s: Standing) -> list[str]:
     if s.z is None or s.p is None:
         return []
     normal = 0.5 * math.erfc(s.z / math.sqrt(2))
-    text = f"As the next draw: p = {number(s.p)} (Student's t, {s.n - 1} degrees of freedom); z = {z_text(s.z)}"
+    of = " of the logarithms" if s.positive else ""
+    text = f"As the next draw: p = {number(s.p)} (Student's t{of}, {s.n - 1} degrees of freedom); z = {z_text(s.z)}"
     text = text.replace("= ≥", "≥")
     if s.n < MANY and abs(s.z) < MAX_Z:
         text += f", for which a normal tail would say p = {number(normal)}"

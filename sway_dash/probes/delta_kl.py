@@ -116,7 +116,7 @@ class DeltaKLProbe(Probe):
             decision = decide(spec.prompts, measurements, spec.assert_mean_gte, ctx.seed)
             # The number of prompts was not chosen beforehand: only an interval that holds at every look does.
             ci, ci_note = decision.ci, f"95% confidence sequence over {len(once)} items, valid at every look"
-        null = calibration(ctx, spec, raw)
+        null = calibration(ctx, spec, raw, positive=True)
         stopped = decision is not None and decision.side is not None
         large = decision.side == "above" if decision and stopped else raw >= spec.assert_mean_gte
         reasons = [] if large else [f"below the gate of {spec.assert_mean_gte:g}"]

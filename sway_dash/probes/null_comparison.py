@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sway_dash.core.events import Warned
-from sway_dash.core.stats import null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
+from sway_dash.core.stats import next_draw_p, null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
 from sway_dash.probes.base import ProbeSpec, RunContext
 
 MAX_Z = 99.0
@@ -43,6 +43,8 @@ class Calibration:
     z_by_rank: dict[str, float] | None
     sign: int = 1
     """-1 where smaller is better: z and p then say how far below the null the value is."""
+    positive: bool = False
+    """The value cannot be negative: p is on the scale of logarithms."""
     distribution: str = "gaussian"
     among: tuple[Calibration, ...] = ()
     """Every distribution that was drawn, this one with them; empty when it is the only one."""
@@ -65,6 +67,7 @@ class Calibration:
         return {
             **self._facts,
             "sign": self.sign,
+            "positive": self.positive,
             "distribution": self.distribution,
             "by_distribution": {c.distribution: {**c._facts, "z": c.z} for c in self.among or (self,)},
         }
@@ -79,11 +82,14 @@ def null_name(distribution: str) -> str:
     return NULL_NAMES.get(distribution, distribution)
 
 
-def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) -> Calibration | None:
+def calibration(
+    ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1, positive: bool = False
+) -> Calibration | None:
     """Compare ``raw`` with the null of this entry; ``None`` when there is none to compare with.
 
-    ``sign`` is -1 where smaller is better: z and p then say how far below the null ``raw`` is. Of several distributions
-    the least z and the largest p count, whichever they come from. Only where no entry has draws, as with statistics
+    ``sign`` is -1 where smaller is better: z and p then say how far below the null ``raw`` is. ``positive`` is for a
+    statistic that cannot be negative (:func:`~sway_dash.core.stats.next_draw_p`). Of several distributions the least z
+    and the largest p count, whichever they come from. Only where no entry has draws, as with statistics
     from elsewhere, are those of the kind taken: draws on other prompts are no null of this entry.
     """
     own = {style: drawn[spec.name] for style, drawn in ctx.null_distributions.items() if drawn.get(spec.name)}
@@ -93,7 +99,7 @@ def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) 
         if ctx.null_draws or any(ctx.null_distributions.values()):
             return None
         stats = get_null_stats(ctx, spec.kind)
-        return _against(raw, "gaussian", stats, (), get_null_stats_by_rank(ctx, spec.kind), sign)
+        return _against(raw, "gaussian", stats, (), get_null_stats_by_rank(ctx, spec.kind), sign, positive)
     found = []
     for style, by_rank in own.items():
         summaries = {rank: null_stats(values) for rank, values in by_rank.items() if values}
@@ -101,7 +107,7 @@ def calibration(ctx: RunContext, spec: ProbeSpec, raw: float, *, sign: int = 1) 
             continue
         primary = primary_rank(summaries)
         draws = by_rank[primary]
-        if against := _against(raw, style, summaries[primary], draws, summaries, sign):
+        if against := _against(raw, style, summaries[primary], draws, summaries, sign, positive):
             found.append(against)
         elif len(draws) >= 2 and math.isfinite(raw):
             # Beyond draws that do not vary no z is known: this null is passed over, but not in silence.
@@ -139,8 +145,10 @@ def _against(
     draws: Sequence[float],
     by_rank: Mapping[str, Mapping[str, float]] | None,
     sign: int,
+    positive: bool,
 ) -> Calibration | None:
-    z, p = z_score(raw, stats), prediction_p(raw, stats)
+    z = z_score(raw, stats)
+    p = next_draw_p(raw, draws, positive=positive) if draws else prediction_p(raw, stats)
     p = p if p is None or sign > 0 else 1.0 - p
     if z is None:
         if len(draws) < 2 or not math.isfinite(raw) or sign * raw > max(sign * v for v in draws):
@@ -155,6 +163,7 @@ def _against(
         largest=max(draws) if draws else None,
         z_by_rank=z_scores_by_rank(raw, by_rank, sign=sign),
         sign=sign,
+        positive=positive and bool(draws),
         distribution=distribution,
     )
 

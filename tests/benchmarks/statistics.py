@@ -18,8 +18,8 @@ import numpy.typing as npt
 from sway_dash.core.divergence import LN2
 from sway_dash.core.margins import non_inferior
 from sway_dash.core.rates import wilson
-from sway_dash.core.sequences import confidence_sequence
-from sway_dash.core.stats import bootstrap_ci, cluster_ci, null_stats, prediction_p
+from sway_dash.core.sequences import CAP, HORIZONS, START, WEIGHTS, confidence_sequence
+from sway_dash.core.stats import bootstrap_ci, cluster_ci, next_draw_p
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Array]
@@ -58,17 +58,28 @@ def percent(share: float) -> str:
 
 
 def means(trials: int) -> None:
-    """Coverage of the interval of a mean."""
-    sizes = (4, 8, 16, 32, 64)
-    rows = []
+    """Coverage of the interval of a mean, and what it costs in width."""
+    from scipy.stats import t
+
+    sizes = (4, 5, 6, 7, 8, 12, 16, 32, 64)
+    rows, widths = [], []
     for name, (draw, truth) in SKEWED.items():
         rng = np.random.default_rng(1)
-        row = [name]
+        row, width = [name], [name]
         for n in sizes:
-            found = (bootstrap_ci(draw(rng, n), seed=k) for k in range(trials))
-            row.append(percent(np.mean([ci is not None and ci[0] <= truth <= ci[1] for ci in found])))
+            hits, ratios = 0, []
+            for k in range(trials):
+                x = draw(rng, n)
+                lo, hi = bootstrap_ci(x, seed=k) or (0.0, 0.0)
+                hits += lo <= truth <= hi
+                ratios.append((hi - lo) / (2 * t.ppf(0.975, n - 1) * x.std(ddof=1) / np.sqrt(n)))
+            row.append(percent(hits / trials))
+            width.append(f"{np.mean(ratios):.2f}")
         rows.append(row)
-    table("bootstrap-t, coverage at a nominal 95 %", ["items", *map(str, sizes)], rows)
+        widths.append(width)
+    error = 100 * np.sqrt(0.95 * 0.05 / trials)
+    table(f"bootstrap-t, coverage at a nominal 95 % (± {error:.1f})", ["items", *map(str, sizes)], rows)
+    table("its mean width over that of Student's interval", ["items", *map(str, sizes)], widths)
 
 
 def rates() -> None:
@@ -104,30 +115,72 @@ def clusters(trials: int) -> None:
 
 
 def sequences(trials: int) -> None:
-    """How often a band is missed by the mean at any of 1,000 looks, and its width against a fixed-n interval."""
+    """How often a band is missed by the mean at any of 1,000 looks, and its width against fixed-n intervals."""
     looks = (50, 200, 1000)
+    runs = 40 * trials
     rows = []
     for name, (draw, truth) in BOUNDED.items():
         rng = np.random.default_rng(3)
         missed = fixed = 0
-        widths = []
-        for _ in range(trials):
+        for start in range(0, runs, 2000):
+            x = draw(rng, looks[-1] * min(2000, runs - start)).reshape(-1, looks[-1]) / LN2
+            missed += int(ever_excluded(x, truth / LN2).sum())
+            n = np.arange(1, looks[-1] + 1)
+            centre = np.cumsum(x, axis=1) / n
+            half = 1.96 * np.sqrt(np.maximum(np.cumsum(x**2, axis=1) / n - centre**2, 0.0) / n)
+            fixed += int((np.abs(centre - truth / LN2) > half)[:, 19:].any(axis=1).sum())
+        widths, betting, least = [], [], []
+        for _ in range(max(10, trials // 6)):
             x = draw(rng, looks[-1])
             lower, upper = confidence_sequence(x, bounds=(0.0, LN2))
-            missed += bool(((lower > truth) | (upper < truth)).any())
-            n = np.arange(1, x.size + 1)
-            centre = np.cumsum(x) / n
-            half = 1.96 * np.sqrt(np.maximum(np.cumsum(x**2) / n - centre**2, 0.0) / n)
-            fixed += bool((np.abs(centre - truth) > half)[19:].any())
-            widths.append([(upper[k - 1] - lower[k - 1]) / (2 * half[k - 1]) if half[k - 1] else np.nan for k in looks])
+            of = [upper[k - 1] - lower[k - 1] for k in looks]
+            normal = [2 * 1.96 * x[:k].std() / np.sqrt(k) for k in looks]
+            widths.append([w / v if v else np.nan for w, v in zip(of, normal, strict=True)])
+            known = fixed_betting(x[:200] / LN2) * LN2
+            betting.append(of[1] / known)
+            least.append((np.log(1 / ALPHA) / 200 * (LN2 - truth)) / normal[1] if normal[1] else np.nan)
         ratio = [f"{r:.2f}" for r in np.nanmedian(widths, axis=0)]
-        rows.append([name, percent(missed / trials), percent(fixed / trials), *ratio])
-    header = ["values on [0, ln 2]", "missed, %", "pointwise", *(f"width at {n}" for n in looks)]
-    table("confidence sequence: runs of 1,000 looks that ever miss; width over that of mean ± 1.96 se", header, rows)
+        ends = [f"{np.median(betting):.2f}", f"{np.nanmedian(least):.2f}"]
+        rows.append([name, percent(missed / runs), percent(fixed / runs), *ratio, *ends])
+    header = ["values on [0, ln 2]", "missed, %", "pointwise", *(f"n = {n}" for n in looks), "betting", "bound"]
+    error = 100 * np.sqrt(ALPHA * (1 - ALPHA) / runs)
+    table(f"confidence sequence: runs of 1,000 looks that ever miss (± {error:.2f}), and widths", header, rows)
+    print("  n = ...: width over that of mean ± 1.96 se; betting: at n = 200 over that of the fixed-n betting interval")
+    print("  bound: how far above the mean any valid interval reaches at n = 200, over the width of mean ± 1.96 se")
     x = BOUNDED["beta(1, 6)"][0](np.random.default_rng(0), 10_000)
     start = time.perf_counter()
     confidence_sequence(x, bounds=(0.0, LN2))
     print(f"  10,000 items: {1000 * (time.perf_counter() - start):.0f} ms")
+
+
+def ever_excluded(x: Array, mean: float) -> npt.NDArray[np.bool_]:
+    """Whether the confidence sequence of each row ever excludes ``mean``: by its definition, without its grid."""
+    bets = plug_in(x, np.maximum(HORIZONS[:, None, None], np.arange(1, x.shape[1] + 1)))
+    apart = x - mean
+    up = np.cumsum(np.log1p(np.minimum(bets, CAP / mean) * apart), axis=2)
+    down = np.cumsum(np.log1p(-np.minimum(bets, CAP / (1 - mean)) * apart), axis=2)
+    won = [np.log(np.tensordot(WEIGHTS, np.exp(np.minimum(c, 600.0)), axes=1)) for c in (up, down)]
+    return (np.maximum(*won) >= np.log(2 / ALPHA)).any(axis=1)
+
+
+def plug_in(x: Array, h: Array) -> Array:
+    """Predictable bets for ``h`` items of every row."""
+    t = np.arange(1, x.shape[-1] + 1)
+    means = (0.5 + np.cumsum(x, axis=-1)) / (t + 1)
+    squares = np.cumsum((x - means) ** 2, axis=-1)
+    spread = (START + np.concatenate([np.zeros_like(squares[..., :1]), squares[..., :-1]], axis=-1)) / t
+    return np.sqrt(2 * np.log(2 / ALPHA) / (spread * h))
+
+
+def fixed_betting(x: Array) -> float:
+    """Width of the hedged betting interval for a number of items fixed beforehand (Waudby-Smith and Ramdas 2024)."""
+    bets = plug_in(x, np.array(float(x.size)))[:, None]
+    m = np.linspace(0, 1, 2001)[1:-1]
+    apart = x[:, None] - m
+    up = np.cumsum(np.log1p(np.minimum(bets, CAP / m) * apart), axis=0).max(axis=0)
+    down = np.cumsum(np.log1p(-np.minimum(bets, CAP / (1 - m)) * apart), axis=0).max(axis=0)
+    left = m[(up < np.log(2 / ALPHA)) & (down < np.log(2 / ALPHA))]
+    return float(left[-1] - left[0]) if left.size else 1 / 2000
 
 
 def margins(trials: int) -> None:
@@ -155,20 +208,29 @@ def nulls(trials: int) -> None:
 
     counts = (3, 5, 10, 20)
     draws: dict[str, Draw] = {
-        "normal": lambda rng, n: rng.normal(0.0, 1.0, n),
+        "normal, spread a fifth of the mean": lambda rng, n: rng.normal(1.0, 0.2, n),
+        "gamma(8)": lambda rng, n: rng.gamma(8.0, 1.0, n),
+        "log-normal, σ = 0.25": lambda rng, n: rng.lognormal(0.0, 0.25, n),
         "log-normal, σ = 0.5": lambda rng, n: rng.lognormal(0.0, 0.5, n),
     }
     rows = []
     for name, draw in draws.items():
         rng = np.random.default_rng(6)
-        gate, tail = [f"{name}, prediction p"], [f"{name}, normal tail"]
+        kinds = ("p of a positive statistic", "p of any other", "normal tail of z")
+        found: list[list[str]] = [[f"{name}, {kind}"] for kind in kinds]
         for n in counts:
-            found = [(draw(rng, n).tolist(), float(draw(rng, 1)[0])) for _ in range(20 * trials)]
-            ps = [prediction_p(raw, null_stats(null)) for null, raw in found]
-            z = [(raw - np.mean(null)) / np.std(null) for null, raw in found]
-            gate.append(percent(np.mean([p is not None and p <= ALPHA for p in ps])))
-            tail.append(percent(np.mean(norm.sf(z) <= ALPHA)))
-        rows += [gate, tail]
+            hits = np.zeros(3)
+            for _ in range(20 * trials):
+                null, raw = draw(rng, n).tolist(), float(draw(rng, 1)[0])
+                ps = (
+                    next_draw_p(raw, null, positive=True),
+                    next_draw_p(raw, null),
+                    norm.sf((raw - np.mean(null)) / np.std(null)),
+                )
+                hits += [p is not None and p <= ALPHA for p in ps]
+            for row, share in zip(found, hits / (20 * trials), strict=True):
+                row.append(percent(share))
+        rows += found
     table("null gate at p ≤ 0.05: false alarms, %", ["null draws", *map(str, counts)], rows)
 
 

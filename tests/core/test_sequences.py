@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sway_dash.core.divergence import LN2
-from sway_dash.core.sequences import BOLDNESS, CAP, ConfidenceSequence, confidence_sequence
+from sway_dash.core.sequences import CAP, HORIZONS, START, WEIGHTS, ConfidenceSequence, confidence_sequence
 from sway_dash.core.stats import interval
 
 UNIT = (0.0, 1.0)
@@ -62,6 +62,29 @@ def test_at_200_items_it_is_at_most_1_6_times_as_wide_as_a_fixed_interval():
         fixed, _ = interval(x, seed=seed, bounds=(0.0, LN2))
         ratios.append((upper[-1] - lower[-1]) / (fixed[1] - fixed[0]))
     assert 1.0 < np.mean(ratios) <= 1.6
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda rng: rng.uniform(size=200), lambda rng: rng.beta(0.5, 6, 200), lambda rng: 1.0 * (rng.random(200) < 0.1)],
+    ids=["uniform", "skewed", "rate"],
+)
+def test_it_is_nearly_as_narrow_for_any_values_that_use_their_range(draw):
+    rng = np.random.default_rng(6)
+    ratios = []
+    for _ in range(30):
+        x = draw(rng)
+        lower, upper = confidence_sequence(x, bounds=UNIT)
+        ratios.append((upper[-1] - lower[-1]) / (2 * 1.96 * x.std() / math.sqrt(x.size)))
+    assert 1.3 < np.median(ratios) <= 1.65
+
+
+def test_crowded_values_leave_room_for_the_rare_item_that_no_one_can_exclude():
+    x = np.random.default_rng(7).beta(0.5, 20, 200)
+    upper = confidence_sequence(x, bounds=UNIT)[1][-1]
+    rare = math.log(1 / 0.05) / 200
+    # A share of items at 1 that leaves all 200 out with 5 %; twice that would be needlessly careful.
+    assert x.mean() + rare * (1 - x.mean()) < upper < x.mean() + 2 * rare
 
 
 @pytest.mark.parametrize("sizes", [[1] * 300, [7, 100, 193], [299, 1]])
@@ -154,13 +177,23 @@ def test_the_interval_is_what_neither_gambler_has_ruled_out(n):
     lower, upper = confidence_sequence(x, bounds=UNIT)
     limit = math.log(2 / 0.05)
     means = (0.5 + np.cumsum(x)) / (np.arange(n) + 2)
-    spread = (0.25 + np.concatenate(([0.0], np.cumsum((x - means) ** 2)[:-1]))) / (np.arange(n) + 1)
-    bets = BOLDNESS * np.sqrt(2 * limit / (spread * (np.arange(n) + 1) * np.log(np.arange(n) + 2)))
+    spread = (START + np.concatenate(([0.0], np.cumsum((x - means) ** 2)[:-1]))) / (np.arange(n) + 1)
     m = np.linspace(0, 1, 4001)[1:-1]
     up, down = np.zeros(m.size), np.zeros(m.size)
-    for value, bet in zip(x, bets, strict=True):
-        up += np.log1p(np.minimum(bet, CAP / m) * (value - m))
-        down += np.log1p(-np.minimum(bet, CAP / (1 - m)) * (value - m))
-    left = m[(up < limit) & (down < limit)]
+    for h, weight in zip(HORIZONS, WEIGHTS, strict=True):
+        bets = np.sqrt(2 * limit / (spread * np.maximum(h, np.arange(1, n + 1))))
+        capital_up, capital_down = np.ones(m.size), np.ones(m.size)
+        for value, bet in zip(x, bets, strict=True):
+            capital_up *= 1 + np.minimum(bet, CAP / m) * (value - m)
+            capital_down *= 1 - np.minimum(bet, CAP / (1 - m)) * (value - m)
+        up, down = up + weight * capital_up, down + weight * capital_down
+    left = m[(up < 2 / 0.05) & (down < 2 / 0.05)]
     assert lower[-1] == pytest.approx(left[0], abs=1e-3)
     assert upper[-1] == pytest.approx(left[-1], abs=1e-3)
+
+
+def test_the_stakes_of_the_bets_are_one_capital():
+    # More than one would be an error rate above the one that is stated.
+    assert WEIGHTS.sum() == pytest.approx(1.0)
+    assert (WEIGHTS > 0).all()
+    assert 0.0 < CAP < 1.0

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,7 +75,7 @@ def test_bounds_clamp_the_interval():
     assert hi == math.log(2)
 
 
-@pytest.mark.parametrize("n", [4, 8, 16, 64])
+@pytest.mark.parametrize("n", [4, 6, 8, 16, 64])
 @pytest.mark.parametrize(
     ("draw", "truth"),
     [
@@ -91,8 +92,40 @@ def test_a_95_percent_interval_covers_the_mean_nearly_that_often(draw, truth, n)
     for seed in range(trials):
         lo, hi = stats.bootstrap_ci(draw(rng, n), seed=seed, n_bootstrap=500)
         hits += lo <= truth <= hi
-    # Three binomial standard errors are 3.3 %; the percentile bootstrap reaches 0.70 to 0.80 at n = 4.
-    assert 0.87 <= hits / trials <= 0.99
+    # One binomial standard error is 1.3 %; the percentile bootstrap reaches 0.70 to 0.80 at n = 4.
+    assert 0.90 <= hits / trials <= 0.99
+
+
+def test_few_skewed_values_reach_as_far_as_their_skewness_says():
+    # Hall's interval by its definition: the means at which g(T) is ±q, by bisection.
+    x = np.array([0.01, 0.02, 0.02, 0.03, 0.3])
+    n, error = x.size, x.std(ddof=1) / math.sqrt(x.size)
+    a = ((x - x.mean()) ** 3).mean() / x.std(ddof=1) ** 3 / math.sqrt(n)
+    q = scipy.stats.t.ppf(0.975, n - 1) * math.sqrt(n / (n - 1))
+
+    def g(m):
+        t = (x.mean() - m) / error
+        return t + a * t**2 / 3 + a**2 * t**3 / 27 + a / 6
+
+    above = scipy.optimize.brentq(lambda m: g(m) + q, x.mean(), x.mean() + 20 * error)
+    below = scipy.optimize.brentq(lambda m: g(m) - q, x.mean() - 20 * error, x.mean())
+    lo, hi = stats.bootstrap_ci(x)
+    assert lo <= below + 1e-9
+    assert hi >= above - 1e-9
+    # Student's interval would end at 0.15.
+    assert above > 0.3
+
+
+def test_what_few_items_cost_is_known():
+    rng = np.random.default_rng(3)
+    ratios = {n: [] for n in (4, 8)}
+    for n, found in ratios.items():
+        for seed in range(200):
+            x = rng.normal(size=n)
+            lo, hi = stats.bootstrap_ci(x, seed=seed, n_bootstrap=300)
+            found.append((hi - lo) / (2 * scipy.stats.t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n)))
+    assert np.mean(ratios[4]) < 2.2
+    assert np.mean(ratios[8]) < 1.25
 
 
 @pytest.mark.parametrize("pair", [(0.1, 0.2), (-3.0, 5.0)])
@@ -220,6 +253,32 @@ def test_the_prediction_interval_is_where_the_next_draw_falls(n):
     assert (lo, hi) == pytest.approx((np.mean(draws) - half, np.mean(draws) + half), abs=1e-12)
     # A value on its upper edge is as unlikely as the interval says.
     assert stats.prediction_p(hi, found) == pytest.approx(0.025, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 10])
+def test_of_a_positive_statistic_the_next_draw_is_predicted_by_logarithms(n):
+    draws = np.random.default_rng(n).lognormal(-3.0, 0.5, size=n).tolist()
+    logs = np.log(draws)
+    t = (math.log(0.2) - logs.mean()) / (logs.std(ddof=1) * math.sqrt(1 + 1 / n))
+    assert stats.next_draw_p(0.2, draws, positive=True) == pytest.approx(scipy.stats.t.sf(t, n - 1))
+    lo, hi = stats.next_draw_interval(draws, positive=True)
+    assert lo > 0.0
+    assert stats.next_draw_p(hi, draws, positive=True) == pytest.approx(0.025, abs=1e-9)
+    assert stats.next_draw_p(lo, draws, positive=True) == pytest.approx(0.975, abs=1e-9)
+    # Of any other statistic by the draws themselves.
+    assert stats.next_draw_p(0.2, draws) == stats.prediction_p(0.2, stats.null_stats(draws))
+    assert stats.next_draw_interval(draws) == stats.prediction_interval(stats.null_stats(draws))
+
+
+def test_where_there_is_no_logarithm_the_next_draw_is_still_predicted():
+    assert stats.next_draw_p(0.0, [0.1, 0.2, 0.3], positive=True) == 1.0
+    zero = [0.0, 0.1, 0.2]
+    assert stats.next_draw_p(0.3, zero, positive=True) == stats.next_draw_p(0.3, zero)
+    assert stats.next_draw_interval(zero, positive=True) == stats.next_draw_interval(zero)
+    for none in ([], [0.1], [0.1, 0.1]):
+        assert stats.next_draw_p(0.3, none, positive=True) is None
+        assert stats.next_draw_interval(none, positive=True) is None
+    assert stats.next_draw_p(None, [0.1, 0.2], positive=True) is None
 
 
 def test_draws_that_say_nothing_have_no_prediction_interval():

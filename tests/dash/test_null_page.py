@@ -108,10 +108,13 @@ def test_repeated_prompts_count_once(record: Record) -> None:
 def test_the_expected_range_is_that_of_the_next_draw(record: Record) -> None:
     run, page = opened(record(suite_text(ablation=False, nulls=5)))
     s = nc.calibrated(run.data)[0].standing
-    half = scipy.stats.t.ppf(0.975, 4) * np.std(s.draws, ddof=1) * math.sqrt(1 + 1 / 5)
+    logs = np.log(s.draws)
+    half = scipy.stats.t.ppf(0.975, 4) * np.std(logs, ddof=1) * math.sqrt(1 + 1 / 5)
     box = page._draws.parts["expected"]
     assert box.visible
-    assert (box.left, box.right) == pytest.approx((np.mean(s.draws) - half, np.mean(s.draws) + half), abs=1e-12)
+    assert (box.left, box.right) == pytest.approx(
+        (math.exp(logs.mean() - half), math.exp(logs.mean() + half)), abs=1e-12
+    )
 
 
 # --- how many draws -----------------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def test_three_draws_have_a_rank_and_the_real_tail_of_their_z(record: Record) ->
     run, page = opened(record(suite_text(ablation=False, nulls=3)))
     s = nc.calibrated(run.data)[0].standing
     assert "p = 0.25, n = 3, the smallest that 3 draws can give (1 in 4)" in words(page)
-    assert "Student&#x27;s t, 2 degrees of freedom" in words(page)
+    assert "Student&#x27;s t of the logarithms, 2 degrees of freedom" in words(page)
     if abs(s.z) < 99:
         assert "a normal tail would say" in words(page)
     assert page._draws.parts["expected"].visible

@@ -11,7 +11,7 @@ import pytest
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import NULL_STYLES
-from sway_dash.core.stats import null_stats, prediction_p
+from sway_dash.core.stats import next_draw_p, null_stats
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
@@ -59,8 +59,8 @@ def test_every_draw_of_every_distribution_is_stored(dummy_spec):
     told = moved.evidence["null"]["by_distribution"]
     assert set(told) == set(NULL_STYLES)
     for style in NULL_STYLES:
-        stats = null_stats([mean_null(style, 1000 + i) for i in range(3)])
-        assert told[style]["p_prediction"] == pytest.approx(prediction_p(moved.raw, stats))
+        draws = [mean_null(style, 1000 + i) for i in range(3)]
+        assert told[style]["p_prediction"] == pytest.approx(next_draw_p(moved.raw, draws, positive=True))
     assert "of the trained spectrum" in nulls[2].message
 
 

@@ -263,7 +263,7 @@ class NullPage(pn.viewable.Viewer):
             self._draw_ranks(found.by_rank, found.axis)
         self._own_part.visible = found.kind == "delta_kl"
         own = own_null(found.series.rows, found.draws, found.metric)
-        how = " The 95 % are those of the next draw on the prompt (Student's t, one-sided)." if own.judged else ""
+        how = " The 95 % are those of the next draw on the prompt (t of logarithms, one-sided)." if own.judged else ""
         set_html(self._own, f"<p>{esc(nc.own_null_text(own))}</p><p class='sway-caption'>{esc(how)}</p>")
         floor = nc.same_twice(self.run.data)
         self._floor.visible = bool(floor)

@@ -317,7 +317,7 @@ def _by_prompt(found: nc.Calibrated) -> str:
     if found.kind != "delta_kl":
         return ""
     own = own_null(found.series.rows, found.draws, found.metric)
-    how = "The 95 % are those of the next draw on the prompt (Student's t, one-sided)." if own.judged else ""
+    how = "The 95 % are those of the next draw on the prompt (t of logarithms, one-sided)." if own.judged else ""
     return f"<div>{heading('Prompt by prompt')}<p>{esc(nc.own_null_text(own))}</p>{caption(how)}</div>"
 
 
