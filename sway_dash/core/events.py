@@ -53,6 +53,8 @@ class RunStarted(_Event):
     sway_version: str = ""
     seed: int = 0
     determinism: dict[str, Any] | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+    """Machine and software; what is known of the model follows in :class:`ModelReady`."""
     probes: tuple[PlannedProbe, ...] = ()
     resumed: bool = False
     """This is another attempt at the same run: what was measured before is taken over, not measured again."""

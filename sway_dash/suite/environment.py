@@ -9,6 +9,8 @@ Keys (what is not known is left out or null; readers of the public format pass o
     the result's own ``sway_version``.
 ``threads``
     Threads torch computes with; the last bits of sums on a CPU depend on it.
+``endpoint``, ``served``, ``token_identity``, ``effective_top_k``, …
+    Of a model behind a server: where it is, what the server says of it, and how far its answers go.
 ``backend``
     ``hf``, ``two_model``, or the class of a backend that does not describe itself (the dummy, a custom one).
 ``base``, ``base_revision``, ``base_identity``
@@ -31,6 +33,8 @@ Keys (what is not known is left out or null; readers of the public format pass o
     The model was in the memory of another program: a notebook, a training run.
 ``noise_floor``
     Divergence of the same model from itself: ``prompts``, ``js`` and ``kl`` in nats.
+
+A run that failed while its model was loaded tells what was known before: Python, platform, packages, processor.
 
 Seed and class of repeatability stand beside it, under ``determinism``.
 """

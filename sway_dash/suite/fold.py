@@ -105,7 +105,7 @@ class Fold:
             self.settle()
             before = _Attempt(self.measurements, self.failed_items, self._finished, self.environment)
             self._clear()
-            self.started, self.determinism = event, event.determinism
+            self.started, self.determinism, self.environment = event, event.determinism, event.environment
             if event.resumed:
                 self._before = before
         elif isinstance(event, Measurement):

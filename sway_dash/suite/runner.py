@@ -368,6 +368,8 @@ class _Run:
             sway_version=__version__,
             seed=self.spec.defaults.seed,
             determinism=_as_dict(self.determinism),
+            # Before anything can fail: a run that ends while it loads tells on what.
+            environment=environment_of(None),
             probes=plan(self.spec, self.entries),
             resumed=bool(self.recall),
         )

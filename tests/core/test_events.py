@@ -16,6 +16,7 @@ REQUIRED = {
     "noise": {"prompts": 8, "js": 1e-9, "kl": 4e-9},
     "measurement": {"probe": "p", "item": 1, "prompt": "x", "js": 0.1, "kl": 0.2, "kl_reverse": 0.3, "same_top": 1.0},
     "item_failed": {"probe": "p", "item": 1, "prompt": "x"},
+    "answered": {"probe": "p", "new": 2, "done": 2, "total": 8},
     "probe_finished": {"result": {"name": "p", "score": None}},
     "warning": {"message": "careful"},
     "run_failed": {"message": "no"},

@@ -126,6 +126,8 @@ def test_a_model_that_cannot_be_loaded_leaves_a_failed_result(folder, monkeypatc
     result, _ = load_result(folder.path / RESULT)
     assert result.status == "failed"
     assert "no such base" in result.probes[0].message
+    assert {"python", "platform", "packages"} <= result.environment.keys()
+    assert result.environment == folder.result().environment
 
 
 def test_an_interruption_saves_what_is_there(folder, opened):
@@ -186,6 +188,7 @@ def test_a_resumed_attempt_that_cannot_even_load_keeps_what_was_measured(folder,
     assert after.status == "failed"
     assert [p.raw for p in after.probes] == [p.raw for p in before.probes]
     assert folder.result().probes == after.probes
+    assert after.environment == before.environment
 
 
 def test_two_processes_do_not_run_one_folder(folder, opened):

@@ -90,10 +90,10 @@ SERVED = (
 def key_words(draft: Draft) -> str:
     """Where the key comes from; never the key."""
     named = draft.get("models", "base", "key_env")
-    looked = (named,) if isinstance(named, str) and named else USUAL_KEYS
-    found = next((name for name in looked if os.environ.get(name)), "")
+    looked = [named] if isinstance(named, str) and named else list(USUAL_KEYS)
+    found = [name for name in looked if os.environ.get(name)]
     if found:
-        return f"The key is taken from {found}; it is written nowhere."
+        return f"The key is taken from {found[0]}; it is written nowhere."
     return f"No key is sent: {' and '.join(looked)} {'are' if len(looked) > 1 else 'is'} not set where this page runs."
 
 
