@@ -52,12 +52,13 @@ def compare_sources(sources: Sequence[str], *, baseline: str, shown: Shown) -> i
 
 def show(entrants: Sequence[Entrant], *, baseline: Baseline | None, shown: Shown) -> int:
     """Compare opened runs and show it; ``None`` is the usual baseline of a format. Returns the exit code."""
+    from sway_dash.report.run_comparison import because
     from sway_dash.suite.run_comparison import compare_runs
 
     if baseline is None:
         baseline = 0 if shown.form == "html" else "previous"
     found = compare_runs(entrants, baseline=baseline, threshold=shown.threshold)
-    reasons = [f"{c.probe}: {why}" for c, why in found.regressions(shown.fail_on)]
+    reasons = [f"{c.probe}: {why}{because(found, found.judged, c)}" for c, why in found.regressions(shown.fail_on)]
     if shown.form == "terminal":
         from sway_dash.report.run_comparison_terminal import to_terminal
 

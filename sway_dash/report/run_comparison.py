@@ -88,6 +88,25 @@ def changed(step: Step) -> Iterator[ProbeChange]:
     return (c for c in step.changes if c.change not in ("same", "not judged") or c.verdict_changed)
 
 
+def reason(found: RunComparison, step: Step, change: ProbeChange) -> str:
+    """What the probe itself said where its verdict is not what it was, or it got worse; empty where nothing was said.
+
+    Of a probe that passes again it is what it had said before.
+    """
+    if not (change.worse or change.verdict_changed):
+        return ""
+    good = change.verdict_after is Verdict.PASS
+    run = found.runs[step.baseline if good and not change.worse else step.run]
+    return next((p.message for p in run.result.probes if p.name == change.probe), "")
+
+
+def because(found: RunComparison, step: Step, change: ProbeChange) -> str:
+    """The same as the end of a line about the change."""
+    said = reason(found, step, change)
+    before = change.change == "improved"
+    return f"; it said {'before' if before else 'now'}: {said}" if said else ""
+
+
 def unchanged(step: Step) -> str:
     """All others, in one line; empty without any."""
     told = {c.probe for c in changed(step)}
@@ -134,7 +153,9 @@ def to_json(found: RunComparison, *, regression_threshold: float, gate: Sequence
             {
                 "run": labels[step.run],
                 "baseline": labels[step.baseline],
-                "changes": [{**change_dict(c), "delta": c.delta} for c in step.changes],
+                "changes": [
+                    {**change_dict(c), "delta": c.delta, "reason": reason(found, step, c) or None} for c in step.changes
+                ],
                 "prompts": [_paired_dict(found, step, c) for c in step.prompts],
             }
             for step in found.steps
@@ -188,7 +209,10 @@ def to_markdown(
     for step in found.steps:
         base, run = map(md_text, pair_labels(found, step))
         lines += ["", f"## {run} against {base}", ""]
-        lines += [f"- {SIGNS[c.change]} **{md_text(c.probe)}** — {md_text(change_words(c))}" for c in changed(step)]
+        lines += [
+            f"- {SIGNS[c.change]} **{md_text(c.probe)}** — {md_text(change_words(c) + because(found, step, c))}"
+            for c in changed(step)
+        ]
         if same := unchanged(step):
             lines.append(f"- {SIGNS['same']} {md_text(same)}")
         for comparison in step.prompts:

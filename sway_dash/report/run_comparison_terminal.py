@@ -12,6 +12,7 @@ from sway_dash.report.long_names import fit, lines
 from sway_dash.report.paired import NAMES, signed, three_digits
 from sway_dash.report.run_comparison import (
     LISTED,
+    because,
     changed,
     listed,
     movers,
@@ -96,6 +97,8 @@ def to_terminal(
             say(f"{run} against {base}", "bold")
             for c in moved:
                 say(f"{SIGNS[c.change]} {c.probe}  {change_words(c)}", "red" if c.worse else "", indent="  ")
+                if said := because(found, step, c).removeprefix("; "):
+                    say(said, "dim", indent="    ")
             if same := unchanged(step):
                 say(f"{SIGNS['same']} {same}", "dim", indent="  ")
     _print_prompts(found, console, top)

@@ -209,6 +209,32 @@ def test_long_names_of_runs_are_never_broken_in_a_word(cli, measured, tmp_path, 
     assert max(map(len, lines)) <= 120
 
 
+def test_a_verdict_that_changed_comes_with_what_the_probe_said(cli, write):
+    a = write("a.json", fell=(0.9, "pass"), rose=(0.1, "fail"), lost=(0.9, "pass"), same=(0.9, "pass"))
+    b = write("b.json", fell=(0.2, "fail"), rose=(0.9, "pass"), lost=(None, "error"), same=(0.9, "pass"))
+    for path, which in ((a, "first"), (b, "second")):
+        data = json.loads(path.read_text())
+        for probe in data["probes"]:
+            probe["message"] = f"{probe['name']} in the {which}"
+        path.write_text(json.dumps(data))
+    said = ("it said now: fell in the second", "it said before: rose in the first", "it said now: lost in the second")
+    for form in ("terminal", "md"):
+        text = cli("compare", a, b, "--format", form).stdout
+        assert [text.count(words) for words in said] == [1, 1, 1]
+        assert text.count("it said") == 3
+    gated = cli("compare", a, b, "--fail-on-regression", "0.1", "--format", "json")
+    assert "fell: pass → fail" in gated.stderr
+    assert "it said now: fell in the second" in gated.stderr
+    changes = {c["probe"]: c["reason"] for c in json.loads(gated.stdout)["steps"][0]["changes"]}
+    assert changes == {
+        "fell": "fell in the second",
+        "lost": "lost in the second",
+        "rose": "rose in the first",
+        "same": None,
+        "composite": None,
+    }
+
+
 # -- the gate -------------------------------------------------------------------------------------
 
 

@@ -98,3 +98,18 @@ def test_what_is_read_is_not_written_over(cli, done, tmp_path):
         assert said.exit_code == 2
         assert f"{copy} is read by this command" in said.stderr
     assert json.loads(copy.read_text())["probes"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--to", "mlflow", "--draws"), "--draws is for a file"),
+        (("--to", "wandb", "--format", "csv"), "--format is for a file"),
+        (("--to", "mlflow", "-o", "x.csv"), "--out is for a file"),
+        (("--to", "tensorboard", "--format", "trace", "--draws"), "--draws, --format are for a file"),
+    ],
+)
+def test_a_tracker_takes_a_whole_run_and_says_what_it_does_not_heed(cli, options, said):
+    refused = cli("export", "demo", *options)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert said in " ".join(refused.stderr.split())

@@ -129,8 +129,9 @@ def report(
 def export(
     run: Annotated[str, typer.Argument(help="A run folder, a run id or a result.json.", show_default=False)],
     format: Annotated[
-        ExportFormat, typer.Option("--format", help="A table, or the trace for Perfetto.")
-    ] = ExportFormat.csv,
+        ExportFormat | None,
+        typer.Option("--format", help="A table, or the trace for Perfetto.", show_default=ExportFormat.csv.value),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
     draws: Annotated[bool, typer.Option("--draws", help="One row a null draw and prompt, not one a prompt.")] = False,
     redact: Annotated[Redacted, typer.Option("--redact", help="What leaves: texts, or numbers only.")] = Redacted.full,
@@ -151,10 +152,17 @@ def export(
     if to is not None:
         from sway_dash.cli.exporting import track_run
 
+        given = {"--draws": draws, "--format": format is not None, "--out": out and to is not Tracker.tensorboard}
+        if extra := [option for option, is_given in given.items() if is_given]:
+            said = f"{', '.join(extra)} {'is' if len(extra) == 1 else 'are'} for a file"
+            raise typer.BadParameter(
+                f"{said}, and a whole run goes to {to.value}: leave out one of the two", param_hint="--to"
+            )
         raise typer.Exit(track_run(run, tracker=to.value, out=out, redact=redact.value, paths=paths))
     from sway_dash.cli.exporting import export_run
 
-    code = export_run(run, form=format.value, out=out, draws=draws, redact=redact.value, paths=paths)
+    form = ExportFormat.csv if format is None else format
+    code = export_run(run, form=form.value, out=out, draws=draws, redact=redact.value, paths=paths)
     raise typer.Exit(code)
 
 
