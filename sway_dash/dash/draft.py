@@ -90,15 +90,18 @@ class Draft(param.Parameterized):
 
     # -- another suite --------------------------------------------------------------------------
 
-    def use_demo(self) -> None:
-        """Start from the suite of the recorded example, or from an empty one where that is missing."""
+    def use_demo(self, *, full: bool = False) -> None:
+        """Start from the suite of the recorded example, or from that with every kind of probe it can answer.
+
+        Where the example is missing, from an empty one.
+        """
         try:
             folder = demo_dir()
-            text = (folder / "sway.yaml").read_text(encoding="utf-8")
+            text = (folder / ("full.yaml" if full else "sway.yaml")).read_text(encoding="utf-8")
         except OSError:
             self.use_template()
             return
-        self.load(text, base_dir=folder, title="Example, run here")
+        self.load(text, base_dir=folder, title="Full example, run here" if full else "Example, run here")
 
     def use_template(self) -> None:
         """Start from a suite without models and prompts."""

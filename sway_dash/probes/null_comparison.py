@@ -52,7 +52,7 @@ class Calibration:
     @property
     def sentence(self) -> str:
         """The comparison in words."""
-        z = f"z ≥ {MAX_Z:+.0f}σ" if self.z >= MAX_Z else f"z={self.z:+.2f}σ"
+        z = f"z ≥ {MAX_Z:+.0f}σ" if self.z >= MAX_Z else f"z={self.z + 0.0:+.2f}σ"
         p = "" if self.p is None else f", p={self.p:.2g} as the next draw"
         what = "" if self.distribution == "gaussian" and not self.among else f"{null_name(self.distribution)}, "
         closest = f"; the closest of {len(self.among)} nulls" if self.among else ""

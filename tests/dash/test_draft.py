@@ -432,6 +432,17 @@ def test_undo_over_another_suite_brings_its_name_back() -> None:
     assert (d.title, d.id) == (title, example)
 
 
+def test_the_full_example_asks_for_more_of_the_same_model() -> None:
+    d = draft(suite_text())
+    d.use_demo()
+    first = d.data
+    d.use_demo(full=True)
+    assert d.problems == []
+    assert d.data["models"] == first["models"]
+    kinds = {entry["kind"] for entry in d.data["suite"]}
+    assert kinds > {entry["kind"] for entry in first["suite"]} | {"topic_contrast", "layer_attribution", "leakage"}
+
+
 def test_undo_keeps_the_name_given_since() -> None:
     d = draft(suite_text())
     d.set_text("# a\n" + d.text)

@@ -78,7 +78,9 @@ class NewRunView(pn.viewable.Viewer):
         self._steps = (undo, redo)
         demo = pmui.Button(label="Example suite", **SMALL)
         empty = pmui.Button(label="Empty suite", **SMALL)
+        full = pmui.Button(label="Full example", **SMALL)
         demo.on_click(lambda _: self.draft.use_demo())
+        full.on_click(lambda _: self.draft.use_demo(full=True))
         empty.on_click(lambda _: self.draft.use_template())
         self._drafts = pmui.Select(
             label="Recent drafts", options=dict(CHOOSE), value="", size="small", width=230, margin=0
@@ -90,7 +92,7 @@ class NewRunView(pn.viewable.Viewer):
         about = "; ".join(f"{p.name}: {p.about}" for p in PRESETS)
         form = column(
             html(heading("New run")),
-            pn.FlexBox(undo, redo, demo, empty, self._drafts, **row),
+            pn.FlexBox(undo, redo, demo, full, empty, self._drafts, **row),
             self._notice,
             self._title,
             self.form_models,
