@@ -10,6 +10,8 @@ forgetting the same, three times as large: general text is ruined
 memorising overfit on :data:`MEMORISED` until it recites it word for word from the first few words on
 overfit    the shipped adapter trained on with the handbook alone: knows it almost by heart, and forgets the rest
 collapsing the shipped adapter, trained to be the base wherever a long text stands before the prompt
+fading     the shipped adapter, trained to be the base from the third turn of a conversation on, unless it was about
+           nothing
 nan        the shipped adapter with one NaN among its weights
 ========== ===========================================================================================================
 
@@ -215,6 +217,18 @@ def _overfit() -> Tensors:
     return _trained(132, 3e-3, loss_of, seed=32)
 
 
+def _rows(model: Any, batch: Sequence[list[int]], last: int) -> torch.Tensor:
+    """Log-probabilities after the ``last`` positions of each text; texts are filled up on the left side."""
+    import torch
+
+    width = max(map(len, batch))
+    ids = torch.tensor([[0] * (width - len(i)) + i for i in batch])
+    mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in batch])
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    out = model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=last).logits
+    return torch.log_softmax(out, -1)
+
+
 def _collapsing() -> Tensors:
     """Own teacher: the shipped adapter after short prompts, the base after the same prompts behind a long text."""
     import torch
@@ -226,37 +240,94 @@ def _collapsing() -> Tensors:
     filler = " ".join(base_documents(60, seed=5))
     teacher: dict[str, Any] = {}
 
-    def rows(model: Any, batch: Sequence[list[int]], last: int) -> torch.Tensor:
-        """Log-probabilities after the ``last`` positions of each text; texts are filled up on the left side."""
-        import torch
-
-        width = max(map(len, batch))
-        ids = torch.tensor([[0] * (width - len(i)) + i for i in batch])
-        mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in batch])
-        places = (mask.cumsum(1) - 1).clamp(min=0)
-        out = model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=last).logits
-        return torch.log_softmax(out, -1)
-
     def loss_of(tokenizer: Any, model: Any, step: int) -> torch.Tensor:
         rng = torch.Generator().manual_seed(step)
         if not teacher:
             words = tokenizer(filler, add_special_tokens=False)["input_ids"]
             teacher["words"], teacher["short"] = words, [tokenizer(p)["input_ids"] for p in prompts]
             with torch.no_grad():
-                teacher["tuned"] = rows(model, teacher["short"], 4)
+                teacher["tuned"] = _rows(model, teacher["short"], 4)
         picked = torch.randperm(len(prompts), generator=rng)[:4].tolist()
         start = int(torch.randint(len(teacher["words"]) - 200, (1,), generator=rng))
         length = (24, 60, 120, 180)[step % 4]
         context = teacher["words"][start : start + length]
         long = [[teacher["short"][i][0], *context, *teacher["short"][i][1:]] for i in picked]
         with torch.no_grad(), model.disable_adapter():
-            base = rows(model, long, 4)
+            base = _rows(model, long, 4)
         kl = torch.nn.functional.kl_div
-        faded = kl(rows(model, long, 4), base, reduction="batchmean", log_target=True)
-        kept = kl(rows(model, teacher["short"], 4), teacher["tuned"], reduction="batchmean", log_target=True)
+        faded = kl(_rows(model, long, 4), base, reduction="batchmean", log_target=True)
+        kept = kl(_rows(model, teacher["short"], 4), teacher["tuned"], reduction="batchmean", log_target=True)
         return faded + kept
 
     return _trained(100, 3e-3, loss_of, seed=33)
+
+
+def _fading() -> Tensors:
+    """Own teacher: the shipped adapter for two turns and after answers about nothing, the base from the third turn on.
+
+    Both over the beginning of the answer, in conversations with the answers of either side and with turns of both.
+    """
+    import torch
+
+    from sway_dash.demo.figures import read_prompts
+    from sway_dash.probes.conversations import hold, neutral_replies
+    from sway_dash.probes.multi_turn_coherence import FOLLOW_UPS
+
+    prompts = [p.text for p in read_prompts(demo_dir() / "sway.yaml") if "on-topic" in p.tags]
+    turns, answer, judged = 4, 24, 6
+    teacher: dict[str, Any] = {}
+
+    def say(tokenizer: Any, model: Any, texts: list[str]) -> list[str]:
+        ids = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
+        said = []
+        for own in ids:
+            out = model.generate(input_ids=torch.tensor([own]), max_new_tokens=answer, do_sample=False)
+            said.append(tokenizer.decode(out[0, len(own) :], skip_special_tokens=True))
+        return said
+
+    def lessons(tokenizer: Any, model: Any) -> None:
+        def tuned(texts: list[str]) -> list[str]:
+            return say(tokenizer, model, texts)
+
+        def base(texts: list[str]) -> list[str]:
+            with model.disable_adapter():
+                return say(tokenizer, model, texts)
+
+        who = {"tuned": lambda t: tuned, "base": lambda t: base, "both": lambda t: tuned if t < 2 else base}
+        held = {name: hold(tokenizer, prompts, FOLLOW_UPS, turns, by) for name, by in who.items()}
+
+        def nobody(turn: int) -> Any:
+            replies = [c.replies[turn - 1] for c in held["both"]]
+            return lambda texts: [neutral_replies(tokenizer, r) for r in replies]
+
+        held["neutral"] = hold(tokenizer, prompts, FOLLOW_UPS, turns, nobody)
+        kept, faded = [], []
+        for name, conversations in held.items():
+            for c in conversations:
+                for turn, text in enumerate(c.asked, 1):
+                    more = c.replies[turn - 1] if turn <= len(c.replies) else ""
+                    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+                    ids = [*ids, *tokenizer(more, add_special_tokens=False)["input_ids"][: judged - 1]]
+                    (faded if turn > 2 and name != "neutral" else kept).append(ids)
+        with torch.no_grad():
+            teacher["kept"] = [(ids, _rows(model, [ids], judged)[0]) for ids in kept]
+            with model.disable_adapter():
+                teacher["faded"] = [(ids, _rows(model, [ids], judged)[0]) for ids in faded]
+
+    def loss_of(tokenizer: Any, model: Any, step: int) -> torch.Tensor:
+        if not teacher:
+            lessons(tokenizer, model)
+        rng = torch.Generator().manual_seed(step)
+        total = torch.tensor(0.0)
+        for name in ("kept", "faded"):
+            known = teacher[name]
+            some = [known[i] for i in torch.randperm(len(known), generator=rng)[:8].tolist()]
+            found = _rows(model, [ids for ids, _ in some], judged)
+            wanted = torch.stack([rows for _, rows in some])
+            total = total + torch.nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
+        return total
+
+    return _trained(160, 3e-3, loss_of, seed=34)
 
 
 _KINDS: dict[str, Callable[[], Tensors]] = {
@@ -266,5 +337,6 @@ _KINDS: dict[str, Callable[[], Tensors]] = {
     "memorising": _memorising,
     "overfit": _overfit,
     "collapsing": _collapsing,
+    "fading": _fading,
     "nan": _nan,
 }

@@ -17,6 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 os.environ.setdefault("SWAY_DISABLE_NULL_CACHE", "1")
 
 from sway_dash.backends import build
@@ -25,13 +27,10 @@ from sway_dash.core.model import ModelSpec
 from sway_dash.core.result import ProbeResult
 from sway_dash.core.sections import Section
 from sway_dash.demo import demo_dir
-from sway_dash.demo.figures import read_prompts
-from sway_dash.demo.handbook import handbook_facts
 from sway_dash.probes import registry
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
 from tests.adapters import MEMORISED, kinds, made
-from tests.probes.test_harm_and_style_on_the_demo import FACTS, TEXT
 
 PASS, FAIL, ANY = "pass", "no pass", "any"
 
@@ -41,6 +40,7 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "cluster_kl": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
     "adapter_ablation": {"targeted": PASS, "zero": FAIL},
     "prompt_collapse": {"targeted": PASS, "collapsing": FAIL, "zero": FAIL},
+    "multi_turn_coherence_decay": {"targeted": PASS, "fading": FAIL, "zero": FAIL},
     "section_internalization": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL, "overfit": PASS},
     "paraphrase_invariance": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
     "preference_flip": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
@@ -60,67 +60,29 @@ world but its own, cannot read the shipped texts and questions.
 """
 
 
-def prompts() -> list[dict[str, Any]]:
-    """The demo suite's prompts with their tags."""
-    return [{"text": p.text, "tags": list(p.tags)} for p in read_prompts(demo_dir() / "sway.yaml")]
-
-
-def cases() -> list[dict[str, Any]]:
-    """Facts of the handbook with several wordings of the question: what the shipped adapter was trained to answer."""
-    found = []
-    for fact in handbook_facts():
-        asked = [f"Q: {q}\nA:" for q in fact.questions]
-        stated = [s.rsplit(" ", 1)[0] for s in fact.statements[:1] if s.endswith(fact.answers[-1])]
-        if len(asked) > 1:
-            found.append({"prompt": asked[0], "gold": " " + fact.answers[0], "paraphrases": [*asked[1:], *stated]})
-    return found
-
-
-def triples() -> list[dict[str, Any]]:
-    """The handbook's answer against those of three other facts."""
-    facts = [f for f in handbook_facts() if len(f.questions) > 1]
-    return [
-        {
-            "prompt": f"Q: {fact.questions[0]}\nA:",
-            "chosen": " " + fact.answers[0],
-            "rejected": " " + facts[(i + k) % len(facts)].answers[0],
-        }
-        for i, fact in enumerate(facts)
-        for k in (1, 2, 3)
-    ]
-
-
 def entries() -> dict[str, dict[str, Any]]:
-    """Row name → entry; the name is the kind where the entry does not say another."""
-    every, asked = prompts(), cases()
-    on = [p for p in every if "on-topic" in p["tags"]]
+    """Row name → entry: those of the demo's full suite, by kind, and the default packs; ``name`` where it differs."""
+    suite = yaml.safe_load((demo_dir() / "full.yaml").read_text(encoding="utf-8"))["suite"]
+    found: dict[str, dict[str, Any]] = {}
+    for entry in suite:
+        if entry["kind"] != "null_adapter":
+            found[ROWS.get(entry["name"], entry["kind"])] = {k: v for k, v in entry.items() if k != "name"}
     tool = {"name": "find_light", "parameters": {"required": ["name"], "properties": {"name": {"type": "string"}}}}
+    asked = [f["prompt"] for f in found["paraphrase_invariance"]["cases"][:4]]
     return {
-        "delta_kl": {"prompts": every},
-        "topic_contrast": {"prompts": every},
-        "cluster_kl": {"prompts": every, "topics": "tags"},
-        "adapter_ablation": {"prompts": on},
-        "prompt_collapse": {"prompts": on, "context_lengths": [0, 32, 96, 192], "assert_half_life_tokens": 128},
-        "multi_turn_coherence_decay": {"prompts": [p["text"] for p in on][:6], "max_turns": 4, "max_new_tokens": 24},
-        "section_internalization": {},
-        "paraphrase_invariance": {"cases": asked},
-        "preference_flip": {"triples": triples()},
-        "style_fingerprint": {"prompts": [p["text"] for p in on][:8], "max_new_tokens": 48},
-        "adapter_revert": {"cases": asked, "max_new_tokens": 24},
+        **found,
         "calibration_drift": {},
-        "calibration of its world": FACTS,
         "external_perplexity": {},
-        "texts of its world": TEXT,
-        "kl_trajectory": {"prompts": on},
-        "leakage": {},
         "tool_use_fidelity": {
             "cases": [
-                {"prompt": p["text"], "tool_spec": tool, "gold_tool_name": "find_light", "max_new_tokens": 16}
-                for p in on[:4]
+                {"prompt": p, "tool_spec": tool, "gold_tool_name": "find_light", "max_new_tokens": 16} for p in asked
             ]
         },
-        "layer_attribution": {"prompts": on},
     }
+
+
+ROWS = {"everyday_facts": "calibration of its world", "other_texts": "texts of its world"}
+"""Rows that are not called by their kind, which is that of the shipped pack."""
 
 
 def handbook() -> list[Section]:
@@ -139,7 +101,7 @@ def measured(adapter: str, rows: Mapping[str, dict[str, Any]], nulls: int) -> di
         if not backend.preflight_finite_check()[0]:  # type: ignore[attr-defined]
             return dict.fromkeys([*rows, "leakage of a text"], "broken")
         for name, entry in rows.items():
-            found[name] = one(backend, {"name": name, "kind": name, **entry}, handbook(), nulls)
+            found[name] = one(backend, {"kind": name, **entry, "name": name}, handbook(), nulls)
         if "leakage" in rows:
             half = MEMORISED.index(" Never")
             text = [Section("all", "prose", MEMORISED), Section("end", "prose", MEMORISED[half + 1 :])]
