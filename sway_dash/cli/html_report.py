@@ -19,7 +19,9 @@ def show_html(source: str, *, out: Path | None, redact: str, paths: bool, previe
     run = _found(source)
     level = hiding.checked(redact)
     if preview:
-        typer.echo(hiding.preview(run, level, paths=paths))
+        from sway_dash.report.html.first_lines import preview as shown_first
+
+        typer.echo(shown_first(run, level, paths=paths))
         return OK
     if out is None:
         raise UsageError("--format html writes a file: name it with --out report.html")

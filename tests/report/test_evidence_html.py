@@ -69,7 +69,7 @@ def test_nothing_of_it_is_markup_and_the_page_stays_small(tmp_path: Path) -> Non
 def own_run() -> Source:
     """A run of which the reader's texts are in cases, labels, notes and evidence."""
     shown = Items(
-        title="Cases of the reader",
+        title="Valid tool calls",
         unit="nats",
         rows=(
             Row(label=CASES[0]["prompt"], base=1.0, tuned=0.5, note=ANSWER),
@@ -135,7 +135,7 @@ def test_no_text_of_the_reader_leaves_without_prompts(level: str) -> None:
     assert [text for text in own if text in everything] == []
     items, groups = shown
     # A short answer is no reason to rewrite the program's own words.
-    assert items.title == "Cases of the reader"
+    assert items.title == "Valid tool calls"
     # The same text has the same name in the suite, in labels and in keys.
     first, second, chunk = (row.label for row in items.rows)
     assert first == "P001"

@@ -10,8 +10,9 @@ import pytest
 from sway_dash.core.events import PlannedProbe, ProbeFinished, RunFinished, RunStarted, Warned
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult
+from sway_dash.demo import demo_dir
 from sway_dash.report.html.redact import LEVELS, Redaction, redacted
-from sway_dash.report.html.source import Source
+from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.fold import probe_to_dict
 from tests.evidence_runs import result
 
@@ -80,9 +81,9 @@ def test_a_cut_prompt_is_found_wherever_it_was_cut(length: int) -> None:
 
 
 def test_of_prompts_that_begin_alike_the_one_that_stands_there_is_named() -> None:
-    text = f"{SECOND!r} differs from {FIRST!r}, and {FIRST[:40]}… from both"
+    text = f"needs {SECOND!r}, has {FIRST!r}, and {FIRST[:40]}… could not be scored"
     _, message, _ = left("no-prompts", result("a", "delta_kl", message=text), prompts=[FIRST, SECOND])
-    assert message == "'P002' differs from 'P001', and P001… from both"
+    assert message == "needs 'P002', has 'P001', and P001… could not be scored"
 
 
 def test_a_prompt_with_marks_of_both_kinds_is_found_cut_or_whole() -> None:
@@ -97,7 +98,10 @@ def test_a_prompt_with_marks_of_both_kinds_is_found_cut_or_whole() -> None:
 @pytest.mark.parametrize("level", HIDING)
 def test_triples_of_a_document_stay_in_reasons_and_messages(level: Redaction) -> None:
     cut = "Does Anna Berg of the harbour office know"
-    reasons = [f"{cut[:40]!r}: no log-probability", "'Hi': completion tokenized to zero tokens: 'the blue stone'"]
+    reasons = [
+        f"{cut[:40]!r}: a log-probability that is not finite under one of the views",
+        "'Hi': completion tokenized to zero tokens: 'the blue stone'",
+    ]
     found = result(
         "pairs",
         "preference_flip",
@@ -109,11 +113,72 @@ def test_triples_of_a_document_stay_in_reasons_and_messages(level: Redaction) ->
         assert text not in str(told) + message
     assert told["dropped_triples"] == 2
     if level == "no-prompts":
-        assert told["dropped_reasons"][0] == "'P001': no log-probability"
-        assert message.startswith("none of the 2 triples could be scored: 'P001': no log-probability")
+        assert told["dropped_reasons"][0] == "'P001': a log-probability that is not finite under one of the views"
+        assert message.startswith(
+            "none of the 2 triples could be scored: 'P001': a log-probability that is not finite under one of the views"
+        )
     plain, message, _ = left("full", found)
     assert plain["dropped_reasons"] == reasons
     assert cut[:40] in message
+
+
+WORD = "Quetzalcoatl"
+
+
+@pytest.mark.parametrize(
+    "marks", ["'{}'", '"{}"', "`{}`", "“{}”", "‘{}’", "«{}»", "{}", "({})", "={},", "'{}…", "\\'{}\\'"]
+)
+def test_one_unknown_word_stays_however_a_message_names_it(marks: str) -> None:
+    said = f"completion tokenized to zero tokens: {marks.format(WORD)}; the likeliest token is {marks.format(WORD)}"
+    evidence = {"ci_note": said, "reason": said, "method": WORD, "dropped_reasons": [said], "panels": []}
+    for kind in ("delta_kl", "of_a_plugin"):
+        told, message, warned = left("no-prompts", result("a", kind, message=said, evidence=evidence), said=said)
+        assert WORD not in str(told) + message + str(warned)
+        assert message.startswith("completion tokenized to zero tokens: ")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "TemplateSyntaxError: unexpected word in: Who told Anna of the merger, and when",
+        "Überweisung an 0171 2345678 nicht möglich",
+        "मुझे 秘密 🙂 секрет",
+        "Say in one sentence what the base is not: Anna",
+        "a\u200bn\u200bn\u200ba keeps it",
+    ],
+)
+def test_of_what_something_else_says_only_the_programs_own_words_leave(said: str) -> None:
+    _, message, _ = left("no-prompts", result("a", "delta_kl", message=f"the run failed before its end: {said}"))
+    assert message.startswith("the run failed before its end: ")
+    there = set(message.partition(": ")[2].replace("▮", " ").replace(":", " ").replace(",", " ").split())
+    assert there <= {"in", "word", "unexpected", "a"}
+
+
+@pytest.mark.parametrize("level", HIDING)
+def test_a_key_of_one_word_may_be_the_users(level: Redaction) -> None:
+    evidence = {"by_word": {WORD: 0.2, "rank_1.00": 0.1}, "language": WORD, "per_case": [{WORD: 1.0, "lift": 0.25}]}
+    for kind in ("tool_use_fidelity", "of_a_plugin"):
+        told, _, _ = left(level, result("tools", kind, evidence=evidence))
+        assert WORD not in str(told)
+        assert sorted(told["by_word"].values()) == [0.1, 0.2]
+    own, _, _ = left(level, result("tools", "tool_use_fidelity", evidence=evidence))
+    assert own["by_word"]["rank_1.00"] == 0.1
+    assert own["per_case"][0]["lift"] == 0.25
+
+
+def test_names_that_leave_and_settings_stay_in_messages() -> None:
+    text = "the 'a' adapter: no prompt tagged 'on topic' could be measured; 'prompts' is empty"
+    _, message, _ = left("no-prompts", result("a", "delta_kl", message=text), prompts=[], on="x")
+    assert message == "the 'a' adapter: no prompt tagged '▮' could be measured; 'prompts' is empty"
+
+
+def test_what_the_demo_says_leaves_as_it_is() -> None:
+    run = source_of(demo_dir() / "run")
+    told = [e.result for e in redacted(run, "no-prompts").events if isinstance(e, ProbeFinished)]
+    plain = [e.result for e in run.events if isinstance(e, ProbeFinished)]
+    assert [p["message"] for p in told] == [p["message"] for p in plain]
+    assert len(plain) == 4
+    assert [p["evidence"].get("ci_note") for p in told] == [p["evidence"].get("ci_note") for p in plain]
 
 
 # -- the program's own words --------------------------------------------------------------------
@@ -158,7 +223,7 @@ def test_labels_of_the_programs_own_stay(level: Redaction, kind: str, labels: li
 
 def test_no_word_of_the_programs_own_is_rewritten_in_its_messages() -> None:
     shown = Groups(title="By kind", groups=(Group(label="function words", value=0.5), Group(label="rhythm", value=0.1)))
-    text = "function words moved half the way, public_domain_en not at all"
+    text = "needs at least 4 items, has 1: public_domain_en, function words (no calibration for style_fingerprint)"
     found = result("style", "style_fingerprint", message=text, evidence={"panels": panels(shown)})
     assert left("no-prompts", found)[1] == text
     found = result("harm", "external_perplexity", message=text)

@@ -25,7 +25,8 @@ from sway_dash.figures.theme import count, esc, size
 from sway_dash.report import export
 from sway_dash.report.frames import has_parquet
 from sway_dash.report.html.compare_elsewhere import Asked
-from sway_dash.report.html.redact import Redaction, checked, preview
+from sway_dash.report.html.first_lines import preview
+from sway_dash.report.html.redact import Redaction, checked
 
 LEVELS: dict[str, str] = {
     "Everything": "full",

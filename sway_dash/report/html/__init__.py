@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "Redaction": "redact",
-    "preview": "redact",
+    "preview": "first_lines",
     "report_html": "build",
     "write": "build",
 }
@@ -21,8 +21,8 @@ __all__ = ["Redaction", "preview", "report_html", "write"]
 if TYPE_CHECKING:
     from sway_dash.report.html.build import report_html as report_html
     from sway_dash.report.html.build import write as write
+    from sway_dash.report.html.first_lines import preview as preview
     from sway_dash.report.html.redact import Redaction as Redaction
-    from sway_dash.report.html.redact import preview as preview
 
 
 def __getattr__(name: str) -> Any:

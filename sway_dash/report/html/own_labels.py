@@ -66,7 +66,7 @@ def own_label(kind: str, text: str) -> bool:
 @cache
 def _style() -> frozenset[str]:
     kinds = ("all features", "rhythm", "function words", "trigrams")
-    return frozenset([*kinds, *RHYTHM]).union(*function_words().values())
+    return frozenset([*kinds, *RHYTHM, *function_words()]).union(*function_words().values())
 
 
 @cache
@@ -78,3 +78,10 @@ def _corpora() -> frozenset[str]:
 def _titles() -> frozenset[str]:
     """Titles of the texts that ship; own texts are called by their number."""
     return frozenset(title for name in available_corpora() for title in part_titles(name))
+
+
+@cache
+def settings() -> frozenset[str]:
+    """Names of the kinds of probes and of what they can be told."""
+    known = registry()
+    return frozenset([*known, *(field for kind in known.values() for field in kind.spec_cls.model_fields)])

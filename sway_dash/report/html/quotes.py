@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from itertools import takewhile
 
-from sway_dash.report.html.redact_evidence import CUT, HIDDEN
+from sway_dash.report.html.own_words import HIDDEN
+from sway_dash.report.html.redact_evidence import CUT
 
 BEGIN = 24
 """Characters from which the beginning of a text stands for it; messages and evidence cut texts after 40 and more."""
@@ -14,19 +15,21 @@ BEGIN = 24
 SHORT = 4
 """Characters from which a prompt is looked for without quotation marks."""
 
-_QUOTED = re.compile(r"""(?<![\w\\])(['"])((?:\\.|(?!\1)[^\\\n]){1,400})\1(?!\w)""")
+_QUOTED = re.compile(
+    r"""(?<![\w\\])(['"`])((?:\\.|(?!\1)[^\\\n]){1,400})\1(?!\w)|([“‘«„])([^\n]{1,400}?)([”’»“])(?!\w)"""
+)
 
 
 class Quotes:
     """Puts names in the place of texts.
 
     ``names`` are the texts with what they are called, ``prompts`` those of them that are prompts: other ones, such as
-    a short answer, may be any word of the program's own. Anything else of several words in quotation marks is hidden,
-    save what is in ``kept``: texts of a document are in no suite.
+    a short answer, may be any word of the program's own. Anything else in quotation marks is hidden, be it one word,
+    save these names and what is in ``kept``: texts of a document are in no suite.
     """
 
     def __init__(self, names: Mapping[str, str], prompts: Collection[str], kept: Collection[str]) -> None:
-        self._kept = kept
+        self._kept = frozenset([*kept, *names.values(), HIDDEN])
         self._starts: dict[str, list[tuple[str, str]]] = {}
         for text, name in names.items():
             if len(text) >= (SHORT if text in prompts else CUT):
@@ -53,8 +56,8 @@ class Quotes:
         return "".join(out)
 
     def _unknown(self, found: re.Match[str]) -> str:
-        mark, inner = found[1], found[2]
-        return found[0] if inner in self._kept or not re.search(r"\s", inner) else f"{mark}{HIDDEN}{mark}"
+        opened, inner, closed = (found[1], found[2], found[1]) if found[1] else (found[3], found[4], found[5])
+        return found[0] if inner.rstrip("…") in self._kept else f"{opened}{HIDDEN}{closed}"
 
 
 def _forms(text: str) -> list[str]:

@@ -14,8 +14,7 @@ from typing import Any, Literal, Protocol
 
 from sway_dash.probes import registry
 from sway_dash.report.html.own_labels import UNITS, own_label, shipped
-
-HIDDEN = "▮"
+from sway_dash.report.html.own_words import HIDDEN
 
 MEANT = frozenset(
     [
@@ -80,7 +79,13 @@ class Veils(Protocol):
         """Tags of prompts and names of probes, which stay where prompts go."""
 
     def text(self, text: str) -> str:
-        """A text that is not a prompt, without the prompts in it."""
+        """A name, without the prompts in it."""
+
+    def told(self, text: str) -> str:
+        """A sentence, without the prompts in it; where they are hidden in the program's own words."""
+
+    def owned(self, text: str) -> bool:
+        """Whether a name is one that the program has made."""
 
 
 def contents(entry: Mapping[str, Any]) -> Iterator[str]:
@@ -92,8 +97,8 @@ def contents(entry: Mapping[str, Any]) -> Iterator[str]:
         if name in ("name", "kind", "prompts", *NAMED) or chosen:
             continue
         if isinstance(value, str):
-            # One word at the top is what was chosen or where something lies.
-            yield from [value] if len(value.split()) > 1 else []
+            # One word at the top is what was chosen or where something lies; of a plug-in nobody knows.
+            yield from [value] if len(value.split()) > 1 or (value and not shipped(str(entry.get("kind")))) else []
         else:
             kind_name = str(entry.get("kind"))
             yield from (t for t in _texts(value) if t not in registry() and not own_label(kind_name, t))
@@ -163,7 +168,7 @@ def _panel(panel: Mapping[str, Any], kind: str, veil: Veils) -> dict[str, Any]:
     out = dict(panel)
     for name in ("title", "unit", "x_label", "y_label", "note"):
         if isinstance(text := panel.get(name), str):
-            told = veil.text(text)
+            told = veil.told(text)
             # A plug-in may write anything there.
             bare = veil.hides and not own and not (name == "unit" and text in UNITS)
             bare |= veil.level == "numbers" and (told != text or name == "note")
@@ -203,16 +208,16 @@ class _Strict:
         """Whether the program's own probe has written it."""
         return shipped(self.kind)
 
-    def value(self, value: Any, key: str = "", said: bool = False) -> Any:
+    def value(self, value: Any, key: str = "", said: bool = False, depth: int = 0) -> Any:
         """A value as it leaves; ``said``: it stands, however deep, under a key of prompts and answers."""
         said = said or bool(SAID.search(key))
         if isinstance(value, Mapping):
             out: dict[str, Any] = {}
             for name, inner in value.items():
-                out[self._key(str(name), len(out), said)] = self.value(inner, str(name), said)
+                out[self._key(str(name), len(out), said, not depth)] = self.value(inner, str(name), said, depth + 1)
             return out
         if isinstance(value, list | tuple):
-            return [self.value(inner, key, said) for inner in value]
+            return [self.value(inner, key, said, depth + 1) for inner in value]
         return self._text(value, key, said) if isinstance(value, str) else value
 
     def keyed(self, value: Any, key: str = "", depth: int = 0) -> Any:
@@ -222,14 +227,17 @@ class _Strict:
             for name, inner in value.items():
                 text = str(name)
                 free = self.own or not depth or key in TOP or text in self.veil.names or own_label(self.kind, text)
-                told = self._key(text, len(out), False) if free else f"{HIDDEN} {len(out) + 1}"
+                told = self._key(text, len(out), False, not depth) if free else f"{HIDDEN} {len(out) + 1}"
                 out[told] = self.keyed(inner, key if key in TOP else text, depth + 1)
             return out
         return [self.keyed(inner, key, depth) for inner in value] if isinstance(value, list | tuple) else value
 
-    def _key(self, key: str, place: int, said: bool) -> str:
+    def _key(self, key: str, place: int, said: bool, top: bool) -> str:
+        """A key as it leaves; those at the top are fields that the probe's author has named."""
         veil = self.veil
-        if PLAIN.fullmatch(key) or key in veil.kept or own_label(self.kind, key) or not (veil.hides or said):
+        if key in veil.kept or own_label(self.kind, key) or not (veil.hides or said):
+            return key
+        if PLAIN.fullmatch(key) and (veil.owned(key) or (top and not said)):
             return key
         known = veil.aliases.get(key)
         return f"{HIDDEN} {place + 1}" if known is None else known if veil.hides else key
@@ -239,12 +247,14 @@ class _Strict:
         veil = self.veil
         if text in veil.aliases:
             return veil.aliases[text] if veil.hides else veil.text(text)
-        if not text or text in veil.kept or (not said and (key in MEANT or own_label(self.kind, text))):
+        if not text or text in veil.kept or (not said and own_label(self.kind, text)):
             return veil.text(text)
         if said:
             begins = len(text) >= CUT and any(whole.startswith(text.rstrip("…")) for whole in veil.aliases)
             return veil.text(text) if begins and not veil.hides else HIDDEN
-        return veil.text(text) if (self.own and PLAIN.fullmatch(text)) or _remark(key) else HIDDEN
+        if key in MEANT or _remark(key):
+            return veil.told(text)
+        return text if self.own and PLAIN.fullmatch(text) and (not veil.hides or veil.owned(text)) else HIDDEN
 
 
 def _remark(key: str) -> bool:
