@@ -34,6 +34,7 @@ def run_suite(
     name: str,
     dry_run: bool,
     details: int,
+    wait: bool = True,
     fail_on: str = "never",
 ) -> int:
     """Run a suite file, or go on with a stopped run; return the exit code."""
@@ -57,6 +58,7 @@ def run_suite(
         device=device,
         resume=resume is not None,
         details=details,
+        wait=wait,
         decide=verdicts_decide(fail_on),
     )
 
@@ -74,6 +76,7 @@ def new_folder(suite: Path, *, name: str = "", device: str | None = None) -> Run
     from sway_dash.suite.adapter_store import with_current_adapter
     from sway_dash.suite.execute import with_device
     from sway_dash.suite.loader import load_checked
+    from sway_dash.suite.naming import new_run
     from sway_dash.suite.store import RunFolder
     from sway_dash.suite.usable import check_usable
 
@@ -81,7 +84,10 @@ def new_folder(suite: Path, *, name: str = "", device: str | None = None) -> Run
     spec = with_current_adapter(load_checked(source)[0])
     check_usable(with_device(spec, device))
     text = source.read_text(encoding="utf-8")
-    return RunFolder.create(text, name=name, base_dir=source.parent, spec_path=str(source))
+    if name:
+        return RunFolder.create(text, name=name, base_dir=source.parent, spec_path=str(source))
+    tuned = Path(spec.models.ft.adapter or spec.models.ft.base).name
+    return new_run(text, name=f"{source.name}, {tuned}", base_dir=source.parent, spec_path=str(source))
 
 
 def _resumable(name: str, suite: Path | None, *, device: str | None) -> RunFolder:
@@ -122,7 +128,8 @@ def show_plan(suite: Path) -> int:
     for index, p in enumerate(planned):
         more = " and more that is not counted" if p.open_ended else ""
         counts = [f"{n:,} {what}" for n, what in ((p.measurements, "measurements"), (p.answers, "answers")) if n]
-        state = f"{' and '.join(counts) or 'nothing counted'}{more}" if p.enabled else "disabled"
+        known = ", ".join(counts) + more if counts else "known only as it runs" if more else "0 measurements"
+        state = known if p.enabled else "disabled"
         typer.echo(f"  {index + 1:>2}. {p.name:<{width}}  {p.kind:<18} {p.category:<12} {state}")
     answers = sum(p.answers for p in planned)
     also = f" and {answers:,} answers" if answers else ""
@@ -174,6 +181,7 @@ def check_adapter(
     device: str | None,
     outputs: Outputs,
     details: int,
+    wait: bool = True,
     name: str = "",
     fail_on: str = "never",
 ) -> int:
@@ -181,6 +189,7 @@ def check_adapter(
     from sway_dash.cli.adapters import PROMPTS, check_suite, find_base, read_config, read_prompts, resolve_base
     from sway_dash.suite.execute import with_device
     from sway_dash.suite.loader import loads
+    from sway_dash.suite.naming import new_run
     from sway_dash.suite.store import RunFolder
     from sway_dash.suite.usable import check_usable
 
@@ -195,5 +204,9 @@ def check_adapter(
     outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
     text = check_suite(base=base, adapter=adapter, prompts=texts)
     check_usable(with_device(loads(text, source="the suite of check", folder=Path.cwd()), device))
-    folder = RunFolder.create(text, name=name or f"check {adapter.resolve().name}", base_dir=Path.cwd())
-    return measure(folder, outputs=outputs, device=device, details=details, decide=verdicts_decide(fail_on))
+    if name:
+        folder = RunFolder.create(text, name=name, base_dir=Path.cwd())
+    else:
+        folder = new_run(text, name=f"check {adapter.resolve().name}", base_dir=Path.cwd())
+    decide = verdicts_decide(fail_on)
+    return measure(folder, outputs=outputs, device=device, details=details, wait=wait, decide=decide)

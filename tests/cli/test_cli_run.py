@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -139,6 +140,19 @@ def test_the_plan_is_shown_and_nothing_is_run(cli, suite):
     assert "1. noise  null_adapter       baseline     15 measurements" in text
     assert "38 measurements in all" in text
     assert list(list_runs()) == []
+
+
+def test_the_plan_counts_answers_and_says_what_is_known_only_as_it_runs(cli, suite):
+    entries = (
+        "  - {name: harm, kind: calibration_drift, items_limit: 30}\n"
+        "  - {name: layers, kind: layer_attribution, prompts: [one]}\n"
+    )
+    suite.write_text(suite.read_text(encoding="utf-8") + entries, encoding="utf-8")
+    text = cli("run", suite, "--dry-run").stdout
+    assert "15 measurements, 180 answers" in text
+    assert re.search(r"harm +calibration_drift +calibration +60 answers\n", text)
+    assert re.search(r"layers +layer_attribution .* known only as it runs\n", text)
+    assert "38 measurements and 240 answers in all" in text
 
 
 def test_a_disabled_probe_is_shown_as_such_in_the_plan(cli, suite):
