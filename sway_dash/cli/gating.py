@@ -31,6 +31,7 @@ def run_gate(
     device: str | None,
     name: str,
     details: int,
+    wait: bool = True,
 ) -> int:
     """Judge a suite, which is measured first, or a saved result; return the exit code."""
     from sway_dash.suite.gate import FailOn, judge
@@ -53,6 +54,7 @@ def run_gate(
             weights=weights,
             device=device,
             details=details,
+            wait=wait,
             decide=partial(decide, threshold=least),
         )
     given = {"--device": device, "--name": name, "--trace": outputs.trace}

@@ -39,9 +39,12 @@ def measure(
     device: str | None = None,
     resume: bool = False,
     details: int,
+    wait: bool = True,
     decide: Callable[[SuiteResult, SwayScore], Gate] | None = None,
 ) -> int:
     """Run a folder with progress and Ctrl-C, report what came out, say where it lies; return the exit code.
+
+    With ``wait`` not before whoever measures on its device has ended.
 
     ``decide`` makes a gate of it: its decision is shown and written with the result, and is the exit code.
     """
@@ -65,7 +68,13 @@ def measure(
         _tell(folder, result, score, gate, outputs)
 
     with StopSwitch() as stop:
-        attempt = _attempt(folder, stop, device=device, resume=resume, details=details, tell=tell)
+        attempt = _at_turn(
+            folder,
+            stop,
+            lambda: _attempt(folder, stop, device=device, resume=resume, details=details, tell=tell),
+            device=device,
+            wait=wait,
+        )
         tell(attempt.state)
         result, score, gate = told[0]
         # A run that could not start says nothing, a failed or stopped one says so in its files.
@@ -89,6 +98,35 @@ def measure(
     if gate is not None and not gate.passed:
         return NOTHING
     return OK if written and not folder.error else USAGE
+
+
+def _at_turn(
+    folder: RunFolder, stop: StopSwitch, attempt: Callable[[], Attempt], *, device: str | None, wait: bool
+) -> Attempt:
+    """The attempt once the device is free; one that was stopped in line is a cancelled run."""
+    from sway_dash.cli.waiting import turn
+    from sway_dash.core.events import RunCancelledEvent
+    from sway_dash.suite import queue
+    from sway_dash.suite.execute import end, folder_spec
+
+    def stopped() -> bool:
+        return stop.requested() or folder.stop_requested()
+
+    interrupted = False
+    try:
+        devices = queue.devices(folder_spec(folder, device=device))
+        # The place in line is shown as this run's.
+        folder.claim()
+        name = str(folder.meta().get("name") or folder.id)
+        with turn(devices, name=name, run=folder.id, stopped=stopped, wait=wait) as ours:
+            if ours:
+                return attempt()
+    except KeyboardInterrupt:
+        interrupted = True
+    except (SwayError, OSError) as error:
+        return Attempt(folder.fold(), failure=error)
+    end(folder, RunCancelledEvent(reason="stopped while it waited for its device"))
+    return Attempt(folder.fold(), interrupted=interrupted)
 
 
 def _attempt(

@@ -166,9 +166,12 @@ def turn(
     name: str = "",
     yields: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
+    waiting: Callable[[Standing], None] = lambda standing: None,
     root: Path | None = None,
 ) -> Iterator[bool]:
     """Wait for the devices and have them until the block ends; True if they were got, False if cancelled before.
+
+    ``waiting`` is called once for each device that is not to be had at once.
 
     Devices are taken one after the other, always in the same order, so that two processes never wait for each other.
     ``SwayError`` when a place cannot be written down.
@@ -177,7 +180,7 @@ def turn(
     try:
         for device in sorted(wanted_devices):
             taken.append(_Taken(device, Place("", os.getpid(), time.time(), run, name, yields=yields), root))
-            if not taken[-1].wait(cancelled):
+            if not taken[-1].wait(cancelled, waiting):
                 break
         yield all(t.place.holding for t in taken)
     finally:
@@ -200,13 +203,19 @@ class _Taken:
             msg = f"cannot get in line for {device} in {folder}: {error.strerror or error}"
             raise SwayError(msg) from None
 
-    def wait(self, cancelled: Callable[[], bool]) -> bool:
+    def wait(self, cancelled: Callable[[], bool], told: Callable[[Standing], None]) -> bool:
         """Wait until it is this one's turn; False if it was cancelled."""
+        said = False
         while not cancelled():
-            waiting = [p for p in line(self.device, root=self.root) if not p.holding]
+            places = line(self.device, root=self.root)
+            waiting = [p for p in places if not p.holding]
             first = not waiting or waiting[0].ticket >= self.place.ticket
             if first and self._try():
                 return True
+            if not said:
+                said = True
+                before = tuple(p for p in places if p.holding or p.ticket < self.place.ticket)
+                told(Standing(self.device, len(before) + 1, before))
             time.sleep(POLL_S)
         return False
 

@@ -17,6 +17,7 @@ from sway_dash.cli.parts.options import (
     MarkdownOut,
     Name,
     TraceOut,
+    Wait,
     Weights,
 )
 
@@ -56,6 +57,7 @@ def gate(
     device: Device = None,
     name: Name = "",
     details: Details = DETAILS,
+    wait: Wait = True,
 ) -> None:
     """Say whether an adapter is good enough, and leave with 1 if it is not.
 
@@ -80,5 +82,6 @@ def gate(
         device=device,
         name=name,
         details=details,
+        wait=wait,
     )
     raise typer.Exit(code)

@@ -19,6 +19,7 @@ from sway_dash.cli.parts.options import (
     MarkdownOut,
     Name,
     TraceOut,
+    Wait,
     Weights,
 )
 
@@ -40,6 +41,7 @@ def run(
     ] = None,
     name: Name = "",
     details: Details = DETAILS,
+    wait: Wait = True,
     fail_on: ExitOn = FailOn.never,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the suite and show its plan.")] = False,
 ) -> None:
@@ -65,6 +67,7 @@ def run(
         name=name,
         dry_run=dry_run,
         details=details,
+        wait=wait,
         fail_on=fail_on.value,
     )
     raise typer.Exit(code)
@@ -82,6 +85,7 @@ def check(
     ] = None,
     device: Device = None,
     details: Details = DETAILS,
+    wait: Wait = True,
     name: Name = "",
     json: JsonOut = None,
     markdown: MarkdownOut = None,
@@ -105,6 +109,7 @@ def check(
         device=device,
         outputs=Outputs(json=json, markdown=markdown, junit=junit, trace=trace),
         details=details,
+        wait=wait,
         name=name,
         fail_on=fail_on.value,
     )

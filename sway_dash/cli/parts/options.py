@@ -47,5 +47,14 @@ Details = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps, for both models.")]
 
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--no-wait",
+        help="Wait for a run that measures on the device now, or measure beside it.",
+        show_default=False,
+    ),
+]
+
 DETAILS = 24
 """``suite.details.LIMIT``, which cannot be imported here."""
