@@ -57,7 +57,12 @@ class Outputs:
             check_writable(path, inputs=inputs)
 
     def write(self, result: SuiteResult, score: SwayScore, gate: Gate | None = None) -> bool:
-        """Write everything but the trace, which the run folder has; False if something could not be."""
+        """Write everything but the trace, which the run folder has; False if something could not be.
+
+        Markdown and JUnit are read by others, on a build server or beside a change: they hold no paths and no user's
+        name. JSON is the result itself, which gate, compare and pack read again, with where it is from.
+        """
+        from sway_dash.report.leaving import leaving
         from sway_dash.suite.report import to_json, to_junit, to_markdown
 
         renderers = {"JSON": to_json, "Markdown": to_markdown, "JUnit": to_junit}
@@ -65,8 +70,9 @@ class Outputs:
         for label, path in self.named():
             if label not in renderers:
                 continue
+            told, rated, decided = (result, score, gate) if label == "JSON" else leaving(result, score, gate)
             try:
-                write_text(path, renderers[label](result, score, gate=gate))
+                write_text(path, renderers[label](told, rated, gate=decided))
             except OSError as error:
                 complain(f"cannot write {label}: {os_sentence(error)}")
                 fine = False

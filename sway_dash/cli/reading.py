@@ -16,11 +16,15 @@ from sway_dash.core.errors import SwayError
 if TYPE_CHECKING:
     from sway_dash.core.result import SuiteResult, SwayScore
     from sway_dash.probes import Probe
+    from sway_dash.suite.gate import Gate
     from sway_dash.suite.store import RunFolder
 
 
-def show_report(source: str, *, form: str, out: Path | None) -> int:
-    """Render a result file or a run folder again."""
+def show_report(source: str, *, form: str, out: Path | None, redact: str = "full", paths: bool = False) -> int:
+    """Render a result file or a run folder again; on a terminal as it is, else what leaves of it."""
+    from sway_dash.report.formats import gate_words
+    from sway_dash.report.html.redact import checked
+    from sway_dash.report.leaving import leaving
     from sway_dash.suite.report import to_json, to_junit, to_markdown, to_terminal
 
     if form == "terminal" and out is not None:
@@ -28,8 +32,12 @@ def show_report(source: str, *, form: str, out: Path | None) -> int:
     if out is not None:
         check_writable(out, inputs=read_files([source]))
     result, score = read_result(source)
+    path = Path(source).expanduser()
+    gate = decision_of(path) if path.is_file() else None
     if form == "terminal":
         to_terminal(result, score, console=out_console())
+        if gate is not None:
+            typer.echo(f"gate: {gate_words(gate)}")
         return OK
     label, render = {
         "md": ("Markdown", to_markdown),
@@ -37,16 +45,27 @@ def show_report(source: str, *, form: str, out: Path | None) -> int:
         "json": ("JSON", to_json),
         "junit": ("JUnit", to_junit),
     }[form]
-    _deliver(render(result, score), label, out)
+    run = path if path.is_file() or redact == "full" else find_run(source)
+    told, rated, decided = leaving(result, score, gate, run=run, redact=checked(redact), paths=paths)
+    _deliver(render(told, rated, gate=decided), label, out)
     return OK
 
 
-def only_html(form: str, given: Mapping[str, bool]) -> None:
-    """``UsageError`` for options that no other format than HTML heeds: what was to be left out would be in it."""
+def decision_of(path: Path) -> Gate | None:
+    """The decision in a result file, if a gate has written one."""
+    from sway_dash.report.json_io import load_document
+    from sway_dash.suite.gate import Gate
+
+    return Gate.from_dict(load_document(path).get("gate"))
+
+
+def only_for(form: str, given: Mapping[str, bool]) -> None:
+    """``UsageError`` for options that a format does not heed: what was to be left out would be in it."""
     if named := [option for option, is_given in given.items() if is_given]:
-        which = f"{', '.join(named)} {'is' if len(named) == 1 else 'are'} for --format html only"
-        why = f"a report as {form} is for this machine and keeps everything"
-        raise UsageError(f"{which}: {why}. Take --format html, or sway-dash export RUN --redact LEVEL for the numbers")
+        are = "is" if len(named) == 1 else "are"
+        if form == "terminal":
+            raise UsageError(f"{', '.join(named)} {are} for what leaves: choose --format html, md, json or junit")
+        raise UsageError(f"{', '.join(named)} {are} for --format html only")
 
 
 def read_result(source: str) -> tuple[SuiteResult, SwayScore]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from sway_dash.core.foreign import number
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.suite.fold import PREFLIGHT
 from sway_dash.suite.score import compute
@@ -63,6 +64,21 @@ class Gate:
             "fail_on": self.fail_on.value,
             "allow_errors": self.allow_errors,
         }
+
+    @classmethod
+    def from_dict(cls, raw: object) -> Gate | None:
+        """The decision that a result file holds; ``None`` for what is none."""
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("passed"), bool):
+            return None
+        reasons = raw.get("reasons")
+        told = tuple(map(str, reasons)) if isinstance(reasons, list) else ()
+        known = [level for level in FailOn if level == raw.get("fail_on")]
+        return cls(
+            () if raw["passed"] else told or ("the file does not say why",),
+            number(raw.get("threshold")),
+            known[0] if known else FailOn.FAIL,
+            raw.get("allow_errors") is True,
+        )
 
 
 def judge(

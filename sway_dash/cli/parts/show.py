@@ -88,8 +88,8 @@ def report(
     ],
     format: Annotated[ReportFormat, typer.Option("--format", help="How to print it.")] = ReportFormat.terminal,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
-    redact: Annotated[Redacted, typer.Option("--redact", help="HTML: what leaves.")] = Redacted.full,
-    paths: Annotated[bool, typer.Option("--paths", help="HTML: keep paths and user names.")] = False,
+    redact: Annotated[Redacted, typer.Option("--redact", help="What leaves.")] = Redacted.full,
+    paths: Annotated[bool, typer.Option("--paths", help="Keep paths and user names.")] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="HTML: print the first lines of what would leave, and write nothing.")
     ] = False,
@@ -118,10 +118,11 @@ def report(
         from sway_dash.cli.html_report import show_html
 
         raise typer.Exit(show_html(result, out=out, redact=redact.value, paths=paths, preview=preview))
-    from sway_dash.cli.reading import only_html, show_report
+    from sway_dash.cli.reading import only_for, show_report
 
-    only_html(format.value, {"--redact": redact is not Redacted.full, "--paths": paths, "--preview": preview})
-    raise typer.Exit(show_report(result, form=format.value, out=out))
+    hiding = {"--redact": redact is not Redacted.full, "--paths": paths} if format is ReportFormat.terminal else {}
+    only_for(format.value, {**hiding, "--preview": preview})
+    raise typer.Exit(show_report(result, form=format.value, out=out, redact=redact.value, paths=paths))
 
 
 @app.command()
