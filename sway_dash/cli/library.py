@@ -83,6 +83,7 @@ def show(name: str, *, as_json: bool) -> int:
             _say(f"  {reason}")
     facts = [
         ("when", _when(info.created)),
+        ("suite", str(folder.meta().get("spec_path") or "")),
         ("base", result.base_model_id or info.base),
         ("adapter", result.adapter_id or info.adapter),
         ("composite", "—" if info.composite is None else f"{info.composite:.2f} {score.band}"),
@@ -117,7 +118,7 @@ def _table(found: Sequence[RunInfo]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("id", no_wrap=True, min_width=max(len(r.id) for r in found))
-    for name in ("name", "when", "model ← adapter", "verdict"):
+    for name in ("name", "suite", "when", "model ← adapter", "verdict"):
         table.add_column(name, overflow="fold")
     table.add_column("composite", justify="right")
     table.add_column("tags", overflow="fold")
@@ -127,6 +128,7 @@ def _table(found: Sequence[RunInfo]) -> None:
         cells = [
             r.id,
             r.name,
+            r.suite or "—",
             _when(r.created),
             f"{r.base or '?'} ← {r.adapter or '(none)'}",
             f"{state} (archived)" if r.archived else state,
@@ -145,6 +147,7 @@ def _record(info: RunInfo) -> dict[str, Any]:
     return {
         "id": info.id,
         "name": info.name,
+        "suite": info.suite or None,
         "status": info.status,
         "created": datetime.fromtimestamp(info.created, UTC).isoformat() if info.created else None,
         "seconds": info.seconds,

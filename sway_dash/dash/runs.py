@@ -63,6 +63,8 @@ class RunInfo:
     """Score of the public format, 0 to 1; ``None`` where nothing was scored."""
     tags: tuple[str, ...] = ()
     note: str = ""
+    suite: str = ""
+    """Name of the suite file; empty where there was none."""
     archived: bool = False
     imported: bool = False
     """Only its result is here, from a report made elsewhere."""
@@ -213,6 +215,14 @@ def has_begun(folder: RunFolder) -> bool:
     return parse_event(_first_line(folder.path)) is not None
 
 
+def _in_training(meta: Mapping[str, Any]) -> str:
+    """Output folder and step of an adapter that was measured while it was trained; empty for any other."""
+    step = meta.get("step")
+    if not meta.get("training") or not isinstance(step, int):
+        return ""
+    return f"{short(str(meta.get('output_dir') or meta['training']))}, step {step}"
+
+
 def _first_line(path: Path) -> bytes:
     try:
         with (path / EVENTS).open("rb") as file:
@@ -304,7 +314,7 @@ def _read(path: Path) -> _Files:
     if not last and result is not None:
         told = result.status
     base, adapter = models(path) if last or result is None else (result.base_model_id, result.adapter_id)
-    of = (short(base), short(adapter))
+    of = (short(base), _in_training(meta) or short(adapter))
     created = _moment(meta.get("created_at")) or (_moment(result.started_at.timestamp()) if result else 0.0)
     tags = meta.get("tags")
     info = RunInfo(
@@ -316,6 +326,7 @@ def _read(path: Path) -> _Files:
         adapter=of[1],
         tags=tuple(str(t) for t in tags if str(t).strip()) if isinstance(tags, list) else (),
         note=str(meta.get("note") or ""),
+        suite=short(str(meta.get("spec_path") or "")),
         archived=bool(meta.get("archived")),
         imported=bool(meta.get("imported")),
         linked=path.is_symlink(),

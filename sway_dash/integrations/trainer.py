@@ -34,7 +34,8 @@ from sway_dash.integrations.training_suite import NULLS, Prompt, Suite, training
 from sway_dash.suite.execute import execute
 from sway_dash.suite.gate import judge
 from sway_dash.suite.headline import headline
-from sway_dash.suite.store import RunFolder
+from sway_dash.suite.naming import unused
+from sway_dash.suite.store import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -47,6 +48,9 @@ OnError = Literal["warn", "raise"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 TRAINING = "sway_training"
 """Where a training's log keeps its tag, so that one that is resumed goes on under it."""
+
+STEP = ", step "
+"""Between the name of a training and a step, in the name of a run."""
 
 _log = logging.getLogger("sway_dash")
 
@@ -135,6 +139,7 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         self._lasting = Lasting()
         self._measured = -1
         self._off = True
+        self._title = ""
 
     def set_trainer(self, trainer: Any) -> None:
         """Name the trainer whose log gets the numbers; it is found without that when training begins."""
@@ -149,6 +154,7 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         self.training = str(next((e[TRAINING] for e in reversed(state.log_history) if TRAINING in e), ""))
         problem = ""
         if state.is_world_process_zero:
+            self._title = self._own_title(self._called(args))
             self.training = self.training or _new_tag(self._called(args))
             problem = _problem(kwargs.get("model"), self._tokenizer(kwargs))
         self.training, problem = shared((self.training, problem))
@@ -215,11 +221,12 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         folder = RunFolder.create(
             self.suite.text(spec_of(model), adapter=adapter),
             root=self.runs_dir,
-            name=f"{self._called(args)}, step {step}",
+            name=f"{self._title}{STEP}{step}",
             base_dir=self.suite.folder,
             spec_path=self.suite.source,
         )
-        folder.write_meta(tags=[self.training], training=self.training, step=step)
+        output = str(Path(args.output_dir).resolve())
+        folder.write_meta(tags=[self.training], training=self.training, step=step, output_dir=output)
         self.runs.append(folder)
         label = f"{self.training}/step-{step}"
         with undisturbed():
@@ -240,6 +247,16 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
 
     def _called(self, args: Any) -> str:
         return self.name or Path(args.output_dir).resolve().name
+
+    def _own_title(self, called: str) -> str:
+        """What runs of this training are called before their step: no other training's name, and its own again."""
+        titles: dict[str, str] = {}
+        for folder in list_runs(self.runs_dir):
+            meta = folder.meta()
+            if meta.get("training"):
+                titles[str(meta.get("name")).rpartition(STEP)[0]] = str(meta["training"])
+        own = [title for title, training in titles.items() if training == self.training]
+        return own[0] if own else unused(called, titles)
 
     def _gated(self, result: SuiteResult, score: SwayScore) -> dict[str, float]:
         if self.gate is None:

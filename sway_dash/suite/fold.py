@@ -151,6 +151,10 @@ class Fold:
         """Measurements behind a probe's own value, without its null draws."""
         return [m for m in self.measurements.get(probe, []) if m.role != "null"]
 
+    def _held(self) -> str:
+        """The adapter of a model that is measured where somebody holds it: it has a name and no folder."""
+        return str(self.environment.get("adapter") or "") if self.environment.get("held") else ""
+
     def result(self) -> SuiteResult:
         """The result so far. A probe that was interrupted is judged over what was measured and marked partial."""
         start = self.started or RunStarted()
@@ -160,7 +164,7 @@ class Fold:
             started_at=_moment(start.ts),
             finished_at=_moment(max(self.last_ts, start.ts)),
             base_model_id=start.base_model_id,
-            adapter_id=start.adapter_id,
+            adapter_id=start.adapter_id or self._held(),
             sway_version=start.sway_version,
             probes=tuple(self._probes()),
             null_stats=dict(known.null_stats),

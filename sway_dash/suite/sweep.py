@@ -25,6 +25,7 @@ from sway_dash.suite.checkpoints import checkpoint_of
 from sway_dash.suite.execute import execute
 from sway_dash.suite.fold import PREFLIGHT
 from sway_dash.suite.gate import scored
+from sway_dash.suite.naming import new_run
 from sway_dash.suite.runner import OnEvent
 from sway_dash.suite.score import compute
 from sway_dash.suite.store import RunFolder, list_runs
@@ -286,7 +287,7 @@ class Sweep:
         return opening
 
     def _new_folder(self, target: Target, sha256: str) -> RunFolder:
-        folder = RunFolder.create(
+        folder = new_run(
             self.suite.with_adapter(target.adapter),
             root=self.root,
             name=target.label,

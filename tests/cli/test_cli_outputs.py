@@ -113,3 +113,19 @@ def test_a_tracker_takes_a_whole_run_and_says_what_it_does_not_heed(cli, options
     refused = cli("export", "demo", *options)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert said in " ".join(refused.stderr.split())
+
+
+def test_runs_of_one_minute_have_names_of_their_own_that_say_which_suite_it_was(cli, suite):
+    other = suite.with_name("nightly.yaml")
+    other.write_text(suite.read_text())
+    for path in (suite, suite, other):
+        assert cli("run", path, "--details", "0").exit_code == 0
+    assert {f.meta()["name"] for f in list_runs()} == {
+        "sway.yaml, adapter",
+        "sway.yaml, adapter #2",
+        "nightly.yaml, adapter",
+    }
+    listed = json.loads(cli("runs", "list", "--json").stdout)
+    assert [r["suite"] for r in listed] == ["nightly.yaml", "sway.yaml", "sway.yaml"]
+    assert cli("runs", "list").stdout.count("nightly.yaml") == 2
+    assert str(other) in cli("runs", "show", listed[0]["id"]).stdout

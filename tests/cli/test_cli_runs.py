@@ -60,7 +60,19 @@ def test_the_list_tells_what_each_run_found_newest_first(cli, made):
     result = cli("runs", "list")
     assert result.exit_code == 0
     head, *rows = [line for line in result.stdout.splitlines() if line.strip()]
-    assert head.split() == ["id", "name", "when", "model", "←", "adapter", "verdict", "composite", "tags", "size"]
+    assert head.split() == [
+        "id",
+        "name",
+        "suite",
+        "when",
+        "model",
+        "←",
+        "adapter",
+        "verdict",
+        "composite",
+        "tags",
+        "size",
+    ]
     assert [row.split()[0] for row in rows] == made
     assert "second [bold]x" in rows[0], "what looks like markup is text"
     assert "fake-base ← adapter" in rows[1]

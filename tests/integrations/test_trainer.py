@@ -21,6 +21,7 @@ from sway_dash.backends.training_process import undisturbed, unwrapped
 from sway_dash.core.errors import SpecValidationError, SwayError
 from sway_dash.core.events import Measurement
 from sway_dash.core.model import ModelSpec
+from sway_dash.dash.runs import about
 from sway_dash.demo import demo_dir
 from sway_dash.demo.figures import read_prompts
 from sway_dash.demo.tokens import pack
@@ -165,6 +166,10 @@ def test_every_measurement_is_a_run_with_the_step_and_the_training(watched: Trai
         assert result.status == "finished"
         assert [p.kind for p in result.probes] == ["null_adapter", "delta_kl"]
         assert result.environment["adapter"] == f"in memory: {tag}/step-{run.meta()['step']}"
+        assert result.adapter_id == result.environment["adapter"]
+        line = about(run)
+        assert line is not None
+        assert line.adapter == f"quill, step {run.meta()['step']}"
     assert tag.startswith("quill-")
 
 
