@@ -9,12 +9,15 @@ from __future__ import annotations
 import itertools
 import time
 from concurrent.futures import Future
+from typing import Any
 
 import param
 import psutil
 
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.errors import SwayError
+from sway_dash.core.scoring import NULL_STYLES, NullStyle, View
+from sway_dash.probes.null_adapter import NullAdapterSpec
 from sway_dash.suite.inspect_client import Answer, Inspector, Superseded
 from sway_dash.suite.spec import SwaySpec
 
@@ -42,6 +45,12 @@ class Probing(param.Parameterized):
     waited = param.Integer(default=0, doc="Whole seconds since the model was asked for; 0 once it is there.")
     detail = param.ClassSelector(class_=PromptDetail, default=None, allow_None=True, doc="The last answer.")
     asked = param.Tuple(default=("", 1.0), doc="Prompt and strength of the last answer.")
+    noise: View | None = param.ClassSelector(  # type: ignore[assignment]
+        class_=View, default=None, allow_None=True, doc="The random adapter in the tuned one's place."
+    )
+    asked_noise: View | None = param.ClassSelector(  # type: ignore[assignment]
+        class_=View, default=None, allow_None=True, doc="The random adapter of the last answer."
+    )
 
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
@@ -49,7 +58,8 @@ class Probing(param.Parameterized):
         self._key = ""
         self._inspector: Inspector | None = None
         self._future: Future[Answer] | None = None
-        self._question: tuple[str, float] | None = None
+        self._question: tuple[str, float, View | None] | None = None
+        self._noises: dict[NullStyle, View] = {}
         self._since = 0.0
 
     @property
@@ -57,13 +67,19 @@ class Probing(param.Parameterized):
         """There is a model, or there will be one."""
         return self.state in ("waiting", "starting", "ready", "busy")
 
+    @property
+    def noises(self) -> dict[NullStyle, View]:
+        """The first random adapter of each distribution that the model can draw, those of its suite before others."""
+        known = self.facts.get("null_styles") or ()
+        return {style: view for style, view in self._noises.items() if style in known}
+
     def load(self, spec: SwaySpec) -> None:
         """Load the models of a suite, or share the process that holds them."""
         self.leave()
         self._key = spec.model_dump_json(include={"models": True, "defaults": {"seed", "differential"}})
         self._inspector, self._since = _acquire(self._key, spec), time.monotonic()
-        self._question = None
-        self.param.update(error="", note="", detail=None, asked=("", 1.0))
+        self._question, self._noises = None, _noises(spec)
+        self.param.update(error="", note="", detail=None, asked=("", 1.0), noise=None, asked_noise=None)
         self.pull()
 
     def unload(self) -> None:
@@ -117,16 +133,40 @@ class Probing(param.Parameterized):
             return {}
         except SwayError as error:
             return {"error": str(error)}
-        return {"detail": answer.detail, "seconds": answer.seconds, "asked": self._question or ("", 1.0), "error": ""}
+        text, lam, noise = self._question or ("", 1.0, None)
+        told = {"asked": (text, lam), "asked_noise": noise, "error": ""}
+        return {"detail": answer.detail, "seconds": answer.seconds, **told}
 
     def _ask(self) -> None:
         """Send the question when it is another one than the last; while an answer is due, the newest waits."""
-        question = (self.text, float(self.lam))
+        question = (self.text, float(self.lam) if self.noise is None else 1.0, self.noise)
         if not self.text.strip() or question == self._question or self._future is not None or not self.loaded:
             return
         assert self._inspector is not None
         self._question = question
-        self._future = self._inspector.ask(self.text, lam=question[1], new_tokens=NEW_TOKENS, client=self._client)
+        options: dict[str, Any] = {"new_tokens": NEW_TOKENS, "client": self._client}
+        if self.noise is None:
+            self._future = self._inspector.ask(self.text, lam=question[1], **options)
+        else:
+            self._future = self._inspector.ask_null(self.text, self.noise, **options)
+
+
+def _noises(spec: SwaySpec) -> dict[NullStyle, View]:
+    """The first draw of every ``null_adapter`` entry, one a distribution, then of distributions without an entry."""
+    found: dict[NullStyle, View] = {}
+    for entry in spec.suite:
+        if entry.get("kind") != "null_adapter":
+            continue
+        try:
+            null = NullAdapterSpec.model_validate(entry)
+            scale = 1.0 if 1.0 in null.rank_multipliers else (null.rank_multipliers or (1.0,))[0]
+            view = View.null(null.seed_base, init_scale=null.init_scale, rank_scale=scale, style=null.distribution)
+        except ValueError:
+            # What is wrong with an entry is told where the suite is run.
+            continue
+        found.setdefault(null.distribution, view)
+    first = NullAdapterSpec(name="noise").seed_base
+    return found | {style: View.null(first, style=style) for style in NULL_STYLES if style not in found}
 
 
 _models: dict[str, tuple[Inspector, int]] = {}

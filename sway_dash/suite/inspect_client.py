@@ -18,6 +18,7 @@ from typing import IO, Any, Literal
 import sway_dash
 from sway_dash.core.detail import PromptDetail
 from sway_dash.core.errors import SwayError
+from sway_dash.core.scoring import View
 from sway_dash.suite.spec import SwaySpec
 
 WORKER = "sway_dash.suite.inspector"
@@ -162,10 +163,11 @@ class Inspector:
         return self._send({"prompt": prompt, "latest": latest, "client": client, **more})
 
     def ask_null(
-        self, prompt: str, seed: int, *, top: int = 10, new_tokens: int = 32, client: str = ""
+        self, prompt: str, noise: View, *, top: int = 10, new_tokens: int = 32, client: str = ""
     ) -> Future[Answer]:
-        """Show a prompt with noise in the adapter's place beside the base."""
-        more = {"op": "null_detail", "seed": seed, "top": top, "new_tokens": new_tokens}
+        """Show a prompt with noise, a view made by :meth:`View.null`, in the adapter's place beside the base."""
+        drawn = {"seed": noise.seed, "init_scale": noise.init_scale, "rank_scale": noise.rank_scale}
+        more = {"op": "null_detail", "style": noise.style, **drawn, "top": top, "new_tokens": new_tokens}
         return self._send({"prompt": prompt, "client": client, **more})
 
     def _send(self, request: dict[str, Any]) -> Future[Answer]:

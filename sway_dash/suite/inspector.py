@@ -40,10 +40,11 @@ from sway_dash.core.result import jsonable
 from sway_dash.core.scoring import (
     Describable,
     IdentityCheckable,
-    NullCalibratedBackend,
+    NullStyle,
     PreflightCheckable,
     ScalableDifferentialBackend,
     View,
+    null_styles,
 )
 from sway_dash.suite import queue as line
 from sway_dash.suite.execute import folder_spec, open_backend
@@ -75,6 +76,7 @@ class Ask(BaseModel):
     seed: int = Field(default=0, ge=0, description="which noise; null_detail only")
     init_scale: Annotated[FiniteFloat, Field(gt=0)] = 0.02
     rank_scale: Annotated[FiniteFloat, Field(gt=0)] = 1.0
+    style: NullStyle = Field(default="gaussian", description="what noise keeps of the adapter; null_detail only")
     new_tokens: int = Field(default=32, ge=1, le=1024)
     top: int = Field(default=10, ge=1, le=200)
     latest: bool = Field(default=False, description="takes the place of this client's earlier such requests")
@@ -84,7 +86,7 @@ class Ask(BaseModel):
     def view(self) -> View:
         """The view to be shown beside the base."""
         if self.op == "null_detail":
-            return View.null(self.seed, init_scale=self.init_scale, rank_scale=self.rank_scale)
+            return View.null(self.seed, init_scale=self.init_scale, rank_scale=self.rank_scale, style=self.style)
         return View.scaled(self.lam)
 
 
@@ -160,7 +162,7 @@ def facts(backend: Any, spec: SwaySpec) -> dict[str, Any]:
     return {
         **(jsonable(backend.describe()) if isinstance(backend, Describable) else {}),
         "scalable": isinstance(backend, ScalableDifferentialBackend),
-        "has_nulls": isinstance(backend, NullCalibratedBackend),
+        "null_styles": list(null_styles(backend)),
         "identical": list(backend.identical_views()) if isinstance(backend, IdentityCheckable) else [],
     }
 
@@ -226,6 +228,9 @@ def _answer(backend: Inspectable, ask: Ask) -> dict[str, Any]:
     try:
         if ask.op == "ping":
             return {"id": ask.id, "ok": True, "seconds": 0.0}
+        if ask.op == "null_detail" and ask.style not in null_styles(backend):
+            known = ", ".join(null_styles(backend)) or "none"
+            return {"id": ask.id, "ok": False, "error": f"{ask.style}: this model has no such noise (it has: {known})"}
         ((_, found),) = backend.details([ask.prompt], view=ask.view, top=ask.top, new_tokens=ask.new_tokens)
         if isinstance(found, ProbeError):
             return {"id": ask.id, "ok": False, "error": str(found)}

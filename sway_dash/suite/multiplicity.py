@@ -10,7 +10,7 @@ from typing import Any
 from sway_dash.core.families import benjamini_hochberg, holm
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 
-OWN = ("p", "p_permutation", "p_harm", "p_reaches_gate")
+OWN = ("p", "p_permutation", "p_harm", "p_reaches_gate", "trend_p")
 """Evidence keys under which a probe gives the p-value of its own test; the first one there is counts."""
 
 HARMS = ("adapter_revert", "calibration_drift", "external_perplexity", "leakage", "tool_use_fidelity")

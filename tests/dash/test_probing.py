@@ -69,6 +69,39 @@ def test_only_the_newest_strength_is_waited_for(make: Callable[[], Probing]) -> 
     assert first_js(probe) == 0.0
 
 
+def test_the_noise_of_the_suite_can_stand_in_the_adapters_place(make: Callable[[], Probing], fakes: Any) -> None:
+    from sway_dash.core.scoring import BASE, View
+
+    spec = loads(suite_text(nulls=0))
+    noise = {"name": "noise", "kind": "null_adapter", "seed_base": 500, "init_scale": 0.1}
+    probe = make()
+    probe.load(spec.model_copy(update={"suite": [noise, *spec.suite]}))
+    until(probe, lambda: probe.state == "ready")
+    # As the suite draws it.
+    assert probe.noises["gaussian"] == View.null(500, init_scale=0.1)
+    probe.noise = View.null(501, init_scale=0.1)
+    probe.text = "The light is"
+    until(probe, lambda: probe.detail is not None)
+    assert probe.asked_noise == probe.noise
+    assert first_js(probe) == pytest.approx(fakes.comparison("The light is", BASE, probe.noise).js, rel=1e-5)
+    probe.noise = None
+    until(probe, lambda: probe.asked_noise is None)
+    assert first_js(probe) > 0.0
+
+
+def test_noises_of_a_suite_come_before_those_it_does_not_draw() -> None:
+    from sway_dash.core.scoring import View
+
+    spec = loads(suite_text(nulls=0))
+    entries = [
+        {"name": "a", "kind": "null_adapter", "distribution": "spectrum", "rank_multipliers": [0.5, 2.0]},
+        {"name": "b", "kind": "null_adapter", "distribution": "spectrum", "seed_base": 7},
+    ]
+    found = probing._noises(spec.model_copy(update={"suite": [*entries, *spec.suite]}))
+    assert list(found) == ["spectrum", "gaussian", "norm_matched"]
+    assert found["spectrum"] == View.null(1000, rank_scale=0.5, style="spectrum")
+
+
 def test_two_sessions_share_a_process_and_the_last_ends_it(make: Callable[[], Probing]) -> None:
     a, b = make(), make()
     for probe in (a, b):

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from sway_dash.core.detail import PromptDetail
-from sway_dash.core.scoring import BASE, FINETUNED, View
+from sway_dash.core.scoring import BASE, FINETUNED, NULL_STYLES, View
 from sway_dash.demo import demo_dir
 from sway_dash.suite import inspector as worker
 from sway_dash.suite import queue as line
@@ -109,6 +109,22 @@ def test_noise_can_be_shown_in_the_adapters_place() -> None:
     assert PromptDetail.from_dict(reply["detail"]) == as_sent(detail("the light", BASE, View.null(5)))
 
 
+def test_noise_that_the_model_cannot_draw_is_told_and_the_next_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeBackend, "null_styles", ("gaussian",))
+    null = {"op": "null_detail", "prompt": "the light", "seed": 5}
+    wrong, right = served({"id": 1, "style": "spectrum", **null}, {"id": 2, "style": "gaussian", **null})
+    assert wrong["ok"] is False
+    assert wrong["error"] == "spectrum: this model has no such noise (it has: gaussian)"
+    assert right["ok"] is True
+
+
+def test_the_kind_of_noise_is_the_one_asked_for() -> None:
+    request = {"id": 1, "op": "null_detail", "seed": 5, "init_scale": 0.1, "rank_scale": 2.0}
+    for style in NULL_STYLES:
+        view = worker.Ask.model_validate({**request, "style": style}).view
+        assert view == View.null(5, init_scale=0.1, rank_scale=2.0, style=style)
+
+
 def test_the_device_is_let_go_when_a_run_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "LOOK_S", 0.0)
     (reply,) = served(ask(1), wanted=lambda: True)
@@ -162,7 +178,8 @@ def test_what_is_asked_while_the_model_loads_is_answered_after_it(started: Calla
     assert answer.seconds >= 0
     assert inspector.state == "ready"
     assert inspector.facts["device"] == "cpu"
-    assert (inspector.facts["scalable"], inspector.facts["has_nulls"], inspector.facts["identical"]) == (True, True, [])
+    assert (inspector.facts["scalable"], inspector.facts["identical"]) == (True, [])
+    assert inspector.facts["null_styles"] == list(NULL_STYLES)
 
 
 def test_strength_0_differs_by_nothing_and_strength_1_is_the_tuned_view(started: Callable[..., Inspector]) -> None:
@@ -171,7 +188,7 @@ def test_strength_0_differs_by_nothing_and_strength_1_is_the_tuned_view(started:
     assert {t.prediction.js for t in none.detail.tokens if t.prediction} == {0.0}
     assert full.detail == as_sent(detail("the light", BASE, FINETUNED))
     assert half.detail == as_sent(detail("the light", BASE, View.scaled(0.5)))
-    null = inspector.ask_null("the light", 3).result(WAIT_S)
+    null = inspector.ask_null("the light", View.null(3)).result(WAIT_S)
     assert null.detail == as_sent(detail("the light", BASE, View.null(3)))
 
 

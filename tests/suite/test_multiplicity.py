@@ -37,6 +37,11 @@ def test_the_test_of_the_probe_itself_counts_before_the_null():
     assert [t.p for t in adjusted(suite(own, with_p("b", 0.2)))] == [0.5, 0.2]
 
 
+def test_the_trend_of_a_training_counts_among_the_tests():
+    training = probe("curve", "training_drift", raw=0.5, evidence={"trend_p": 0.03, "rising_p": 0.97})
+    assert [t.p for t in adjusted(suite(with_p("a", 0.1), training))] == [0.1, 0.03]
+
+
 def test_for_a_harm_the_null_is_context_and_no_test():
     harm = {"p_harm": 0.02, "null": {"p_prediction": 0.9}}
     shown = probe("drift", "calibration_drift", evidence=harm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import panel as pn
@@ -23,6 +24,7 @@ from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, duration, esc, number
 from sway_dash.figures.token_columns import default_token, scale_of
+from sway_dash.probes.null_adapter import null_name
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.loader import loads
 from sway_dash.suite.spec import SwaySpec
@@ -41,6 +43,13 @@ SOURCES = {"Models of the open run": "run", "Models of the new run": "draft"}
 
 STEP = 0.05
 
+TUNED = "The adapter"
+
+
+def noise_name(style: str) -> str:
+    """A distribution of random adapters, as something that stands beside the base."""
+    return f"A random adapter, {null_name(style)}"
+
 
 class ProbePage(pn.viewable.Viewer):
     """Follows ``probing``; ``added`` tells that the prompt was written into the new run's suite."""
@@ -53,6 +62,8 @@ class ProbePage(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
+        self._draw = 0
+        """Which draw of the random adapter stands beside the base."""
         self._loaded = ("", "")
         """Run whose models were loaded, empty for those of the new run; their names."""
         self._source = pmui.Select(options=SOURCES, size="small", label="Model", width=230, margin=(6, 0, 0, 0))
@@ -78,6 +89,11 @@ class ProbePage(pn.viewable.Viewer):
             margin=(10, 8),
         )
         self._lam.param.watch(lambda e: setattr(self.probing, "lam", float(e.new)), "value")
+        self._in_place = pmui.Select(options=[TUNED], value=TUNED, size="small", label="Beside the base", width=290)
+        self._in_place.margin = 0
+        self._in_place.param.watch(lambda _: self._place(0), "value")
+        self._another = pmui.Button(label="Another draw", variant="outlined", size="small", margin=0, visible=False)
+        self._another.on_click(lambda _: self._place(self._draw + 1))
         self._add = pmui.Button(label="Add to the new run's suite", variant="text", size="small", margin=0)
         self._add.on_click(lambda _: self.add())
         self._said = html(css_classes=["sway-hook-added"])
@@ -90,6 +106,7 @@ class ProbePage(pn.viewable.Viewer):
             buttons,
             self._state,
             self._text,
+            pn.FlexBox(self._in_place, self._another, margin=(8, 0, 0, 0), gap="10px", align_items="center"),
             self._lam,
             pn.FlexBox(self._add, margin=0),
             self._said,
@@ -155,11 +172,15 @@ class ProbePage(pn.viewable.Viewer):
         "probing.waited",
         "probing.detail",
         "probing.asked",
+        "probing.facts",
         watch=True,
     )
     def _follow(self) -> None:
         probe = self.probing
         tone, word = STATES[probe.state]
+        options = [TUNED, *map(noise_name, probe.noises)]
+        if options != self._in_place.options:
+            self._in_place.param.update(options=options, value=TUNED)
         self._load.visible, self._unload.visible = not probe.loaded, probe.loaded
         facts = [self._loaded[1]] if probe.loaded and self._loaded[1] else []
         facts += [str(probe.facts[k]) for k in ("device", "dtype") if probe.facts.get(k)]
@@ -192,7 +213,9 @@ class ProbePage(pn.viewable.Viewer):
         cut = (
             f"; {count(detail.truncated_tokens, 'token')} left out at the beginning" if detail.truncated_tokens else ""
         )
-        when = f"λ = {strength:g}, {duration(self.probing.seconds)}{cut}"
+        noise = self.probing.asked_noise
+        what = f"λ = {strength:g}" if noise is None else f"{noise_name(noise.style)}, seed {noise.seed}"
+        when = f"{what}, {duration(self.probing.seconds)}{cut}"
         set_html(
             self._answer,
             f'<p class="sway-sentence sway-num">{esc(line)}</p>'
@@ -201,6 +224,14 @@ class ProbePage(pn.viewable.Viewer):
         self._tokens.show(detail, index, scale_of([detail]))
         self._distribution.show(detail, index)
         set_html(self._next, generations(detail))
+
+    def _place(self, draw: int) -> None:
+        """Put the adapter, or the ``draw``-th random one of a distribution, beside the base."""
+        self._draw = draw
+        named = {noise_name(style): view for style, view in self.probing.noises.items()}
+        first = named.get(self._in_place.value)
+        self._lam.disabled = self._another.visible = first is not None
+        self.probing.noise = first and replace(first, seed=first.seed + draw)
 
     def _beside(self) -> str:
         """What the open run measured, to compare with."""
