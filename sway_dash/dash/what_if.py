@@ -7,29 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import param
 from pydantic import ValidationError
 
-from sway_dash.core.errors import SpecValidationError, SwayError
 from sway_dash.core.result import DEFAULT_COMPONENT_WEIGHTS, ProbeResult, SuiteResult, SwayScore
 from sway_dash.dash import yaml_render
 from sway_dash.dash.fields import FormField, form_fields
+from sway_dash.dash.latest import Background, Latest, Then, Work, at_once
+from sway_dash.dash.second_look import Key, SecondLook, weights_of
 from sway_dash.dash.state import RunState
 from sway_dash.probes.base import registry
-from sway_dash.report.json_io import load_result
-from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.headline import Headline, headline
-from sway_dash.suite.rejudge import cannot, rejudge, thresholds
+from sway_dash.suite.rejudge import thresholds
 from sway_dash.suite.score import category_of, compute, counts, probe_weight
 from sway_dash.suite.spec import SuiteDefaults
-from sway_dash.suite.store import EVENTS, RESULT
 
-Key = tuple[str, str]
-"""Probe and field."""
-
-NO_EVENTS = "only the result of the run is here: its settings and measurements are not"
+AT_ONCE = 1000
+"""So few measurements are judged while one waits."""
 
 
 class WhatIf(param.Parameterized):
@@ -41,19 +38,27 @@ class WhatIf(param.Parameterized):
     epoch = param.Integer(default=0, doc="Raised when it is another run, or another state of it.")
     version = param.Integer(default=0, doc="Raised when the run, or what is set, has changed.")
 
-    def __init__(self, **params: Any) -> None:
+    busy = param.Boolean(default=False, doc="What is set is being judged; the numbers are still those before it.")
+    looked = param.Boolean(default=False, doc="It is known which verdicts can be given anew.")
+
+    def __init__(self, *, background: Background = at_once, **params: Any) -> None:
         super().__init__(**params)
         self.problems: dict[Key, str] = {}
         """What is wrong with a value; a weight of a category stands under the probe "". Wrong values do not count."""
+        self._background = background
+        self._opening, self._looking, self._judging = (Latest(self._where) for _ in range(3))
         self._of: tuple[Any, ...] = ()
-        self._cannot: dict[str, str] = {}
-        self._judged: dict[str, tuple[dict[str, Any], ProbeResult]] = {}
+        self._small = True
         self.result = self.recorded = _EMPTY
+        self._again = SecondLook(self.run.data.fold, (), None)
         self.used: dict[str, float] = dict(DEFAULT_COMPONENT_WEIGHTS)
         """Category weights of the run."""
         self.score: SwayScore = compute(_EMPTY)
         self.recorded_score = self.score
         self._follow()
+
+    def _where(self, work: Work, then: Then) -> None:
+        (at_once if self._small else self._background)(work, then)
 
     # -- the run --------------------------------------------------------------------------------
 
@@ -84,13 +89,17 @@ class WhatIf(param.Parameterized):
         return [found[name] for name in wanted]
 
     def why_not(self, result: ProbeResult) -> str:
-        """Why a probe's verdict cannot be given anew; empty when it can. Judges it once to find out."""
-        if result.name not in self._cannot:
-            folder = self.run.folder
-            alone = folder is not None and not (folder.path / EVENTS).exists()
-            reason = cannot(self.run.data.fold, result)
-            self._cannot[result.name] = NO_EVENTS if alone and thresholds(result.kind) else reason
-        return self._cannot[result.name]
+        """Why a probe's verdict cannot be given anew; empty when it can. Takes its time unless :attr:`looked`."""
+        return self._again.why_not(result)
+
+    def look(self) -> None:
+        """Find out which verdicts can be given anew; ``looked`` says when that is known."""
+        again = self._again
+
+        def take(_: None) -> None:
+            self.looked = again is self._again
+
+        self._looking.ask(again.look, take)
 
     def said(self, name: str, field: FormField) -> tuple[Any, bool]:
         """Value of a field in the suite, and whether the suite names it; else it is the default."""
@@ -159,59 +168,48 @@ class WhatIf(param.Parameterized):
         of = (self.run.run_id, self.run.epoch, self.run.status, self.run.data.fold.last_ts) if over else ()
         if of == self._of:
             return
-        self._of, self._cannot, self._judged = of, {}, {}
-        self.recorded = self.run.feed.result() if over and self.run.feed is not None else _EMPTY
-        self.used = self._weights_of_run() if over else dict(DEFAULT_COMPONENT_WEIGHTS)
-        self.recorded_score = compute(self.recorded, weights=self.used)
+        self._of = of
+        feed = self.run.feed if over else None
+        recorded = feed.result() if feed is not None else _EMPTY
+        self._small = self.run.data.fold.done <= AT_ONCE
+        self._again = SecondLook(self.run.data.fold, recorded.probes, self.run.folder)
+        self.problems, self.looked, self.busy = {}, False, False
         with param.parameterized.discard_events(self):
             self.reset()
-        self._compute()
-        self.epoch += 1
+        self._take_up(_EMPTY, dict(DEFAULT_COMPONENT_WEIGHTS))
+        if feed is not None:
+            # The weights stand in files that name every prompt.
+            self._opening.ask(
+                partial(weights_of, feed.folder), lambda used: self._take_up(recorded, used) if self._of == of else None
+            )
 
-    def _weights_of_run(self) -> dict[str, float]:
-        """Category weights as the run was scored; the saved score names them, else the suite."""
-        folder = self.run.folder
-        if folder is None:
-            return dict(DEFAULT_COMPONENT_WEIGHTS)
-        try:
-            return _in_order(load_result(folder.path / RESULT)[1].weights)
-        except SwayError:
-            pass
-        try:
-            return _in_order(folder_spec(folder).defaults.score_weights or DEFAULT_COMPONENT_WEIGHTS)
-        except SwayError:
-            return dict(DEFAULT_COMPONENT_WEIGHTS)
+    def _take_up(self, recorded: SuiteResult, used: dict[str, float]) -> None:
+        self.result = self.recorded = recorded
+        self.used = used
+        self.score = self.recorded_score = compute(recorded, weights=used)
+        self.epoch += 1
+        self.version += 1
 
     @param.depends("settings", "weights", watch=True)
     def _compute(self) -> None:
-        self.problems = {}
-        wanted: dict[str, dict[str, Any]] = {}
-        for (name, field), value in self.settings.items():
-            wanted.setdefault(name, {})[field] = value
-        # An answer of a moment ago is given again; older ones are not kept.
-        self._judged = {name: known for name, known in self._judged.items() if name in wanted}
-        probes = tuple(self._rejudged(p, wanted.get(p.name, {})) for p in self.recorded.probes)
-        self.result = replace(self.recorded, probes=probes)
-        self._check_weights()
-        self.score = compute(self.result, weights={**self.used, **self._valid_weights()})
-        self.version += 1
+        of = self._of
 
-    def _rejudged(self, result: ProbeResult, wanted: dict[str, Any]) -> ProbeResult:
-        if not wanted:
-            return result
-        known = self._judged.get(result.name)
-        if known is not None and known[0] == wanted:
-            return known[1]
-        try:
-            found = rejudge(self.run.data.fold, result, wanted, reason=self.why_not(result))
-        except SpecValidationError as error:
-            wrong = {str(where[0]): text for where, text in reversed(error.problems) if where and where[0] in wanted}
-            wrong = wrong or dict.fromkeys(wanted, str(error))
-            self.problems |= {(result.name, field): text for field, text in wrong.items()}
-            # What is right still counts.
-            return self._rejudged(result, {f: v for f, v in wanted.items() if f not in wrong})
-        self._judged[result.name] = (wanted, found.result)
-        return found.result
+        def take(found: tuple[tuple[ProbeResult, ...], dict[Key, str]]) -> None:
+            if of != self._of:
+                return
+            probes, self.problems = found
+            self.result = replace(self.recorded, probes=probes)
+            self._check_weights()
+            self.score = compute(self.result, weights={**self.used, **self._valid_weights()})
+            self.param.update(busy=False, version=self.version + 1)
+
+        def failed(error: Exception) -> None:
+            if of == self._of:
+                self.problems = dict.fromkeys(self.settings, f"judging again failed: {type(error).__name__}: {error}")
+                self.param.update(busy=False, version=self.version + 1)
+
+        self.busy = True
+        self._judging.ask(partial(self._again.under, dict(self.settings)), take, failed)
 
     def _check_weights(self) -> None:
         if not self.weights:
@@ -249,12 +247,6 @@ def _as_number(value: Any) -> Any:
 
 def _known(weights: Mapping[str, float]) -> dict[str, float]:
     return {c: w for c, w in weights.items() if c in DEFAULT_COMPONENT_WEIGHTS}
-
-
-def _in_order(weights: Mapping[str, float]) -> dict[str, float]:
-    """The same weights, known categories first and in their order; a file sorts them by name."""
-    names = [*(c for c in DEFAULT_COMPONENT_WEIGHTS if c in weights), *weights]
-    return {c: weights[c] for c in names}
 
 
 def _plain(error: ValidationError) -> str:

@@ -31,6 +31,7 @@ from sway_dash.suite.checkpoints import course, ordered
 from sway_dash.suite.store import RunFolder
 from tests import fakes as fake
 from tests.dash.conftest import suite_text
+from tests.dash.elsewhere import Elsewhere
 
 Make = Callable[..., str]
 
@@ -531,20 +532,6 @@ def test_the_open_prompt_stays_open_when_the_runs_change(state: CompareState) ->
 
 
 # --- large runs ----------------------------------------------------------------------------------------------------
-
-
-class Elsewhere:
-    """Work that is done when the test says so, as in a thread that takes its time."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
-
-    def __call__(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        self.waiting.append((work, then))
-
-    def finish(self) -> None:
-        work, then = self.waiting.pop(0)
-        then(work())
 
 
 def test_large_runs_are_read_elsewhere_and_nobody_waits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

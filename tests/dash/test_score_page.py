@@ -12,9 +12,12 @@ import yaml
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.events import Event, Measurement, ProbeFinished
 from sway_dash.core.result import ProbeResult, Verdict
+from sway_dash.dash import second_look, what_if
+from sway_dash.dash.pages import score
 from sway_dash.dash.pages.score import ScoreView
+from sway_dash.dash.second_look import NO_EVENTS
 from sway_dash.dash.state import RunState
-from sway_dash.dash.what_if import NO_EVENTS, WhatIf
+from sway_dash.dash.what_if import WhatIf
 from sway_dash.figures.score_columns import bar, left_out, partial, parts
 from sway_dash.suite.execute import folder_spec, save_result
 from sway_dash.suite.headline import headline
@@ -22,6 +25,7 @@ from sway_dash.suite.rejudge import cannot, rejudge
 from sway_dash.suite.score import compute
 from sway_dash.suite.store import EVENTS, RunFolder
 from tests.dash.conftest import suite_text
+from tests.dash.elsewhere import Elsewhere
 
 Record = Callable[..., RunFolder]
 
@@ -169,6 +173,80 @@ def test_all_weights_cannot_be_zero(record: Record) -> None:
     what.set_weight("adherence", 0)
     assert "positive weight" in what.problems["", "adherence"]
     assert what.score == before
+
+
+# --- many prompts -------------------------------------------------------------------------------------------------
+
+
+def test_many_measurements_are_judged_elsewhere_and_the_newest_settings_count(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(what_if, "AT_ONCE", 0)
+    judged: list[str] = []
+    rejudged = second_look.rejudge
+    monkeypatch.setattr(
+        second_look, "rejudge", lambda f, r, *a, **kw: (judged.append(r.name), rejudged(f, r, *a, **kw))[1]
+    )
+    elsewhere = Elsewhere()
+    run = RunState()
+    run.open(record(suite_text(prompts=6)))
+    what = WhatIf(run=run, background=elsewhere)
+    assert not what.there
+    elsewhere.finish()
+    assert what.there
+    recorded = what.recorded_score
+    what.look()
+    assert not what.looked
+    elsewhere.finish()
+    assert what.looked
+    for value in (0.2, 0.4, 0.6):
+        what.set("moved", "assert_mean_gte", value)
+    assert (what.busy, what.score, judged) == (True, recorded, [])
+    # The others were passed over before they were begun.
+    elsewhere.finish()
+    assert (what.busy, what.score) == (True, recorded)
+    elsewhere.finish()
+    assert (what.busy, judged, elsewhere.waiting) == (False, ["moved"], [])
+    alone = WhatIf(run=run)
+    alone.set("moved", "assert_mean_gte", 0.6)
+    assert what.score == alone.score != recorded
+
+
+def test_an_answer_about_another_run_is_thrown_away(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(what_if, "AT_ONCE", 0)
+    elsewhere = Elsewhere()
+    run = RunState()
+    run.open(record(suite_text(prompts=6)))
+    what = WhatIf(run=run, background=elsewhere)
+    elsewhere.finish()
+    what.set("moved", "assert_mean_gte", 0.6)
+    run.open(record(suite_text(prompts=5, nulls=0)))
+    assert not what.there
+    while elsewhere.waiting:
+        elsewhere.finish()
+    assert (what.busy, what.changed, what.settings) == (False, False, {})
+    assert what.result == what.recorded == run.feed.result()  # type: ignore[union-attr]
+
+
+def test_the_fields_come_when_it_is_known_which_there_are(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(what_if, "AT_ONCE", 0)
+    elsewhere = Elsewhere()
+    monkeypatch.setattr(score, "off_loop", elsewhere)
+    run = RunState()
+    run.open(record(suite_text(prompts=6)))
+    view = ScoreView(run=run)
+    elsewhere.finish()
+    view._fold.open = view._try.open = True
+    assert view._inputs == {}
+    assert "Looking which verdicts" in view._editor[0].object
+    elsewhere.finish()
+    gate, _ = view._inputs["moved", "assert_mean_gte"]
+    gate.value = "0.6"
+    assert view._waiting.visible
+    assert str(view._outcome.object) == ""
+    elsewhere.finish()
+    assert not view._waiting.visible
+    assert "▽ fail" in str(view._outcome.object)
 
 
 # --- what cannot be given anew ------------------------------------------------------------------------------------

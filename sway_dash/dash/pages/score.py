@@ -13,6 +13,7 @@ from sway_dash.core.result import ProbeResult, SwayScore
 from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.fields import FormField, read, show
+from sway_dash.dash.off_loop import off_loop
 from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.state import RunState
 from sway_dash.dash.what_if import WhatIf
@@ -36,7 +37,7 @@ class ScoreView(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.what = WhatIf(run=self.run)
+        self.what = WhatIf(run=self.run, background=off_loop)
         self.plot = score_bar()
         self._sentence = html(css_classes=["sway-hook-score"])
         self._table = html(css_classes=["sway-hook-score-parts"])
@@ -44,6 +45,7 @@ class ScoreView(pn.viewable.Viewer):
         self._try = Fold("Try other thresholds and weights", self._fields)
         self._editor = column(gap=0)
         self._outcome = html(css_classes=["sway-hook-score-outcome"], margin=(14, 0, 6, 0))
+        self._waiting = html('<p class="sway-caption" role="status">Judging again…</p>', visible=False)
         self._copy = CopyButton(make=self.what.snippet, label="Copy for sway.yaml")
         self._reset = pmui.Button(label="Reset", variant="text", size="small", margin=0)
         self._reset.on_click(lambda _: self.what.reset())
@@ -54,6 +56,8 @@ class ScoreView(pn.viewable.Viewer):
         self._root = column(self._fold, css_classes=["sway-hook-score-section"])
         self.what.param.watch(lambda _: self._refresh(), "version")
         self.what.param.watch(lambda _: self._anew(), "epoch")
+        self.what.param.watch(lambda e: self._waiting.param.update(visible=e.new), "busy")
+        self.what.param.watch(lambda e: self._fill() if e.new and self._try.open else None, "looked")
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -114,7 +118,7 @@ class ScoreView(pn.viewable.Viewer):
 
     def _fields(self) -> Sequence[Any]:
         self._fill()
-        return [self._editor, self._outcome, self._buttons]
+        return [self._editor, self._waiting, self._outcome, self._buttons]
 
     def _anew(self) -> None:
         """Fields for another run."""
@@ -125,7 +129,12 @@ class ScoreView(pn.viewable.Viewer):
         self._refresh()
 
     def _fill(self) -> None:
-        """Make the fields of this run."""
+        """Make the fields of this run, once it is known which there are."""
+        if not self.what.looked:
+            text = "Looking which verdicts can be given anew…"
+            self._editor.objects = [html(f'<p class="sway-caption" role="status">{text}</p>')]
+            self.what.look()
+            return
         items: list[Any] = [html(f'<p class="sway-caption">{_HOW}</p>')]
         for result in self.what.recorded.probes:
             fields = self.what.fields(result)
