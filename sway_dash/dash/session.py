@@ -10,7 +10,7 @@ import panel as pn
 import param
 from panel.io.state import set_curdoc
 
-from sway_dash.dash import jobs, keys, runs
+from sway_dash.dash import jobs, keys, memory, runs
 from sway_dash.dash.nav import COMPARED, SHARED, read_query
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Session:
             pn.state.onload(lambda: tell(f"There is no run {missing!r} here."))
         if pn.state.curdoc is not None:
             pn.state.on_session_destroyed(self._destroyed)
+            memory.entered(self)
         app = self.app
         app.browser.listen(self.hear)
         app.nav.param.watch(lambda *_: self._address(), ["page", "run", "draft"])
@@ -146,6 +147,7 @@ class Session:
         self.app.looking.leave()
         self.app.compare.close()
         self.app.run.close()
+        memory.left(self)
 
 
 def tell(text: str, *, tone: str = "warning") -> None:
