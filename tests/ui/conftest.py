@@ -41,18 +41,20 @@ class Server:
 
 
 @contextmanager
-def serving(runs: Path, app: Path = ROOT / "apps" / "sway.py", **env: str) -> Iterator[Server]:
+def serving(runs: Path, **env: str) -> Iterator[Server]:
     """``panel serve`` the app with run folders of its own; ready when it answers, gone at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = {"SWAY_RUNS_DIR": str(runs), "SWAY_NULL_CACHE_DIR": str(runs / ".nulls"), "PYTHONPATH": str(ROOT), **env}
-    command = [sys.executable, "-m", "panel", "serve", str(app), "--port", str(port)]
+    command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "sway.py"), "--port", str(port)]
     command += ["--address", "127.0.0.1", "--allow-websocket-origin", f"127.0.0.1:{port}"]
+    # Sessions of closed tabs go soon: they would go on looking for news beside the next tests.
+    command += ["--check-unused-sessions", "2000"]
     log = runs / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **own})
-    url = f"http://127.0.0.1:{port}/{app.stem}"
+    url = f"http://127.0.0.1:{port}/sway"
     try:
         for _ in range(300):
             assert process.poll() is None, log.read_text()
@@ -157,7 +159,7 @@ def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
         tab = Tab(page)
         local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
         page.on("request", lambda r: None if r.url.startswith(local) else tab.outside.append(r.url))
-        page.on("pageerror", lambda e: tab.errors.append(str(e)))
+        page.on("pageerror", lambda e: tab.errors.append(e.stack or str(e)))
         page.on("console", lambda m: tab.errors.append(m.text) if m.type == "error" else None)
         page.goto(server.url + query)
         page.wait_for_selector("nav[aria-label='Main'] a[aria-current]")

@@ -1,9 +1,0 @@
-"""Serve the Compare page alone."""
-
-import panel as pn
-
-from tests.ui.compare_page import page
-
-pn.extension("tabulator", notifications=True)
-
-page().servable()
