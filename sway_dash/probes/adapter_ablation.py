@@ -10,13 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator
 
-from sway_dash.core.divergence import LN2, Divergence
+from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScalableDifferentialBackend, View
 from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, mean, no_calibration_note
-from sway_dash.probes.base import Ask, Probe, ProbeSpec, PromptField, RunContext
-from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.base import Ask, Probe, RunContext
+from sway_dash.probes.measure import divergence_bounds, divergence_values
+from sway_dash.probes.prompts import ListedPromptSpec
 
 Curve = Sequence[float]
 
@@ -27,16 +28,13 @@ AT_BOUND = 0.8
 """From this share of ln 2 on a mean JS is too close to its bound to be asked to grow."""
 
 
-class AdapterAblationSpec(ProbeSpec):
+class AdapterAblationSpec(ListedPromptSpec):
     """Settings of ``adapter_ablation``."""
 
     kind: Literal["adapter_ablation"] = "adapter_ablation"
-    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue")
     lambdas: tuple[FiniteFloat, ...] = Field(
         default=(0.0, 0.25, 0.5, 0.75, 1.0, 1.25), min_length=3, description="adapter strengths; 1 is as trained"
     )
-    divergence: Divergence = "js"
-    top_k: int | None = Field(default=None, ge=1)
     assert_linearity_gte: FiniteFloat = Field(default=0.85, description="smallest R² of √divergence on λ, 0 ≤ λ ≤ 1")
     assert_saturation_between: tuple[FiniteFloat, FiniteFloat] = Field(
         default=(0.3, 1.05), description="where 90 % of the effect at λ = 1 may be reached"
@@ -66,8 +64,7 @@ class AdapterAblationProbe(Probe):
 
     def asks(self, spec: AdapterAblationSpec, ctx: RunContext) -> list[Ask]:
         """The adapter at every strength on every prompt."""
-        views = tuple(View.scaled(lam) for lam in spec.lambdas)
-        return [Ask(views, tuple(p.text for p in spec.prompts), top_k=spec.top_k)]
+        return [spec.ask(views=[View.scaled(lam) for lam in spec.lambdas])]
 
     def run(self, spec: AdapterAblationSpec, ctx: RunContext) -> ProbeResult:
         """Measure every prompt at every λ against λ = 0 and judge the curve's shape."""
@@ -79,8 +76,7 @@ class AdapterAblationProbe(Probe):
             message = f"{type(ctx.backend).__name__} is no ScalableDifferentialBackend: it cannot scale the adapter"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message)
         views = [View.scaled(lam) for lam in spec.lambdas]
-        measured = measure_prompts(spec.name, spec.prompts, ctx, views=views, top_k=spec.top_k, role="ablation")
-        return self.judge(spec, ctx, measured)
+        return self.judge(spec, ctx, spec.measure(ctx, views=views, role="ablation"))
 
     def judge(self, spec: AdapterAblationSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
         """Judge the curve over the prompts that were measured at every λ."""
@@ -105,6 +101,7 @@ class AdapterAblationProbe(Probe):
             "per_prompt_curves": matrix.tolist(),
             "prompts": [prompt for prompt, _ in curves],
             "divergence_kind": spec.divergence,
+            "positions": spec.positions,
             "unit": "R²",
             "linearity": shape.linearity,
             "linearity_public": r_squared(lambdas, means),

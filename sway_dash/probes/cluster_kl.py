@@ -17,12 +17,13 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import FINETUNED, View
+from sway_dash.core.scoring import View
 from sway_dash.core.specificity import between, intervals, specificity, within
 from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
-from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.base import Ask, Probe, Prompt, PromptField, RunContext
+from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values
 from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.prompts import ListedPromptSpec
 
 SIGNIFICANCE = 0.05
 """Largest permutation p-value at which topics count as moved differently."""
@@ -30,7 +31,7 @@ SIGNIFICANCE = 0.05
 FIRST_TAG = "the first tag of each prompt"
 
 
-class ClusterKLSpec(ProbeSpec):
+class ClusterKLSpec(ListedPromptSpec):
     """Settings of ``cluster_kl``."""
 
     kind: Literal["cluster_kl"] = "cluster_kl"
@@ -38,8 +39,6 @@ class ClusterKLSpec(ProbeSpec):
     topics: Literal["auto", "tags"] = Field(default="auto", description="found by clustering, or the first tag of each")
     num_clusters: int = Field(default=5, ge=2, le=32, description="how many topics to look for")
     embedding_model: str = Field(default=DEFAULT_MODEL, min_length=1, description="sentence model, if it is here")
-    divergence: Divergence = Field(default="js", description="what is averaged and judged")
-    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
     min_prompts: int = Field(default=20, ge=4, description="with fewer prompts nothing is measured")
     assert_specificity_gte: FiniteFloat = Field(
         default=0.6, ge=-1.0, le=1.0, description="smallest share of the spread between topics, corrected for chance"
@@ -78,7 +77,7 @@ class ClusterKLProbe(Probe):
 
     def asks(self, spec: ClusterKLSpec, ctx: RunContext) -> list[Ask]:
         """The tuned view on every prompt."""
-        return [Ask((FINETUNED,), tuple(p.text for p in spec.prompts), top_k=spec.top_k)]
+        return [spec.ask()]
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> ClusterKLSpec:
@@ -95,7 +94,7 @@ class ClusterKLProbe(Probe):
             topics = find_topics(spec, ctx.seed)
         except (BackendNotAvailableError, ImportError) as error:
             return _ended(spec, Verdict.SKIP, str(error))
-        return self._judge(spec, ctx, self._measure(spec, ctx, topics), topics)
+        return self._judge(spec, ctx, spec.measure(ctx, topics.prompts), topics)
 
     def judge(self, spec: ClusterKLSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
         """Judge measurements taken earlier, with the topics they were measured with: no model is loaded for it."""
@@ -111,7 +110,7 @@ class ClusterKLProbe(Probe):
             return {}
         topics = find_topics(spec, ctx.seed)
         by_id: dict[str, list[Measurement]] = {}
-        for m in self._measure(spec, ctx, topics, views=views, role="null"):
+        for m in spec.measure(ctx, topics.prompts, views=views, role="null"):
             by_id.setdefault(m.view, []).append(m)
         found: dict[View, float] = {}
         for view in views:
@@ -120,9 +119,6 @@ class ClusterKLProbe(Probe):
             if share is not None:
                 found[view] = share
         return found
-
-    def _measure(self, spec: ClusterKLSpec, ctx: RunContext, topics: Topics, **options: Any) -> list[Measurement]:
-        return measure_prompts(spec.name, topics.prompts, ctx, top_k=spec.top_k, **options)
 
     def _refused(self, spec: ClusterKLSpec) -> ProbeResult | None:
         """The result that needs no measurement, if there is one."""
@@ -162,6 +158,7 @@ class ClusterKLProbe(Probe):
             "unmeasured_prompts": len(spec.prompts) - len(measurements),
             "prompts_without_topic": len({p.text for p in spec.prompts if not p.tags}) * (spec.topics == "tags"),
             "divergence_kind": spec.divergence,
+            "positions": spec.positions,
             "unit": "share of the spread",
             "topics": list(topics.names),
             "topics_from": topics.source,

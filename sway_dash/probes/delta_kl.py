@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from sway_dash.core.divergence import LN2, Divergence
+from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import FINETUNED, Positions, View
+from sway_dash.core.scoring import View
 from sway_dash.core.stats import (
     format_z_profile,
     interval,
@@ -19,21 +19,17 @@ from sway_dash.core.stats import (
     percentiles,
     score_from_anchors,
 )
-from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Bound, Probe, ProbeSpec, Prompt, PromptField, RunContext
-from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Bound, Probe, Prompt, RunContext
+from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values
 from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.prompts import ListedPromptSpec
 from sway_dash.probes.stopping import Decision, decide, measure_until_decided
 
 
-class DeltaKLSpec(ProbeSpec):
+class DeltaKLSpec(ListedPromptSpec):
     """Settings of ``delta_kl``."""
 
     kind: Literal["delta_kl"] = "delta_kl"
-    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue")
-    divergence: Divergence = Field(default="js", description="what is averaged and judged; all are recorded")
-    positions: Positions = Field(default="next", description="next token, every prompt token, or along an answer")
-    continuation_tokens: int = Field(default=32, ge=1, le=2048, description="length of the answer, in tokens")
-    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
     assert_mean_gte: Annotated[FiniteFloat, Field(ge=0.0)] = Field(default=0.02, description="smallest mean, nats")
     assert_z_gte: FiniteFloat = Field(default=3.0, description="smallest z against the null, when there is one")
     stop_when_decided: bool = Field(default=False, description="stop once the mean is surely above or below its gate")
@@ -61,13 +57,13 @@ class DeltaKLProbe(Probe):
                 name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message="no prompts: add at least one"
             )
         if not spec.stop_when_decided:
-            return self.judge(spec, ctx, self._measure(spec, ctx))
+            return self.judge(spec, ctx, spec.measure(ctx))
         found = measure_until_decided(
             spec.name,
             spec.prompts,
             spec.assert_mean_gte,
             ctx.seed,
-            lambda items: self._measure(spec, ctx, items=items),
+            lambda items: spec.measure(ctx, items=items),
         )
         return self.judge(spec, ctx, found)
 
@@ -77,8 +73,7 @@ class DeltaKLProbe(Probe):
 
     def asks(self, spec: DeltaKLSpec, ctx: RunContext) -> list[Ask]:
         """The tuned view on every prompt."""
-        texts = tuple(p.text for p in spec.prompts)
-        return [Ask((FINETUNED,), texts, spec.positions, spec.continuation_tokens, spec.top_k)]
+        return [spec.ask()]
 
     def asks_bound(self, spec: DeltaKLSpec) -> Bound:
         """Where it stops once it is decided, nobody knows when that will be."""
@@ -92,7 +87,7 @@ class DeltaKLProbe(Probe):
 
     def draw_null(self, spec: DeltaKLSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Mean divergence of every null view on this entry's own prompts, all views over one reference pass."""
-        measured = self._measure(spec, ctx, views=views, role="null")
+        measured = spec.measure(ctx, views=views, role="null")
         by_id: dict[str, list[Measurement]] = {}
         for m in measured:
             by_id.setdefault(m.view, []).append(m)
@@ -174,17 +169,6 @@ class DeltaKLProbe(Probe):
                 **({"null_note": drawn_on} if drawn_on else {}),
                 **({"stopping": decision.evidence} if decision else {}),
             },
-        )
-
-    def _measure(self, spec: DeltaKLSpec, ctx: RunContext, **options: Any) -> list[Measurement]:
-        return measure_prompts(
-            spec.name,
-            spec.prompts,
-            ctx,
-            positions=spec.positions,
-            continuation_tokens=spec.continuation_tokens,
-            top_k=spec.top_k,
-            **options,
         )
 
     def _score(self, spec: DeltaKLSpec, raw: float, null: Calibration | None) -> float:

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
-from sway_dash.core.divergence import Divergence
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import Measurement
 from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import FINETUNED, OUTSIDE, ExactComparer, LayeredBackend, Positions, View
+from sway_dash.core.scoring import FINETUNED, OUTSIDE, ExactComparer, LayeredBackend, View
 from sway_dash.core.stats import interval, mean, ratio_ci, score_from_anchors
-from sway_dash.probes.base import Ask, Bound, Probe, ProbeSpec, PromptField, RunContext
-from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.base import Ask, Bound, Probe, RunContext
+from sway_dash.probes.measure import divergence_bounds, divergence_values
+from sway_dash.probes.prompts import PromptSpec
 
 FLAT = 1e-9
 """A mean divergence below this, in nats, is nothing that layers could share."""
@@ -28,18 +28,14 @@ Side = Literal["without", "only"]
 Curves = dict[tuple[Side, tuple[int, ...]], np.ndarray[Any, np.dtype[np.float64]]]
 
 
-class LayerAttributionSpec(ProbeSpec):
+class LayerAttributionSpec(PromptSpec):
     """Settings of ``layer_attribution``."""
 
     kind: Literal["layer_attribution"] = "layer_attribution"
-    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue")
     layers_per_group: int = Field(default=1, ge=1, description="neighbouring layers switched together")
     assert_largest_share_lte: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = Field(
         default=None, description="largest share of the change one group may carry; not set: not judged"
     )
-    divergence: Divergence = Field(default="js", description="what is averaged; both are recorded")
-    positions: Positions = Field(default="next", description="next token, every prompt token, or along an answer")
-    continuation_tokens: int = Field(default=32, ge=1, le=2048, description="length of the answer, in tokens")
 
 
 class LayerAttributionProbe(Probe):
@@ -67,14 +63,11 @@ class LayerAttributionProbe(Probe):
             return self._short(spec, Verdict.SKIP, f"the adapter cannot be switched layer by layer: {error}")
         groups = grouped(layers, spec.layers_per_group)
         views = [make(g) for g in groups for make in (View.without_layers, View.only_layers)]
-        how: dict[str, Any] = {"positions": spec.positions, "continuation_tokens": spec.continuation_tokens}
-        measured = measure_prompts(spec.name, spec.prompts, ctx, **how)
-        measured += measure_prompts(spec.name, spec.prompts, ctx, views=views, role="ablation", **how)
-        return self.judge(spec, ctx, measured)
+        return self.judge(spec, ctx, [*spec.measure(ctx), *spec.measure(ctx, views=views, role="ablation")])
 
     def asks(self, spec: LayerAttributionSpec, ctx: RunContext) -> list[Ask]:
         """The whole adapter on every prompt; how many layers there are is known once it is loaded."""
-        return [Ask((FINETUNED,), tuple(p.text for p in spec.prompts), spec.positions, spec.continuation_tokens)]
+        return [spec.ask()]
 
     def asks_bound(self, spec: LayerAttributionSpec) -> Bound:
         """Two more views of every prompt for each group of layers."""

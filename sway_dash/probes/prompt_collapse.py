@@ -11,17 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
-from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.panels import Curve, panels
 from sway_dash.core.ratio import fieller_paired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import FINETUNED
 from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.base import Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.base import Ask, Probe, Prompt, RunContext
 from sway_dash.probes.fillers import SEPARATOR, Filler, legacy, prefixes, token_counter
-from sway_dash.probes.measure import divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.measure import divergence_bounds, divergence_values
 from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.prompts import ListedPromptSpec
 
 TAG = "context "
 """Measurements carry the length of their filler as a tag: it depends on the tokenizer, which judging has not got."""
@@ -30,16 +29,14 @@ FloatArray = npt.NDArray[np.float64]
 Interval = tuple[float, float]
 
 
-class PromptCollapseSpec(ProbeSpec):
+class PromptCollapseSpec(ListedPromptSpec):
     """Settings of ``prompt_collapse``."""
 
     kind: Literal["prompt_collapse"] = "prompt_collapse"
-    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue")
+    positions: Literal["next", "continuation"] = Field(default="next", description="next token, or along an answer")
     context_lengths: tuple[Annotated[int, Field(ge=0, le=1_000_000)], ...] = Field(
         default=(0, 256, 512, 1024), min_length=2, description="tokens of unrelated text before each prompt"
     )
-    divergence: Divergence = Field(default="js", description="what is averaged and judged")
-    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
     filler: Filler = Field(default="text", description="running text, or the same words in random order")
     legacy_stuffing: bool = Field(default=False, description="one sentence over and over, nominal lengths")
     assert_half_life_tokens: Annotated[FiniteFloat, Field(gt=0.0)] = Field(
@@ -65,14 +62,14 @@ class PromptCollapseProbe(Probe):
 
     def asks(self, spec: PromptCollapseSpec, ctx: RunContext) -> list[Ask]:
         """The tuned view on every prompt after every filler; lengths are nominal, four characters a token."""
-        return [Ask((FINETUNED,), tuple(p.text for p in stuffed(spec, None, ctx.seed)), top_k=spec.top_k)]
+        return [spec.ask([p.text for p in stuffed(spec, None, ctx.seed)])]
 
     def run(self, spec: PromptCollapseSpec, ctx: RunContext) -> ProbeResult:
         """Measure every prompt after every filler, all in one go, and judge how the effect fades."""
         if not spec.prompts:
             return _ended(spec, "no prompts: add at least one")
         prompts = stuffed(spec, ctx.require_backend, ctx.seed)
-        return self.judge(spec, ctx, measure_prompts(spec.name, prompts, ctx, top_k=spec.top_k))
+        return self.judge(spec, ctx, spec.measure(ctx, prompts))
 
     def judge(self, spec: PromptCollapseSpec, ctx: RunContext, measurements: Sequence[Measurement]) -> ProbeResult:
         """A pass needs an effect to begin with, and a half-life that is shown to reach the gate."""
@@ -130,6 +127,7 @@ class PromptCollapseProbe(Probe):
                 "per_prompt_curves": matrix.tolist(),
                 "prompts": texts,
                 "divergence_kind": spec.divergence,
+                "positions": spec.positions,
                 "unit": "tokens",
                 "gate": spec.assert_half_life_tokens,
                 "half_life_tokens": raw,

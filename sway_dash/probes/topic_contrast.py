@@ -10,19 +10,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
-from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.margins import Margin
 from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.ratio import fieller_unpaired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.scoring import FINETUNED, Positions, View
+from sway_dash.core.scoring import View
 from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, Prompt, PromptField, RunContext
 from sway_dash.probes.harm import bounded_harm
-from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, measure_prompts
+from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values
 from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.prompts import ListedPromptSpec
 
 SIGNIFICANCE = 0.05
 """Largest permutation p-value at which the two kinds of prompts count as moved differently."""
@@ -30,17 +30,13 @@ SIGNIFICANCE = 0.05
 FloatArray = npt.NDArray[np.float64]
 
 
-class TopicContrastSpec(ProbeSpec):
+class TopicContrastSpec(ListedPromptSpec):
     """Settings of ``topic_contrast``."""
 
     kind: Literal["topic_contrast"] = "topic_contrast"
     prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue, each with one of the two tags")
     on: str = Field(default="on-topic", min_length=1, description="tag of the prompts that ought to change")
     off: str = Field(default="off-topic", min_length=1, description="tag of the prompts that ought to stay")
-    divergence: Divergence = Field(default="js", description="what is averaged and judged")
-    positions: Positions = Field(default="next", description="next token, every prompt token, or along an answer")
-    continuation_tokens: int = Field(default=32, ge=1, le=2048, description="length of the answer, in tokens")
-    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
     assert_targeted_gte: Annotated[FiniteFloat, Field(gt=0.0)] = Field(
         default=0.02, description="smallest mean change on topic, nats"
     )
@@ -64,8 +60,7 @@ class TopicContrastProbe(Probe):
 
     def asks(self, spec: TopicContrastSpec, ctx: RunContext) -> list[Ask]:
         """The tuned view on every prompt with one of the tags."""
-        texts = tuple(p.text for p in _tagged(spec))
-        return [Ask((FINETUNED,), texts, spec.positions, spec.continuation_tokens, spec.top_k)]
+        return [spec.ask([p.text for p in _tagged(spec)])]
 
     @classmethod
     def calibrate_spec(cls, ctx: RunContext) -> TopicContrastSpec:
@@ -77,14 +72,14 @@ class TopicContrastProbe(Probe):
     def run(self, spec: TopicContrastSpec, ctx: RunContext) -> ProbeResult:
         """Measure the prompts of both tags and compare their means."""
         refused = _refused(spec)
-        return refused if refused is not None else self.judge(spec, ctx, self._measure(spec, ctx))
+        return refused if refused is not None else self.judge(spec, ctx, spec.measure(ctx, _tagged(spec)))
 
     def draw_null(self, spec: TopicContrastSpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Difference of the means under every null view, all views over one reference pass."""
         if _refused(spec) is not None:
             return {}
         by_id: dict[str, list[Measurement]] = {}
-        for m in self._measure(spec, ctx, views=views, role="null"):
+        for m in spec.measure(ctx, _tagged(spec), views=views, role="null"):
             by_id.setdefault(m.view, []).append(m)
         found: dict[View, float] = {}
         for view in views:
@@ -156,17 +151,6 @@ class TopicContrastProbe(Probe):
                 "raw_ci_95": list(difference_ci) if difference_ci else None,
                 "panels": _panels(spec, measurements, (on, off), (on_ci, off_ci)),
             },
-        )
-
-    def _measure(self, spec: TopicContrastSpec, ctx: RunContext, **options: Any) -> list[Measurement]:
-        return measure_prompts(
-            spec.name,
-            _tagged(spec),
-            ctx,
-            positions=spec.positions,
-            continuation_tokens=spec.continuation_tokens,
-            top_k=spec.top_k,
-            **options,
         )
 
 

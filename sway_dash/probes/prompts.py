@@ -1,0 +1,58 @@
+"""What probes that compare the views on a list of prompts have in common: their settings, and how they measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from sway_dash.core.divergence import Divergence
+from sway_dash.core.events import Measurement
+from sway_dash.core.scoring import FINETUNED, Positions, View
+from sway_dash.probes.base import Ask, ProbeSpec, Prompt, PromptField, RunContext
+from sway_dash.probes.measure import measure_prompts
+
+
+class PromptSpec(ProbeSpec):
+    """Settings of a probe over prompts: which, and which positions of each are compared.
+
+    The distribution after a prompt is one draw of what the model would do, and often that of a formatting token; along
+    a continuation each prompt has as many as the answer has tokens.
+    """
+
+    prompts: tuple[PromptField, ...] = Field(default=(), description="texts to continue")
+    divergence: Divergence = Field(default="js", description="what is averaged and judged; all are recorded")
+    positions: Positions = Field(default="next", description="next token, every prompt token, or along an answer")
+    continuation_tokens: int = Field(default=32, ge=1, le=2048, description="length of the answer, in tokens")
+
+    def ask(self, texts: Sequence[str] | None = None, views: Sequence[View] = (FINETUNED,)) -> Ask:
+        """What is asked of a backend: ``views`` on ``texts``, all prompts by default."""
+        asked = tuple(p.text for p in self.prompts) if texts is None else tuple(texts)
+        return Ask(tuple(views), asked, self.positions, self.continuation_tokens)
+
+    def measure(self, ctx: RunContext, prompts: Sequence[Prompt] | None = None, **options: Any) -> list[Measurement]:
+        """:func:`measure_prompts` of ``prompts``, all by default, at the positions asked for."""
+        return measure_prompts(
+            self.name,
+            self.prompts if prompts is None else prompts,
+            ctx,
+            positions=self.positions,
+            continuation_tokens=self.continuation_tokens,
+            **options,
+        )
+
+
+class ListedPromptSpec(PromptSpec):
+    """The same for probes that can do with the most likely tokens alone."""
+
+    top_k: int | None = Field(default=None, ge=1, description="for backends that cannot compare whole vocabularies")
+
+    def ask(self, texts: Sequence[str] | None = None, views: Sequence[View] = (FINETUNED,)) -> Ask:
+        """What is asked of a backend, with how many tokens a list has."""
+        found = super().ask(texts, views)
+        return Ask(found.views, found.prompts, found.positions, found.continuation_tokens, self.top_k)
+
+    def measure(self, ctx: RunContext, prompts: Sequence[Prompt] | None = None, **options: Any) -> list[Measurement]:
+        """As of every probe over prompts, with how many tokens a list has."""
+        return super().measure(ctx, prompts, top_k=self.top_k, **options)
