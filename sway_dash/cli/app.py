@@ -20,6 +20,17 @@ Recipes:
   Compare two adapters     sway-dash diff ./monday ./today
   Follow a training run    sway-dash watch out/ --spec sway.yaml
   Share a result           sway-dash report RUN --format html -o report.html
+
+\b
+RUN is a run folder, the id of a run or its beginning, demo, or a result.json.
+An output file named - is standard output.
+
+\b
+Exit codes:
+  0   done; a gate passed
+  1   a gate failed, or there is nothing to show
+  2   something to mend: one sentence says what, where and how
+  130 stopped by Ctrl-C (143 by SIGTERM); what was measured is kept
 """
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -48,7 +49,24 @@ ASKED = ("prompts", "cases", "triples")
 """Settings that may be empty in a suite, and without which there is little to ask."""
 
 
-def show_kind(kind: str) -> int:
+def show_kinds(*, as_json: bool = False) -> int:
+    """Print kind, category and summary of every registered probe, a line each."""
+    known = [_about(kind) for kind in sorted(registry())]
+    if as_json:
+        typer.echo(json.dumps(known, indent=2, ensure_ascii=False))
+        return OK
+    width = max((len(one["kind"]) for one in known), default=0)
+    for one in known:
+        typer.echo(f"{one['kind']:<{width}}  {one['category']:<11}  {one['about']}")
+    return OK
+
+
+def _about(kind: str) -> dict[str, str]:
+    cls = registry()[kind]
+    return {"kind": kind, "category": cls.category, "about": summary_of(cls)}
+
+
+def show_kind(kind: str, *, as_json: bool = False) -> int:
     """Print what one kind can be told, and an example; ``UsageError`` for a kind nobody knows."""
     from rich.table import Table
     from rich.text import Text
@@ -57,10 +75,16 @@ def show_kind(kind: str) -> int:
     if cls is None:
         hint = did_you_mean(kind, registry())
         raise UsageError(f"unknown kind of probe {kind!r}.{hint} sway-dash list-probes shows all kinds")
+    heads = ("setting", "type", "default", "meaning")
+    if as_json:
+        told = [dict(zip(heads, row, strict=True)) for row in settings(cls.spec_cls)]
+        record = {**_about(kind), "settings": told, "example": example(kind)}
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        return OK
     typer.echo(f"{kind}  {cls.category}")
     typer.echo(f"{printable(summary_of(cls))}\n")
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for head in ("setting", "type", "default", "meaning"):
+    for head in heads:
         table.add_column(head, no_wrap=head == "setting", overflow="fold")
     for row in settings(cls.spec_cls):
         table.add_row(*(Text(printable(cell)) for cell in row))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,16 +139,6 @@ def note_plugins() -> None:
         from sway_dash.probes.plugins import plugin_problems
     for problem in plugin_problems():
         note(problem)
-
-
-def probe_lines() -> Iterator[str]:
-    """Kind, category and summary of every registered probe, a line each."""
-    from sway_dash.probes import registry
-
-    known = sorted(registry().items())
-    width = max((len(kind) for kind, _ in known), default=0)
-    for kind, cls in known:
-        yield f"{kind:<{width}}  {cls.category:<11}  {summary_of(cls)}"
 
 
 def summary_of(cls: type[Probe]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from sway_dash.cli.adapters import PROMPTS, find_base, read_config, read_prompts, resolve_base
 from sway_dash.cli.boundary import OK, UsageError, note
@@ -103,30 +106,38 @@ def _edited(target: Path, text: str) -> bool:
     return old != text and not unedited(old)
 
 
-def validate(paths: Sequence[Path], *, strict: bool) -> int:
+def validate(paths: Sequence[Path], *, strict: bool, as_json: bool = False) -> int:
     """Check suite files without loading a model; every one is looked at, also after one that is wrong."""
     from sway_dash.cli.boundary import USAGE, complain
+
+    found = [_looked_at(path, strict=strict) for path in paths]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    for one in () if as_json else found:
+        for said in one["errors"]:
+            complain(said)
+        for said in one["remarks"]:
+            note(f"{one['suite']}: {said}")
+        if not one["errors"]:
+            note(f"{one['suite']}: {one['probes']} {'probe' if one['probes'] == 1 else 'probes'}")
+    return OK if all(not one["errors"] for one in found) else USAGE
+
+
+def _looked_at(path: Path, *, strict: bool) -> dict[str, Any]:
+    """What is to be said of a suite file: its errors, remarks and number of probes."""
     from sway_dash.core.errors import SpecValidationError
     from sway_dash.suite.idle import warnings
     from sway_dash.suite.loader import check_entries, load_spec, ready_problems
 
-    wrong = 0
-    for path in paths:
-        source = path.expanduser()
-        try:
-            spec = load_spec(source)
-            built = check_entries(spec, source=str(path), text=source.read_text(encoding="utf-8"))
-        except SpecValidationError as error:
-            complain(str(error))
-            wrong += 1
-            continue
-        # An adapter need not be where its suite is kept, a place in git for one.
-        missing = [said for _, said in ready_problems(spec, built)] + ([] if built else ["there are no probes"])
-        for said in missing:
-            (complain if strict else note)(f"{path}: {said}")
-        for said in warnings(spec, built):
-            note(f"{path}: {said}")
-        wrong += bool(missing and strict)
-        if not (missing and strict):
-            note(f"{path}: {len(built)} {'probe' if len(built) == 1 else 'probes'}")
-    return USAGE if wrong else OK
+    source = path.expanduser()
+    told: dict[str, Any] = {"suite": str(path), "probes": None, "errors": [], "remarks": []}
+    try:
+        spec = load_spec(source)
+        built = check_entries(spec, source=str(path), text=source.read_text(encoding="utf-8"))
+    except SpecValidationError as error:
+        return {**told, "errors": [str(error)]}
+    # An adapter need not be where its suite is kept, a place in git for one.
+    missing = [said for _, said in ready_problems(spec, built)] + ([] if built else ["there are no probes"])
+    remarks = [*([] if strict else missing), *warnings(spec, built)]
+    errors = [f"{path}: {said}" for said in missing] if strict else []
+    return {**told, "probes": len(built), "errors": errors, "remarks": remarks}

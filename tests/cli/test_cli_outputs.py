@@ -129,3 +129,24 @@ def test_runs_of_one_minute_have_names_of_their_own_that_say_which_suite_it_was(
     assert [r["suite"] for r in listed] == ["nightly.yaml", "sway.yaml", "sway.yaml"]
     assert cli("runs", "list").stdout.count("nightly.yaml") == 2
     assert str(other) in cli("runs", "show", listed[0]["id"]).stdout
+
+
+def test_kinds_of_probes_and_checked_suites_are_json_for_a_machine(cli, suite, tmp_path):
+    kinds = json.loads(cli("list-probes", "--json").stdout)
+    assert {"kind": "delta_kl", "category": "adherence"}.items() <= {k["kind"]: k for k in kinds}["delta_kl"].items()
+    one = json.loads(cli("list-probes", "delta_kl", "--json").stdout)
+    assert one["example"]["kind"] == "delta_kl"
+    assert {"setting", "type", "default", "meaning"} == set(one["settings"][0])
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(suite.read_text().replace("runs: 3", "runs: many"))
+    said = cli("validate", suite, wrong, "--json")
+    good, bad = json.loads(said.stdout)
+    assert said.exit_code == 2
+    assert (good["probes"], good["errors"]) == (3, [])
+    assert "line 5: suite[0].runs" in bad["errors"][0]
+    assert said.stderr == ""
+
+
+def test_every_command_is_told_in_one_line_that_is_not_cut_off(cli):
+    assert "..." not in cli("--help").stdout.partition("Commands:")[2].partition("Recipes:")[0]
+    assert "..." not in cli("runs", "--help").stdout.partition("Commands:")[2]

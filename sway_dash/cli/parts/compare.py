@@ -76,15 +76,16 @@ def compare(
     threshold: Threshold = SHOWN_FROM,
     top: Top = 5,
 ) -> None:
-    """Say what became better, worse, lost or new between runs, probe by probe and prompt by prompt.
+    """What became better, worse, lost or new between runs?
 
-    Prompts are paired by their text: mean difference with its interval, how many moved more, the same (inside the noise
-    floor) or less, and a test whose p is adjusted for all runs and probes (Holm). What stands against a comparison,
-    such as another base model, is said first.
-
+    \b
     sway-dash compare last-week today --fail-on-regression 0.1
+    sway-dash compare results/*.json --baseline best --format md -o compare.md
 
-    sway-dash compare results/*.json --baseline best --format md --out compare.md
+    Probe by probe and prompt by prompt. Prompts are paired by their text: mean difference with its interval, how many
+    moved more, the same (inside the noise floor) or less, and a test whose p is adjusted for all runs and probes
+    (Holm). What stands against a comparison, such as another base model, is said first; a verdict that changed comes
+    with the reason the probe gave.
     """
     from sway_dash.cli.comparing import Shown, compare_sources
 
@@ -117,14 +118,15 @@ def diff(
     threshold: Threshold = SHOWN_FROM,
     top: Top = 5,
 ) -> None:
-    """Say in what two adapters of one base differ, prompt by prompt.
+    """In what do two adapters of one base differ?
+
+    \b
+    sway-dash diff ./monday ./today --prompts questions.txt
+    sway-dash diff sway.yaml --a ./monday --b ./today
 
     Both are measured by the same suite over one loaded base, each as a run of its own that can be opened, resumed and
-    compared again. What is shown is what sway-dash compare shows of these two runs.
-
-    sway-dash diff sway.yaml --a adapters/monday --b adapters/today --fail-on-regression 0.1
-
-    sway-dash diff adapters/monday adapters/today --prompts questions.txt
+    compared again. What is shown is what sway-dash compare shows of these two runs, with the reason of every verdict
+    that changed.
     """
     from sway_dash.cli.comparing import Shown
     from sway_dash.cli.diffing import asked, diff_adapters

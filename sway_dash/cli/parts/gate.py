@@ -39,6 +39,7 @@ def gate(
             "--threshold",
             min=0.0,
             max=1.0,
+            metavar="SCORE",
             help="Smallest overall score that passes; else the suite's coverage_threshold.",
             show_default=False,
         ),
@@ -59,7 +60,7 @@ def gate(
     details: Details = DETAILS,
     wait: Wait = True,
 ) -> None:
-    """Say whether an adapter is good enough, and leave with 1 if it is not.
+    """Is an adapter good enough? The exit code is 1 if it is not.
 
     \b
     sway-dash gate sway.yaml --junit junit.xml

@@ -16,7 +16,7 @@ app = typer.Typer()
 runs = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="What has been measured: list, show, tag, archive, delete and export runs.\n\n"
+    help="What has been measured: list, show, tag, delete runs.\n\n"
     "A run is named by its id, by a beginning of it that no other run has, or by its folder.",
 )
 app.add_typer(runs, name="runs")
@@ -40,7 +40,8 @@ def list_runs(
 
     Newest first, archived ones left out; exit code 1 when there is none to show.
 
-    Example: sway-dash runs list --tag nightly
+    \b
+    sway-dash runs list --tag nightly
     """
     from sway_dash.cli import library
 
@@ -52,7 +53,8 @@ def list_runs(
 def show(run: Run, json: Json = False) -> None:
     """What did a run find, and on what was it made?
 
-    Example: sway-dash runs show demo
+    \b
+    sway-dash runs show demo
     """
     from sway_dash.cli import library
 
@@ -64,7 +66,8 @@ def show(run: Run, json: Json = False) -> None:
 def tag(run: Run, tags: Tags) -> None:
     """Give a run tags, to find it by.
 
-    Example: sway-dash runs tag r-20260301 nightly baseline
+    \b
+    sway-dash runs tag r-20260301 nightly baseline
     """
     from sway_dash.cli import library
 
@@ -74,7 +77,11 @@ def tag(run: Run, tags: Tags) -> None:
 @runs.command()
 @fenced
 def untag(run: Run, tags: Tags) -> None:
-    """Take tags away from a run."""
+    """Take tags away from a run.
+
+    \b
+    sway-dash runs untag r-20260301 baseline
+    """
     from sway_dash.cli import library
 
     raise typer.Exit(library.tag(run, tags, take_away=True))
@@ -83,7 +90,11 @@ def untag(run: Run, tags: Tags) -> None:
 @runs.command()
 @fenced
 def archive(names: Runs) -> None:
-    """Put runs away: they stay on disk, and lists leave them out."""
+    """Put runs away: they stay on disk, and lists leave them out.
+
+    \b
+    sway-dash runs archive r-20260301-1 r-20260301-2
+    """
     from sway_dash.cli import library
 
     raise typer.Exit(library.archive(names, archived=True))
@@ -92,7 +103,11 @@ def archive(names: Runs) -> None:
 @runs.command()
 @fenced
 def unarchive(names: Runs) -> None:
-    """Bring archived runs back into the lists."""
+    """Bring archived runs back into the lists.
+
+    \b
+    sway-dash runs unarchive r-20260301-1
+    """
     from sway_dash.cli import library
 
     raise typer.Exit(library.archive(names, archived=False))
@@ -104,6 +119,9 @@ def delete(
     names: Runs, yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without the question.")] = False
 ) -> None:
     """Delete runs for good, after a question.
+
+    \b
+    sway-dash runs delete r-20260301-1 --yes
 
     A run that a process is still writing is refused, and so is any folder that is no run. Of a run that lies elsewhere
     and is only linked from the runs folder, the link goes.
@@ -127,8 +145,10 @@ def export_run(
 ) -> None:
     """Write what a run measured for other programs.
 
-    The same as sway-dash export.
-    Example: sway-dash runs export demo --format csv -o demo.csv
+    \b
+    sway-dash runs export demo --format csv -o demo.csv
+
+    The same as sway-dash export, which also writes to trackers.
     """
     from sway_dash.cli.exporting import export_run as export
     from sway_dash.cli.finding import find_run
@@ -169,7 +189,8 @@ def init(
     Base and adapter are looked at, prompts are suggested, every entry says what it is for. No model is loaded. A file
     that has been edited stays as it is unless --force is given.
 
-    Example: sway-dash init ./adapter --document handbook.md
+    \b
+    sway-dash init ./adapter --document handbook.md
     """
     from sway_dash.cli.starting import write_suite
 
@@ -185,16 +206,18 @@ def validate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Adapter, document and prompts have to be there, too, as for a run.")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Is a suite file right? No model is loaded.
 
     Every mistake is told with its line; exit code 2 if there is one. This is what the pre-commit hook runs.
 
-    Example: sway-dash validate sway.yaml suites/*.yaml
+    \b
+    sway-dash validate sway.yaml suites/*.yaml
     """
     from sway_dash.cli.starting import validate as check
 
-    raise typer.Exit(check(suites, strict=strict))
+    raise typer.Exit(check(suites, strict=strict, as_json=json))
 
 
 class MineMode(StrEnum):
@@ -229,7 +252,8 @@ def mine(
     paraphrase takes the cases of paraphrase_invariance and finds other wordings after which the adapter knows the
     answer least; outliers finds the prompts it moves most and least. The model of the suite is loaded once.
 
-    Example: sway-dash mine sway.yaml --mode outliers --top-k 5
+    \b
+    sway-dash mine sway.yaml --mode outliers --top-k 5
     """
     from sway_dash.cli.mining import mine as find
 
@@ -271,7 +295,8 @@ def serve(
     It is for this machine only unless there is a token, which every page, file and websocket then needs. Runs that are
     started from it go on when it ends with Ctrl-C.
 
-    Example: sway-dash serve --runs ./runs
+    \b
+    sway-dash serve --runs ./runs
     """
     from sway_dash.cli.serving import serve as begin
 

@@ -93,7 +93,7 @@ def check(
     trace: TraceOut = None,
     fail_on: ExitOn = FailOn.never,
 ) -> None:
-    """Say in a minute whether an adapter changes its base model, without a suite file.
+    """Does an adapter change its base model? Needs no suite file.
 
     \b
     sway-dash check ./adapter

@@ -43,12 +43,13 @@ def pack(
         int, typer.Option("--max-size-mb", min=1, max=100_000, help="The largest pack to make, in MB.")
     ] = 50,
 ) -> None:
-    """One file with a suite and what it needs, for others to run.
+    """Make one file of a suite and all it needs, to run elsewhere.
 
     The suite, its document, the adapter and the null draws go in; the base model does not. Paths become those inside
     the pack. The same input gives the same bytes.
 
-    Example: sway-dash pack sway.yaml --golden r-20260101-120000-abcdef
+    \b
+    sway-dash pack sway.yaml --golden r-20260101-120000-abcdef
     """
     from sway_dash.cli.packing import pack_suite
 
@@ -86,7 +87,8 @@ def unpack(
     Nothing is overwritten; every name, size and checksum is checked first. With --verify a run is compared with the
     golden result of the pack, and the exit code is 1 when they differ.
 
-    Example: sway-dash unpack sway.swaypack.tar.gz -o here --base ./model
+    \b
+    sway-dash unpack sway.swaypack.tar.gz -o here --base ./model
     """
     from sway_dash.cli.packing import unpack_suite, verify_run
 

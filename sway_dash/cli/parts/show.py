@@ -68,7 +68,7 @@ def trace(
         int, typer.Option("--slowest", max=10_000, help="How many of the slowest calls to list; 0 or less: none.")
     ] = 10,
 ) -> None:
-    """Show where the time of a run went and what its cache saved.
+    """Where did the time of a run go, and what did its cache save?
 
     \b
     sway-dash trace RUN
@@ -97,7 +97,7 @@ def report(
         str, typer.Option("--baseline", metavar="RUN", help="HTML of several runs: the one the others stand against.")
     ] = "",
 ) -> None:
-    """Show the report of a result that was saved earlier.
+    """Show the report of a run, or of several beside each other.
 
     \b
     sway-dash report RUN --format md
@@ -141,14 +141,15 @@ def export(
         Tracker | None, typer.Option("--to", help="Log to a tracker instead; --out: TensorBoard's folder.")
     ] = None,
 ) -> None:
-    """Write what a run measured for other programs: prompts, null draws, or the trace.
+    """Write what a run measured for other programs.
 
     \b
     sway-dash export RUN -o prompts.csv
     sway-dash export RUN --format trace -o trace.json
     sway-dash export RUN --to mlflow
 
-    Every number keeps all its digits. In CSV an apostrophe stands before a text that a spreadsheet would run.
+    A table of prompts or null draws, the trace for Perfetto, or the whole run into a tracker. Every number keeps all
+    its digits. In CSV an apostrophe stands before a text that a spreadsheet would run.
     """
     if to is not None:
         from sway_dash.cli.exporting import track_run
@@ -171,10 +172,11 @@ def export(
 @fenced
 def list_probes(
     kind: Annotated[
-        str | None, typer.Argument(help="One of them: its settings and an example.", show_default=False)
+        str | None, typer.Argument(metavar="KIND", help="One of them: its settings and an example.", show_default=False)
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the kinds of probes a suite can ask for, or what one of them can be told.
+    """Which probes can a suite ask for, and what can one be told?
 
     \b
     sway-dash list-probes
@@ -183,15 +185,12 @@ def list_probes(
     Without KIND a line each says what they measure; with it come its settings with type, default and meaning, and an
     entry to start from.
     """
-    from sway_dash.cli.reading import note_plugins, probe_lines
+    from sway_dash.cli.reading import note_plugins
 
     note_plugins()
-    if kind is not None:
-        from sway_dash.cli.probe_kinds import show_kind
+    from sway_dash.cli.probe_kinds import show_kind, show_kinds
 
-        raise typer.Exit(show_kind(kind))
-    for line in probe_lines():
-        typer.echo(line)
+    raise typer.Exit(show_kinds(as_json=json) if kind is None else show_kind(kind, as_json=json))
 
 
 @app.command()
@@ -199,7 +198,7 @@ def list_probes(
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is installed here and what it is needed for.
+    """What is installed here, and what is it needed for?
 
     \b
     sway-dash doctor

@@ -39,7 +39,8 @@ Details = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None, typer.Option("--threshold", min=0.0, max=1.0, help="Smallest composite score that passes.")
+    float | None,
+    typer.Option("--threshold", min=0.0, max=1.0, metavar="SCORE", help="Smallest composite score that passes."),
 ]
 
 
@@ -77,15 +78,15 @@ def sweep(
         FailOn, typer.Option("--fail-on", help="Leave with 1 if a probe of some adapter ended so or worse.")
     ] = FailOn.error,
 ) -> None:
-    """Measure many adapters or checkpoints of one base by the same suite, and compare them.
+    """Measure many adapters of one base and compare them.
+
+    \b
+    sway-dash sweep sway.yaml --adapters out/ --html course.html
+    sway-dash sweep sway.yaml lora-r4 lora-r8 lora-r16 --name ranks
 
     The base is loaded and measured once, so each further adapter costs its own passes alone; every adapter is a run of
     its own with the numbers of a single run. One that cannot be measured does not stop the others. Ctrl-C keeps what is
     done, and the same command with --resume goes on there.
-
-    sway-dash sweep sway.yaml --adapters out/ --html course.html
-
-    sway-dash sweep sway.yaml lora-r4 lora-r8 lora-r16 --name ranks
     """
     from sway_dash.cli.sweeping import Asked, sweep_adapters
 
@@ -116,7 +117,7 @@ def watch(
     ],
     spec: Annotated[Path | None, typer.Option("--spec", help="The suite every checkpoint is measured by.")] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Measure what is there, then leave with the gate's code.")
+        bool, typer.Option("--once", help="Measure what is there and leave with the gate's exit code.")
     ] = False,
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, max=86_400, metavar="S", help="Seconds between two looks.")
@@ -149,14 +150,18 @@ def watch(
         FailOn, typer.Option("--fail-on", help="An adapter does not pass if a probe ended so or worse.")
     ] = FailOn.fail,
 ) -> None:
-    """Measure every checkpoint of a training run as soon as it is written.
+    """Measure each checkpoint of a training once it is written.
+
+    \b
+    sway-dash watch out/ --spec sway.yaml --on-fail 'echo $SWAY_RUN >> alarm.txt'
+    sway-dash watch out/ --spec sway.yaml --once --format json
 
     The base stays in memory between checkpoints. What is measured is known by its content, so a restart measures
-    nothing twice. The threshold is that of the suite unless --threshold is given. Ctrl-C ends it.
+    nothing twice. The threshold is that of the suite unless --threshold is given. Ctrl-C or SIGTERM ends it after the
+    current batch, with exit code 0.
 
-    sway-dash watch out/ --spec sway.yaml --on-fail 'notify-send "worse: $SWAY_RUN"'
-
-    sway-dash watch out/ --spec sway.yaml --once --format json
+    With --once the exit code is 0 when every adapter there was measured and passed; 1 when one did not pass, is not
+    complete, or there is none; 130 or 143 when Ctrl-C or SIGTERM came first.
     """
     from sway_dash.cli.watching import Asked, watch_target
 
