@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -146,7 +146,8 @@ class PromptList(param.Parameterized):
         for row in rows:
             if row.item not in known and row.m is not None:
                 known[row.item] = self.standing(row).place
-        return Counter(known.get(row.item, "failed" if row.error else "pending") for row in rows)
+        # A list: counting what comes one by one takes three times as long.
+        return Counter([known.get(row.item) or ("failed" if row.error else "pending") for row in rows])
 
     @property
     def draws(self) -> int:
@@ -335,9 +336,9 @@ class PromptList(param.Parameterized):
         if name == "value":
             name, largest_first = self.metric, True
         key = self._keys()[name]
-        have = [r for r in found if key(r) is not None]
-        have.sort(key=key, reverse=largest_first)
-        return have if len(have) == len(found) else have + [r for r in found if key(r) is None]
+        keyed = [(key(r), r) for r in found]
+        have = sorted((pair for pair in keyed if pair[0] is not None), key=itemgetter(0), reverse=largest_first)
+        return [r for _, r in have] + [r for of, r in keyed if of is None]
 
     def _keys(self) -> dict[str, Callable[[Row], Any]]:
         def null(row: Row) -> float | None:

@@ -40,12 +40,12 @@ ROWS = f"[...{TABLE}.querySelectorAll('.rows .row')].slice(0, 12).map((r) => r.d
 PAGE = "['.sway-hook-table', '.sway-hook-slowest'].filter((s) => all(s).some((el) => el.offsetParent !== null)).join()"
 
 
-def actions(page: Any, repeats: int = 3) -> Iterator[tuple[str, list[float]]]:
+def actions(page: Any, repeats: int = 5) -> Iterator[tuple[str, list[float]]]:
     """Name and times of every action on the Prompts and Trace pages."""
     yield "the first click, as soon as the rows are there", [_chip(page), _chip(page)][:1]
     page.wait_for_timeout(2000)
     yield "filter by tag, and back", [_chip(page) for _ in range(2 * repeats)]
-    yield "search", _search(page, repeats)
+    yield "search", _search(page, 4 * repeats)
     yield "sort by another column", [_sort(page, k) for k in range(2 * repeats)]
     yield "scroll to the far end of the table", [_scroll(page, k) for k in range(repeats)]
     yield "turn to another page seen before", _turns(page, repeats)
@@ -63,7 +63,7 @@ def _search(page: Any, repeats: int) -> list[float]:
         box.fill("")
         page.wait_for_timeout(1500)
         # Typed as a reader would: the last letter counts.
-        box.press_sequentially(f"light number {k}", delay=40)
+        box.press_sequentially(f"light number {k % 9}", delay=40)
         page.wait_for_timeout(1500)
         box.focus()
         out.append(_typed(page, "7"))
