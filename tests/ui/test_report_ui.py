@@ -320,6 +320,11 @@ def test_paper_has_two_light_pages(opened, demo: Path, tmp_path: Path) -> None:
     report = opened(demo, color_scheme="dark")
     data = report.page.pdf(path=str(tmp_path / "report.pdf"), format="A4", print_background=True)
     assert len(re.findall(rb"/Type\s*/Page\b", data)) == 2
+    report.page.emulate_media(media="print")
+    tests = report.page.locator("#probes .tests")
+    assert "p (Holm)" in tests.inner_text()
+    assert tests.locator("tbody tr").count() == 2
+    report.page.emulate_media(media="screen")
     # What was dark before is dark again.
     assert report.page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert report.page.locator(".paper-figure").count() == 0
