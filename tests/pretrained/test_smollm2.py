@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from sway_dash.backends import build
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import BASE, FINETUNED, View
+from sway_dash.probes import build_probe
+from sway_dash.probes.base import RunContext
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
 
@@ -185,3 +187,12 @@ def test_check_needs_nothing_but_the_adapter(smollm2: Path, ferry_adapter: Path,
     assert "changed" in done.output.lower()
     base = json.loads((ferry_adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
     assert Path(base) == smollm2
+
+
+def test_an_adapter_trained_without_care_forgets_what_the_base_knows(backend: Any) -> None:
+    probe, spec = build_probe({"name": "drift", "kind": "calibration_drift", "items_limit": 30})
+    found = probe.run(spec, RunContext(backend=backend))
+    assert found.verdict == "fail", found.message
+    assert found.evidence["judged"] == "known"
+    assert found.evidence["known_items"] > 10
+    assert found.evidence["forgotten"] > found.evidence["newly_known"]
