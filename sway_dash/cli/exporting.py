@@ -42,6 +42,29 @@ def export_run(source: str, *, form: str, out: Path | None, draws: bool, redact:
     return OK
 
 
+def export_differences(
+    sources: Sequence[str], *, form: str, baseline: str, out: Path | None, draws: bool, redact: str, paths: bool
+) -> int:
+    """Write what 2 to 8 runs differ by from one of them, prompt by prompt."""
+    from sway_dash.report.export import make_differences
+    from sway_dash.report.html.compare_elsewhere import Asked
+    from sway_dash.report.html.redact import checked
+
+    if draws or form == "trace":
+        raise UsageError(f"{'--draws' if draws else '--format trace'} is of one run, and {len(sources)} are given")
+    if form == "parquet" and out is None:
+        raise UsageError("Parquet is no text: give --out FILE")
+    if out is not None:
+        check_writable(out, inputs=read_files(sources))
+    places = [_place(find_source(source)) for source in sources]
+    at = _index(baseline, sources, places) if baseline else 0
+    file = make_differences(Asked(places, baseline=at, paths=paths), form, checked(redact))
+    target = STDOUT if out is None else out
+    write_bytes(target, file.data)
+    tell_written(form, target)
+    return OK
+
+
 def track_run(source: str, *, tracker: str, out: Path | None, redact: str, paths: bool) -> int:
     """Log a run to a tracker of experiments and say where it is there."""
     from sway_dash.integrations.trackers import log_result

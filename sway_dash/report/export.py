@@ -14,6 +14,7 @@ from sway_dash.core.errors import SwayError, did_you_mean
 
 if TYPE_CHECKING:
     from sway_dash.figures.opened import Run
+    from sway_dash.report.html.compare_elsewhere import Asked
     from sway_dash.report.html.redact import Redaction
 
 MEDIA: Final = {
@@ -73,6 +74,19 @@ def make(run: Run, what: str, level: Redaction = "full", *, paths: bool = False)
     frame = frames.measurements(opened) if table == "prompts" else frames.draws(opened)
     content = frames.encode(frame, "csv" if form == "csv" else "jsonl" if form == "jsonl" else "parquet")
     return File(f"{stem(source.id)}-{what}", MEDIA[form], content)
+
+
+def make_differences(asked: Asked, form: str, level: Redaction = "full") -> File:
+    """Make the table of a comparison, see :mod:`sway_dash.report.compared`. ``SwayError`` as of :func:`make`."""
+    from sway_dash.report import compared, frames
+    from sway_dash.report.html.redact import checked
+
+    known = next((f for f in frames.FORMATS if f == form), None)
+    if known is None:
+        near = did_you_mean(form, frames.FORMATS)
+        raise SwayError(f"{form!r} is no format of a table: {', '.join(frames.FORMATS)}.{near}")
+    data = frames.encode(compared.of_runs(asked, checked(level)), known)
+    return File(f"comparison-prompts.{form}", MEDIA[form], data)
 
 
 def _report(run: Run, level: Redaction, *, paths: bool) -> File:

@@ -85,7 +85,31 @@ DRAWN: Final[Mapping[str, Kind]] = {
 over the prompts alone: ``item`` and ``prompt`` are empty then.
 """
 
-COLUMNS: Final = {**DRAWN, **MEASURED}
+PAIRED: Final[Mapping[str, Kind]] = {
+    "run": "text",
+    "run_name": "text",
+    "baseline": "text",
+    "baseline_name": "text",
+    "probe": "text",
+    "divergence": "text",
+    "prompt": "text",
+    "occurrence": "whole",
+    "tags": "texts",
+    "value": "number",
+    "baseline_value": "number",
+    "delta": "number",
+    "noise": "number",
+    "change": "text",
+    "not_paired": "text",
+}
+"""Columns of :func:`sway_dash.report.compared.differences`.
+
+``delta`` is the run's value minus the baseline's, in nats; ``noise`` how far apart noise alone would bring them, and
+``change`` what follows: ``more``, ``same`` or ``less`` changed than in the baseline. A prompt that one of the two has
+no value of has none of the three; ``not_paired`` says why. ``occurrence`` counts prompts of one text in a suite.
+"""
+
+COLUMNS: Final = {**DRAWN, **MEASURED, **PAIRED}
 
 
 # -- frames -------------------------------------------------------------------------------------
@@ -99,7 +123,7 @@ def measurements(run: Run | OpenedRun) -> pd.DataFrame:
     for series in opened.data.series.values():
         metric: Metric = "kl" if entries.get(series.name, {}).get("divergence") == "kl" else "js"
         rows += [_measured(opened.id, series, m, metric) for m in sorted(series.rows, key=lambda m: m.item)]
-    return _frame(rows, MEASURED)
+    return made(rows, MEASURED)
 
 
 def draws(run: Run | OpenedRun) -> pd.DataFrame:
@@ -111,7 +135,7 @@ def draws(run: Run | OpenedRun) -> pd.DataFrame:
             rows += _drawn(opened.id, series, null)
     if not rows:
         rows = _means(opened)
-    return _frame(rows, DRAWN)
+    return made(rows, DRAWN)
 
 
 def _opened(run: Run | OpenedRun) -> OpenedRun:
@@ -207,7 +231,8 @@ def _means(opened: OpenedRun) -> list[dict[str, Any]]:
     return rows
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> pd.DataFrame:
+def made(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind]) -> pd.DataFrame:
+    """A frame of rows with columns of these kinds."""
     import pandas as pd
 
     return pd.DataFrame({name: _series([row[name] for row in rows], kind) for name, kind in columns.items()})

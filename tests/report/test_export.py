@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from sway_dash.cli.app import app
 from sway_dash.core.errors import SwayError
 from sway_dash.report import export, frames
+from sway_dash.report.html.compare_elsewhere import Asked
+from sway_dash.suite.comparison import compare, open_side
 from sway_dash.suite.trace_file import load
 from tests.dash.conftest import suite_text
 
@@ -86,6 +89,57 @@ def test_the_command_prints_text_where_no_file_is_named(run):
     done = cli("export", run.path, "--format", "jsonl", "--redact", "no-prompts")
     assert done.exit_code == 0
     assert json.loads(done.stdout.splitlines()[0])["prompt"] == "P001"
+
+
+@pytest.fixture
+def pair(record):
+    """Two runs that share eight of nine prompts."""
+    return [record(suite_text(base, prompts=n, nulls=3, ablation=False)) for base, n in (("plain", 9), ("strong2", 8))]
+
+
+def test_differences_of_runs_are_a_table_of_the_librarys_numbers(pair, tmp_path):
+    known = compare([open_side(run.path) for run in pair], baseline=1)
+    (contrast,) = known.contrasts
+    places = [run.path for run in pair]
+    for form in ("csv", "jsonl", *(["parquet"] if frames.has_parquet() else [])):
+        path = tmp_path / f"d.{form}"
+        words = ["export", *places, "--baseline", places[1], "--format", form, "-o", path]
+        assert cli(*words).exit_code == 0
+    frame = frames.read_csv(tmp_path / "d.csv")
+    assert frame["prompt"].tolist() == [text for text, _ in known.alignment.keys]
+    assert frame["delta"].equals(pd.Series(contrast.deltas))
+    assert frame["value"].equals(pd.Series(known.values[:, 0]))
+    assert frame["baseline_value"].equals(pd.Series(known.values[:, 1]))
+    paired = frame[frame["delta"].notna()]
+    assert (paired["value"] - paired["baseline_value"]).tolist() == paired["delta"].tolist()
+    ways = {"more": 1, "same": 0, "less": -1}
+    assert [ways[w] for w in paired["change"]] == [int(d) for d in contrast.direction[frame["delta"].notna()]]
+    (alone,) = frame[frame["delta"].isna()].to_dict("records")
+    assert alone["change"] == ""
+    assert "not in its suite" in alone["not_paired"]
+    assert set(frame["run"]) == {pair[0].id}
+    assert set(frame["baseline"]) == {pair[1].id}
+    rows = [json.loads(line) for line in (tmp_path / "d.jsonl").read_text().splitlines()]
+    assert [row["delta"] for row in rows if row["delta"] is not None] == paired["delta"].tolist()
+
+
+def test_differences_hide_what_is_to_stay_and_keep_their_numbers(pair):
+    places = [str(run.path) for run in pair]
+    whole, bare = (export.make_differences(Asked(places), "jsonl", level).data for level in ("full", "numbers"))
+    assert b"Prompt 1 about" in whole
+    for text in (b"Prompt 1 about", b"recorded", pair[0].id.encode(), b"odd"):
+        assert text not in bare
+    rows = [[json.loads(line) for line in data.splitlines()] for data in (whole, bare)]
+    assert [row["delta"] for row in rows[0]] == [row["delta"] for row in rows[1]]
+
+
+def test_differences_are_of_several_runs(pair):
+    places = [run.path for run in pair]
+    assert "is of one run" in cli("export", *places, "--draws").output
+    assert "is of one run" in cli("export", *places, "--format", "trace").output
+    assert "one run goes to mlflow" in cli("export", *places, "--to", "mlflow").output
+    with pytest.raises(SwayError, match="no format of a table"):
+        export.make_differences(Asked(places), "xls")
 
 
 def test_the_command_says_what_does_not_fit(run, tmp_path):

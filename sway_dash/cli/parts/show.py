@@ -128,7 +128,12 @@ def report(
 @app.command()
 @fenced
 def export(
-    run: Annotated[str, typer.Argument(help="A run folder, a run id or a result.json.", show_default=False)],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN", help="A run folder, a run id or a result.json; several: differences.", show_default=False
+        ),
+    ],
     format: Annotated[
         ExportFormat | None,
         typer.Option("--format", help="A table, or the trace for Perfetto.", show_default=ExportFormat.csv.value),
@@ -137,6 +142,9 @@ def export(
     draws: Annotated[bool, typer.Option("--draws", help="One row a null draw and prompt, not one a prompt.")] = False,
     redact: Annotated[Redacted, typer.Option("--redact", help="What leaves: texts, or numbers only.")] = Redacted.full,
     paths: Annotated[bool, typer.Option("--paths", help="Keep paths and user names.")] = False,
+    baseline: Annotated[
+        str, typer.Option("--baseline", metavar="RUN", help="Of several runs the one the others stand against.")
+    ] = "",
     to: Annotated[
         Tracker | None, typer.Option("--to", help="Log to a tracker instead; --out: TensorBoard's folder.")
     ] = None,
@@ -146,14 +154,19 @@ def export(
     \b
     sway-dash export RUN -o prompts.csv
     sway-dash export RUN --format trace -o trace.json
+    sway-dash export RUN OTHER -o differences.csv
     sway-dash export RUN --to mlflow
 
-    A table of prompts or null draws, the trace for Perfetto, or the whole run into a tracker. Every number keeps all
-    its digits. In CSV an apostrophe stands before a text that a spreadsheet would run.
+    A table of prompts or null draws, the trace for Perfetto, or the whole run into a tracker; of 2 to 8 runs what each
+    differs by from the first, or from --baseline, prompt by prompt. Every number keeps all its digits. In CSV an
+    apostrophe stands before a text that a spreadsheet would run.
     """
+    run, several = runs[0], len(runs) > 1 or bool(baseline)
     if to is not None:
         from sway_dash.cli.exporting import track_run
 
+        if several:
+            raise typer.BadParameter(f"one run goes to {to.value}: name them one by one", param_hint="RUN")
         given = {"--draws": draws, "--format": format is not None, "--out": out and to is not Tracker.tensorboard}
         if extra := [option for option, is_given in given.items() if is_given]:
             said = f"{', '.join(extra)} {'is' if len(extra) == 1 else 'are'} for a file"
@@ -161,9 +174,16 @@ def export(
                 f"{said}, and a whole run goes to {to.value}: leave out one of the two", param_hint="--to"
             )
         raise typer.Exit(track_run(run, tracker=to.value, out=out, redact=redact.value, paths=paths))
+    form = ExportFormat.csv if format is None else format
+    if several:
+        from sway_dash.cli.exporting import export_differences
+
+        code = export_differences(
+            runs, form=form.value, baseline=baseline, out=out, draws=draws, redact=redact.value, paths=paths
+        )
+        raise typer.Exit(code)
     from sway_dash.cli.exporting import export_run
 
-    form = ExportFormat.csv if format is None else format
     code = export_run(run, form=form.value, out=out, draws=draws, redact=redact.value, paths=paths)
     raise typer.Exit(code)
 

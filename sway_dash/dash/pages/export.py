@@ -126,6 +126,12 @@ class TakeAlong(pn.viewable.Viewer):
         button.on_click(lambda _: pressed())
         return button
 
+    def _table(self, name: str, pressed: Callable[[str], None]) -> pn.Row:
+        """Buttons for a table in every format there is."""
+        forms = [("CSV", "csv"), ("JSONL", "jsonl"), *([("Parquet", "parquet")] if has_parquet() else [])]
+        found = (self._button(label, lambda form=form: pressed(form)) for label, form in forms)  # type: ignore[misc]
+        return pn.Row(*found, margin=0, css_classes=[f"sway-hook-{name}"])
+
     @param.depends("open", watch=True)
     def _opened(self) -> None:
         if self.open:
@@ -193,9 +199,7 @@ class ExportDialog(TakeAlong):
 
     def _files(self) -> list[Any]:
         def buttons(table: str) -> pn.Row:
-            forms = [("CSV", "csv"), ("JSONL", "jsonl"), *([("Parquet", "parquet")] if has_parquet() else [])]
-            found = (self._button(label, lambda what=f"{table}.{form}": self._make(what)) for label, form in forms)  # type: ignore[misc]
-            return pn.Row(*found, margin=0, css_classes=[f"sway-hook-{table}"])
+            return self._table(table, lambda form: self._make(f"{table}.{form}"))
 
         return [
             html(heading("Report", "One HTML file with plots, table and texts; opens anywhere and asks for nothing.")),
@@ -254,7 +258,14 @@ class CompareExport(TakeAlong):
         return [
             html(heading("Report", "One HTML file of the comparison over all prompts; asks for nothing.")),
             self._button("HTML report", self._report),
+            html(heading("Prompts", "One row a prompt and run: its value, the baseline's, and their difference.")),
+            self._table("differences", self._differences),
         ]
+
+    def _differences(self, form: str) -> None:
+        asked = self._asked_for
+        if asked is not None:
+            self._deliver(lambda level: export.make_differences(asked, form, level))
 
     def _report(self) -> None:
         asked = self._asked_for

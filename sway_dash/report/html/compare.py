@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
-from sway_dash.core.yaml_text import load_yaml
 from sway_dash.figures import compare_columns as columns
 from sway_dash.figures import compare_drawing as drawing
 from sway_dash.figures.markup import legend, table, toned
@@ -31,14 +29,14 @@ from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import caption, choices, figure, heading, section
 from sway_dash.report.html.process import on_disk
-from sway_dash.report.html.redact import WORDS, Redaction, Veil, checked
+from sway_dash.report.html.redact import WORDS, Redaction, checked
+from sway_dash.report.html.sides import sides_of
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.report.paired import NAMES, letters, mismatch_line, remarks, significance, summary
 from sway_dash.suite.checkpoints import Checkpoints, course, ordered
 from sway_dash.suite.comparable import mismatches
 from sway_dash.suite.comparison import Comparison, Contrast, Side, compare
 from sway_dash.suite.fold import Fold
-from sway_dash.suite.status import settled
 
 if TYPE_CHECKING:
     from sway_dash.figures.opened import Run
@@ -127,32 +125,10 @@ def preview(
     return "\n".join(found[:lines])
 
 
-def sides_of(sources: Sequence[Source], level: Redaction, *, paths: bool = False) -> list[Side]:
-    """The runs as sides of a comparison, of each what leaves at a level; prompts have the same names in all of them."""
-    everything = tuple(event for source in sources for event in source.events)
-    together = Veil(Source("", "", everything), level, paths=paths)
-    found = []
-    for label, source in zip(letters(len(sources)), sources, strict=True):
-        fold = Fold().extend(e for event in source.events if (e := together.event(event)) is not None)
-        result = settled(fold.result(), alive=source.alive)
-        name = f"run {label}" if level == "numbers" else together.text(source.name)
-        side = Side(label, name, result.status, {p.name: p for p in result.probes}, fold)
-        found.append(replace(side, suite=_suite(together.suite(source.spec))))
-    return found
-
-
 def _unmeasured(source: Source) -> Side:
     """A run as it is, without its measurements."""
     fold = Fold().extend(event for event in source.events if not isinstance(event, Measurement))
     return Side(source.id, source.name, fold=fold)
-
-
-def _suite(text: str) -> Mapping[str, Any]:
-    try:
-        data = load_yaml(text)
-    except (ValueError, yaml.YAMLError):
-        return {}
-    return data if isinstance(data, Mapping) else {}
 
 
 @dataclass

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = {"baseline": given.baseline, "probe": given.probe, "metric": given.metric}
     try:
         if given.out is None:
-            text = preview(given.runs, given.redact, given.preview, **chosen)
+            text = preview(given.runs, given.redact, given.preview, paths=given.paths, **chosen)
             sys.stdout.buffer.write(text.encode("utf-8"))
         else:
             text = compare_html(given.runs, redact=given.redact, paths=given.paths, **chosen)
