@@ -111,7 +111,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
+        words in text
+        for words in ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
     )
 
 

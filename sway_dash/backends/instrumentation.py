@@ -134,6 +134,11 @@ class ForwardCache:
         with self._lock:
             return [(key, value) for key, (value, _) in self._entries.items()]
 
+    def shrink(self) -> None:
+        """Forget everything, and hold half as much from now on: its memory was wanted for something else."""
+        self.clear()
+        self.max_bytes = max(1, self.max_bytes // 2)
+
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:

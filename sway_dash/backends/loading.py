@@ -181,7 +181,11 @@ def load_base(spec: ModelSpec, device: torch.device, dtype: torch.dtype, *, toke
         step(f"onto {device}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = model.to(device).eval()
+        try:
+            model = model.to(device).eval()
+        except RuntimeError as error:
+            # A GPU that is too small, or in use by another process.
+            raise ModelLoadError(_reason(spec, error)) from error
     identity = _content(source) if source.folder else f"{source.name}@{revision}"
     return LoadedBase(model, tokenizer, identity, revision)
 

@@ -17,7 +17,7 @@ import numpy as np
 from sway_dash.backends.batching import halving, plan_batches
 from sway_dash.backends.instrumentation import MISS, BackendInstrumentation, ForwardCache
 from sway_dash.backends.torch_batch import Ledger, Question, Todo, after, common_length, view_groups
-from sway_dash.backends.torch_divergence import RowDivergences, row_divergences, top_tokens
+from sway_dash.backends.torch_divergence import RowDivergences, alike, row_divergences, top_tokens
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import Comparison, Positions, View
@@ -95,14 +95,12 @@ class TorchDifferential:
         where: dict[str, list[int]] = {}
         for i, prompt in enumerate(prompts):
             where.setdefault(prompt, []).append(i)
-        rng = np.random.default_rng(seed)
-        unique = list(where)
+        rng, unique = np.random.default_rng(seed), list(where)
         order = [unique[i] for i in rng.permutation(len(unique))]
         with self.prepared((reference, *views)):
             for start in range(0, len(order), WINDOW):
-                for prompt, view, answer in self._window(
-                    question, views, order[start : start + WINDOW], rng, checkpoint
-                ):
+                window = order[start : start + WINDOW]
+                for prompt, view, answer in self._window(question, views, window, rng, checkpoint):
                     for n, index in enumerate(where[prompt]):
                         if n:
                             self._record(view, prompt, hit=True)
@@ -184,12 +182,18 @@ class TorchDifferential:
             return out
 
         try:
-            return halving(batch, run, release=self.lm.shrink)
+            return halving(batch, run, release=self._release)
         except ProbeError as error:
             if len(batch) == 1:
                 return [(batch[0], view, error) for view in batch[0].views]
         # Some prompt does not fit even alone: find out which, and go on with the others.
         return [answer for item in batch for answer in self._measure(question, [item])]
+
+    def _release(self) -> None:
+        """Rows that are kept on the device are the first to go when its memory has run out."""
+        for cache in filter(None, (self._rows, self._blocks)):
+            cache.shrink()
+        self.lm.shrink()
 
     # --- after a prompt, or after each of its tokens ----------------------------------------------------------------
 
@@ -230,13 +234,12 @@ class TorchDifferential:
             since = time.perf_counter()
             with self.activate(view) as lm:
                 rows = lm.rows([sequences[i] for i in asked], [picks[i] for i in asked])
+            beside = reference
             if len(asked) < len(batch):
                 at = np.cumsum([0, *map(len, picks)])
-                chosen = [int(r) for i in asked for r in range(at[i], at[i + 1])]
-            else:
-                chosen = None
+                beside = reference[[int(r) for i in asked for r in range(at[i], at[i + 1])]]
             last = np.cumsum([len(picks[i]) for i in asked]) - 1
-            found[view] = self._divergences(reference if chosen is None else reference[chosen], rows, last.tolist())
+            found[view] = self._divergences(beside, rows, last.tolist())
             ledger.add(view, [batch[i].prompt for i in asked], hit=False, since=since)
         return found
 
@@ -273,6 +276,7 @@ class TorchDifferential:
         since = time.perf_counter()
         with self.activate(view) as lm:
             rows = lm.rows([sequences[i] for i in missing], [picks[i] for i in missing])
+            lm.finish()
         ledger.add(view, [batch[i].prompt for i in missing], hit=False, since=since)
         for i, row in zip(missing, rows, strict=True):
             # A copy: a slice would keep the whole batch alive.
@@ -297,14 +301,14 @@ class TorchDifferential:
         """
         import torch
 
-        since = time.perf_counter() if since is None else since
-        prompts, blocks = [key[0] for key in keys], self._blocks
+        prompts, blocks, since = [key[0] for key in keys], self._blocks, since or time.perf_counter()
         known = [] if blocks is None else [blocks.get((view, *key)) for key in keys]
         if known and not any(rows is MISS for rows in known):
             ledger.add(view, prompts, hit=True, since=since)
             return torch.cat(known)
         with self.activate(view) as lm:
             rows = compute(lm)
+            lm.finish()
         ledger.add(view, prompts, hit=False, since=since)
         for key, part in zip(keys, torch.split(rows, list(sizes)), strict=True) if blocks is not None else ():
             if blocks is not None and blocks.nbytes + part.nbytes + 64 <= blocks.max_bytes:
@@ -313,20 +317,12 @@ class TorchDifferential:
 
     def _divergences(self, reference: torch.Tensor, rows: torch.Tensor, tops: Sequence[int]) -> RowDivergences:
         """Compare row by row; the most likely tokens of the rows ``tops`` come along as text."""
-        reference, rows = self._alike(reference, rows)
+        reference, rows = alike(reference, rows, len(self.lm.tokens.tokenizer))
         found = row_divergences(reference, rows)
         text = self.lm.tokens.token_text
         found.base_top = dict(zip(tops, top_tokens(reference, tops, text), strict=True))
         found.tuned_top = dict(zip(tops, top_tokens(rows, tops, text), strict=True))
         return found
-
-    def _alike(self, reference: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both blocks over the same vocabulary, on the same device."""
-        if reference.shape[1] != rows.shape[1]:
-            # Two separately loaded models may pad the same vocabulary differently.
-            n = min(reference.shape[1], rows.shape[1], len(self.lm.tokens.tokenizer))
-            reference, rows = reference[:, :n], rows[:, :n]
-        return reference, rows.to(reference.device)
 
     # --- along what both views would say ----------------------------------------------------------------------------
 

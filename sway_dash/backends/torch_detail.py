@@ -16,7 +16,14 @@ import numpy as np
 
 from sway_dash.backends.batching import halving, plan_batches
 from sway_dash.backends.torch_compare import TorchDifferential
-from sway_dash.backends.torch_divergence import IMPOSSIBLE, RowDivergences, RowTokens, row_divergences, row_tokens
+from sway_dash.backends.torch_divergence import (
+    IMPOSSIBLE,
+    RowDivergences,
+    RowTokens,
+    alike,
+    row_divergences,
+    row_tokens,
+)
 from sway_dash.core.detail import Choice, Part, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import BASE, FINETUNED, View
@@ -129,7 +136,7 @@ class TorchInspectable(TorchDifferential):
             return out
 
         try:
-            return halving(batch, run, release=self.lm.shrink)
+            return halving(batch, run, release=self._release)
         except ProbeError as error:
             if len(batch) == 1:
                 return [(batch[0], error)]
@@ -164,7 +171,7 @@ class TorchInspectable(TorchDifferential):
         else:
             with self.activate(look.reference) as lm:
                 base = lm.rows(sequences, picks)
-        base, tuned = self._alike(base, tuned)
+        base, tuned = alike(base, tuned, len(self.lm.tokens.tokenizer))
         actual = [text[p + 1] for text, positions in zip(texts, picks, strict=True) for p in positions]
         found, start = [], 0
         for positions in picks:

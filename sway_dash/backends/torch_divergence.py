@@ -78,6 +78,15 @@ class RowDivergences:
         )
 
 
+def alike(base: torch.Tensor, tuned: torch.Tensor, known: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both blocks over one vocabulary, of which ``known`` tokens have a meaning, on the device of the first."""
+    if base.shape[1] != tuned.shape[1]:
+        # Two separately loaded models may pad the same vocabulary differently.
+        n = min(base.shape[1], tuned.shape[1], known)
+        base, tuned = base[:, :n], tuned[:, :n]
+    return base, tuned.to(base.device)
+
+
 def row_divergences(base: torch.Tensor, tuned: torch.Tensor) -> RowDivergences:
     """Compare two blocks of logits ``(n, vocab)`` row by row, on their device, in float64 (float32 on mps).
 

@@ -81,6 +81,15 @@ class TorchLM:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def finish(self) -> None:
+        """Wait until the device has done all it was given: until then a clock tells of launching alone."""
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
     def rows(self, sequences: Sequence[Sequence[int]], picks: Sequence[Sequence[int]]) -> torch.Tensor:
         """Logits ``(sum of len(picks), vocab)`` after the picked positions of each sequence, in order."""
         import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from sway_dash.backends.instrumentation import ForwardCache
 from sway_dash.backends.torch_lm import TorchLM
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import CacheAccess
@@ -241,14 +243,38 @@ def test_memory_that_runs_out_halves_the_batch(backend: Backend, monkeypatch: py
         return real(self, ids)
 
     monkeypatch.setattr(TorchLM, "_forward", forward)
-    budget = backend.lm.token_budget
+    budget, kept = backend.lm.token_budget, backend.row_cache
+    monkeypatch.setattr(kept, "max_bytes", room := kept.max_bytes)
+    compare(backend, [FINETUNED], PROMPTS[:2])
+    dropped: list[int] = []
+    monkeypatch.setattr(kept, "clear", lambda: (dropped.append(len(kept)), ForwardCache.clear(kept)))
     found = compare(backend, [FINETUNED], PROMPTS)
     assert max(sizes) > 2
     assert backend.lm.token_budget < budget
+    # Rows that were kept on the device made room, and take less of it from now on.
+    assert dropped[0] == 2
+    assert kept.max_bytes < room
     for key, c in want.items():
         assert found[key].js == pytest.approx(c.js, abs=1e-5)
     stats = backend.instrumentation.stats
     assert stats.forward_passes == stats.cache_misses
+
+
+def test_a_pass_is_timed_until_the_device_is_done(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU is only told what to do; emulated by a device that works when it is waited for."""
+    waited: list[float] = []
+
+    def finish(self: TorchLM) -> None:
+        time.sleep(0.05)
+        waited.append(time.perf_counter())
+
+    monkeypatch.setattr(TorchLM, "finish", finish)
+    seen: list[Any] = []
+    with backend.instrumentation.attached(seen.append):
+        compare(backend, [FINETUNED], ["A pass that nobody has made"])
+    (base,) = [e for e in seen if e.view_id == BASE.id]
+    assert waited
+    assert base.wall_ms >= 50
 
 
 def test_a_prompt_that_never_fits_is_its_own_error(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,16 @@ import pytest
 import torch
 
 from sway_dash.backends import loading
-from sway_dash.backends.loading import detect_device, find_source, require_packages, resolve_device, resolve_dtype
+from sway_dash.backends.loading import (
+    detect_device,
+    find_source,
+    load_base,
+    require_packages,
+    resolve_device,
+    resolve_dtype,
+)
 from sway_dash.core.errors import BackendNotAvailableError, ModelLoadError
+from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import BASE, FINETUNED, View
 from tests.backends.conftest import PROMPTS, open_backend, save_gguf
 
@@ -126,6 +134,17 @@ def test_a_model_that_is_not_on_disk_and_no_network(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ModelLoadError, match=r"cannot be loaded: .*HF_HUB_OFFLINE") as caught:
         open_backend(Path("nobody/no-such-model"), None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_device_without_room_for_the_base_is_one_sentence(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import LlamaForCausalLM
+
+    def full(self: Any, device: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB.\nSee documentation")
+
+    monkeypatch.setattr(LlamaForCausalLM, "to", full)
+    with pytest.raises(ModelLoadError, match=r"cannot be loaded: CUDA out of memory\. Tried to allocate 2\.50 GiB\.$"):
+        load_base(ModelSpec(base=str(llama)), torch.device("cpu"), torch.float32, tokenizer_from=None)
 
 
 def test_pickled_base_weights_are_refused(llama: Path, tmp_path: Path) -> None:
