@@ -103,14 +103,25 @@ def test_what_probes_without_measurements_ask_is_counted_roughly_and_so_are_thei
         {"name": "a", "kind": "delta_kl", "prompts": ["one", "two"]},
         {"name": "harm", "kind": "calibration_drift", "items_limit": 12},
         {"name": "text", "kind": "external_perplexity", "max_chunks": 4},
+        {
+            "name": "words",
+            "kind": "paraphrase_invariance",
+            "cases": [{"prompt": f"p{i}", "gold": "g", "paraphrases": [f"a{i}", f"b{i}", f"q{i}"]} for i in range(3)],
+        },
+        {
+            "name": "liked",
+            "kind": "preference_flip",
+            "triples": [{"prompt": f"r{i}", "chosen": "y", "rejected": "n"} for i in range(5)],
+        },
     ]
     text = suite(entries)
     found = of(text)
     alone = {e.name: e.passes for e in of(suite([entries[0], entries[1]])).entries}
     harm, outside = found.entries[2], found.entries[3]
     assert (harm.passes, outside.passes) == (2 * 12, 2 * 4)
+    assert [e.passes for e in found.entries[4:]] == [2 * 3 * 4, 2 * 2 * 5]
     # Every draw asks one side again.
-    assert found.entries[0].passes == alone["n"] + 3 * (12 + 4)
+    assert found.entries[0].passes == alone["n"] + 3 * (12 + 4 + 3 * 4 + 2 * 5)
     assert found.bound == "about"
     spec = loads(text)
     seen: list[Any] = []
