@@ -147,15 +147,15 @@ def parse_weights(text: str | None) -> Weights | None:
             continue
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key:
-            raise typer.BadParameter(f"{part.strip()!r} is not of the form key=value")
+            raise _bad_weights(f"{part.strip()!r} is not of the form key=value")
         try:
             number = float(value)
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise typer.BadParameter(f"{value!r} in {part.strip()!r} is not a number")
+            raise _bad_weights(f"{value!r} in {part.strip()!r} is not a number")
         if key in given:
-            raise typer.BadParameter(f"{key!r} is given twice")
+            raise _bad_weights(f"{key!r} is given twice")
         given[key] = number
     return given or None
 
@@ -170,7 +170,11 @@ def weights_over_defaults(text: str | None) -> Weights | None:
     try:
         return merge_weights(given)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise _bad_weights(str(error)) from None
+
+
+def _bad_weights(why: str) -> typer.BadParameter:
+    return typer.BadParameter(why, param_hint="--weights")
 
 
 def check_adapter(

@@ -61,6 +61,7 @@ def to_terminal(
     top: int = LISTED,
 ) -> None:
     """Print the comparison. Text from outside is never read as markup."""
+    from rich.padding import Padding
     from rich.text import Text
 
     def say(text: str, style: str = "", *, indent: str = "") -> None:
@@ -98,7 +99,7 @@ def to_terminal(
             for c in moved:
                 say(f"{SIGNS[c.change]} {c.probe}  {change_words(c)}", "red" if c.worse else "", indent="  ")
                 if said := because(found, step, c).removeprefix("; "):
-                    say(said, "dim", indent="    ")
+                    console.print(Padding(Text(one_line(said), style="dim"), (0, 0, 0, 4)))
             if same := unchanged(step):
                 say(f"{SIGNS['same']} {same}", "dim", indent="  ")
     _print_prompts(found, console, top)
