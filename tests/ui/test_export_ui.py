@@ -135,6 +135,8 @@ def test_the_comparison_leaves_as_one_file(open_tab: Open, server: Any, tmp_path
     data = unpacked(report.read_text(encoding="utf-8"))["data"]
     assert data["values"] == known.values.T.tolist()
     assert data["contrasts"][0]["deltas"] == known.contrasts[0].deltas.tolist()
+    table = frames.read_csv(saved(tab, "CSV", tmp_path, within=".sway-hook-differences"))
+    assert table["delta"].equals(pd.Series(known.contrasts[0].deltas))
 
 
 def test_the_comparison_file_is_used_without_a_network(browser: Any, tmp_path: Path) -> None:
