@@ -219,3 +219,16 @@ def test_answers_of_a_probe_that_is_over_are_not_waited_for() -> None:
     state.add(over)
     bar.add(over)
     assert state.done == state.total == bar.whole.total == 2 * SCORED
+
+
+def test_a_resumed_run_is_counted_and_judged_anew() -> None:
+    _, first = stopped("calibration_drift", lambda e: e.done >= 200)
+    begins, *rest = whole("calibration_drift")
+    again = begins.model_copy(update={"resumed": True})
+    state = Fold().extend([*first, again, *rest])
+    assert "partial" not in state.result().probes[0].evidence
+    assert state.done == state.total == 400
+    # Stopped once more before it is reached, what the first attempt knew still stands.
+    state = Fold().extend([*first, again, RunCancelledEvent()])
+    assert state.result().probes[0].evidence["partial"] == {"done": 2 * SCORED, "planned": 200}
+    assert state.done <= state.total
