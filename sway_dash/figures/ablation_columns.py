@@ -27,6 +27,17 @@ def curve(series: AblationSeries, *, relative: bool) -> tuple[Columns, Columns]:
     return line, band
 
 
+def whole(series: AblationSeries, *, relative: bool) -> Columns:
+    """Ends of the band that holds the mean at every strength at once; of divergences in nats alone."""
+    ends = [] if relative else series.whole()
+    return {"lam": [e[0] for e in ends], "lo": [e[1] for e in ends], "hi": [e[2] for e in ends]}
+
+
+def whole_words(columns: Columns) -> str:
+    """What that band asserts; empty without one."""
+    return "Dotted: with 95 % the means at all λ lie between these lines at once (sup-t)." if columns["lam"] else ""
+
+
 def each(series: AblationSeries, *, relative: bool) -> tuple[Columns, int]:
     """One line a prompt, and how many have no shape of their own because λ = 1 hardly moves them."""
     out: Columns = {"xs": [], "ys": [], "item": [], "prompt": []}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sway_dash.core.bands import sup_t
 from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, mean, ratio_ci
@@ -47,6 +48,7 @@ class AblationSeries:
     stored: tuple[Point, ...] = ()
     """Means of a result that was stored without its prompts."""
     _points: dict[float, tuple[tuple[int, ...], float, tuple[float, float] | None]] = field(default_factory=dict)
+    _whole: tuple[Any, list[tuple[float, float, float]]] | None = None
 
     def add(self, m: Measurement) -> None:
         """Take one measurement."""
@@ -95,6 +97,18 @@ class AblationSeries:
                 known = self._points[lam] = (own, mean(values), ci)
             out.append((lam, known[1], known[2], len(own)))
         return out
+
+    def whole(self) -> list[tuple[float, float, float]]:
+        """λ and the ends of a band that holds the mean at every strength at once; empty with few complete prompts."""
+        items = [i for i in self.items() if all(i in found for found in self.curves.values())]
+        key = (tuple(items), len(self.curves))
+        if self._whole is None or self._whole[0] != key:
+            lambdas = sorted(self.curves)
+            values = np.array([[self.curves[lam][i] for lam in lambdas] for i in items]).reshape(len(items), -1)
+            band = sup_t(values, seed=self.seed, bounds=divergence_bounds(self.metric))
+            ends = [] if band is None else list(zip(lambdas, *(side.tolist() for side in band), strict=True))
+            self._whole = (key, ends)
+        return self._whole[1]
 
     def at_one(self) -> float | None:
         """Mean at λ = 1, the adapter as trained."""

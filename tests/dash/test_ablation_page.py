@@ -212,6 +212,31 @@ def test_a_band_needs_four_prompts() -> None:
     assert band["hi"][2] / band["hi"][1] == pytest.approx(4.0)  # the same prompts are drawn at every λ
 
 
+def test_the_band_over_the_whole_curve_is_wider_than_that_of_each_strength() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.gamma(2, 0.05, (12, 1)) * [0.0, 0.25, 1.0, 1.4] * rng.uniform(0.5, 1.5, (12, 4))
+    series = series_of(rows.tolist())
+    single, whole = ac.curve(series, relative=False)[1], ac.whole(series, relative=False)
+    assert whole["lam"] == single["lam"]
+    assert whole["lo"][0] == whole["hi"][0] == 0.0
+    for k in (1, 2, 3):
+        assert whole["hi"][k] > single["hi"][k]
+        assert whole["lo"][k] < single["lo"][k]
+    # In times of λ = 1 there is no interval of the same kind, and with few prompts none at all.
+    assert ac.whole(series, relative=True)["lam"] == []
+    assert ac.whole(series_of(rows[:7].tolist()), relative=False)["lam"] == []
+
+
+def test_the_page_says_what_the_outer_lines_are(folder: RunFolder) -> None:
+    demo = runs.demo_folder()
+    assert demo is not None
+    _, page = opened(demo)
+    drawn = page._plot.sources["whole"].data
+    assert drawn["lam"] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
+    assert max(drawn["hi"]) <= LN2
+    assert "all λ lie between these lines at once" in page._caption.object
+
+
 # --- entries, prompts, the open one -------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import param
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.divergence import LN2
 from sway_dash.core.stats import MIN_ITEMS
-from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html, tabular
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import ablation_columns as ac
@@ -85,7 +85,7 @@ class AblationPage(pn.viewable.Viewer):
             titles=ac.TABLE,
             widths={"at_one": 130, "saturation": 100},
             text_align={"at_one": "right", "saturation": "right"},
-            formatters={"prompt": "textarea", "at_one": {"type": "money", "precision": 4, "thousand": ""}},
+            **tabular("at_one", "saturation", prompt="textarea"),
             css_classes=["sway-hook-ablation-prompts"],
         )
         self._table.on_click(self._row_clicked)
@@ -107,6 +107,7 @@ class AblationPage(pn.viewable.Viewer):
         marks = legend(
             ("line", "tuned", "mean; thin: one prompt"),
             ("bar", "tuned", "95 % band, pointwise"),
+            ("dot", "tuned", "95 % band, all λ at once"),
             ("dash", "threshold", "straight from 0 to λ = 1"),
             ("dot", "accent", "(slope · λ)², what linearity compares with"),
             ("bar", "good", "where it passes"),
@@ -169,14 +170,17 @@ class AblationPage(pn.viewable.Viewer):
         each, left_out = ac.each(series, relative=relative)
         straight, fit = ac.references(series, relative=relative)
         passed, found = ac.judged(series, numbers, relative=relative)
-        columns = {"line": line, "band": band, "each": each, "straight": straight, "fit": fit}
+        # While prompts come in, resampling whole curves again and again would hold the page up.
+        over = series.name in self.run.data.finished
+        whole = ac.whole(series, relative=relative or not over)
+        columns = {"line": line, "band": band, "whole": whole, "each": each, "straight": straight, "fit": fit}
         for name, data in {**columns, "pass": passed, "found": found}.items():
             set_data(self._plot.sources[name], data)
         set_lambdas(self._plot, series.lambdas())
         self._plot.figure.yaxis.axis_label = (
             "divergence / that at λ = 1" if relative else f"{series.metric.upper()} divergence, nats"
         )
-        largest = [*line["mean"], *band["hi"], *passed["y1"], *straight["y"]]
+        largest = [*line["mean"], *band["hi"], *whole["hi"], *passed["y1"], *straight["y"]]
         largest += [max(ys) for ys in each["ys"]] if not relative else [1.5 * max(line["mean"], default=1.0)]
         bounded = series.metric == "js" and not relative
         self._plot.parts["bound"].visible = bounded
@@ -200,6 +204,7 @@ class AblationPage(pn.viewable.Viewer):
             how = "percentile" if relative else "bootstrap-t"
             few = " With fewer than 8 prompts it is rough." if n < 8 else ""
             parts.append(f"Band: {how}, the same resampled prompts at every λ, each λ by itself.{few}")
+        parts += filter(None, [ac.whole_words(self._plot.sources["whole"].data)])
         if left_out:
             parts.append(f"{count(left_out, 'prompt')} hardly moved at λ = 1 left out: no shape of their own.")
         if max(series.lambdas(), default=0) > 1:

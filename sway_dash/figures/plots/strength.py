@@ -32,6 +32,7 @@ def strength_curve() -> Plot:
         {
             "line": source_of("lam", "mean", "n"),
             "band": source_of("lam", "lo", "hi"),
+            "whole": source_of("lam", "lo", "hi"),
             "each": source_of("xs", "ys", "item", "prompt"),
             "open": source_of("xs", "ys"),
             "straight": source_of("x", "y"),
@@ -52,6 +53,9 @@ def strength_curve() -> Plot:
     fit = fig.line("x", "y", source=source["fit"], line_width=1.5, line_dash="dotted")
     passed = fig.segment("x0", "y0", "x1", "y1", source=source["pass"], line_width=7, line_alpha=0.45, line_cap="round")
     found = fig.scatter("x", "y", source=source["found"], marker="marker", size=12, line_width=1.5)
+    for end in ("lo", "hi"):
+        outer = fig.line("lam", end, source=source["whole"], line_width=1, line_alpha=0.8, line_dash=[2, 4])
+        painted(plot, outer.glyph, line_color="tuned")
     _mean(plot)
     fig.add_tools(
         HoverTool(renderers=[each], tooltips=[("prompt", "@prompt")], line_policy="nearest"),

@@ -185,13 +185,15 @@ def _curve(plot: Plot, data: RunData, series: AblationSeries, relative: bool) ->
     each, _ = ac.each(series, relative=relative)
     straight, fit = ac.references(series, relative=relative)
     passed, found = ac.judged(series, numbers, relative=relative)
-    filled = {"line": line, "band": band, "each": each, "straight": straight, "fit": fit, "pass": passed}
+    whole = ac.whole(series, relative=relative)
+    filled = {"line": line, "band": band, "whole": whole, "each": each, "straight": straight, "fit": fit}
+    filled["pass"] = passed
     for name, found_columns in {**filled, "found": found}.items():
         plot.sources[name].data = found_columns
     set_lambdas(plot, series.lambdas())
     unit = "divergence / that at λ = 1" if relative else f"{series.metric.upper()} divergence, nats"
     plot.figure.yaxis[0].axis_label = unit
-    largest = [*line["mean"], *band["hi"], *passed["y1"], *straight["y"]]
+    largest = [*line["mean"], *band["hi"], *whole["hi"], *passed["y1"], *straight["y"]]
     largest += [1.5 * max(line["mean"], default=1.0)] if relative else [max(ys) for ys in each["ys"]]
     bounded = series.metric == "js" and not relative
     plot.parts["bound"].visible = bounded
@@ -212,6 +214,7 @@ def _curve_words(series: AblationSeries, relative: bool) -> str:
         if n >= MIN_ITEMS
         else f"No band below {MIN_ITEMS} prompts."
     )
+    parts += filter(None, [ac.whole_words(ac.whole(series, relative=relative))])
     if max(series.lambdas(), default=0.0) > 1:
         parts.append("Beyond λ = 1 the adapter is stronger than it was trained: extrapolation.")
     return " ".join(parts)

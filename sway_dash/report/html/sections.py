@@ -99,6 +99,7 @@ def strength(data: RunData, out: Drawn) -> str:
     marks = legend(
         ("line", "tuned", "mean"),
         ("bar", "tuned", "95 % interval, pointwise"),
+        ("dot", "tuned", "95 % band, all λ at once"),
         ("dash", "threshold", "straight line"),
         ("dot", "accent", "fitted curve"),
         ("bar", "good", "where it passes"),
