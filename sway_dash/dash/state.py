@@ -288,6 +288,6 @@ def _so_far(data: RunData) -> dict[str, Any]:
     metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
     last = series.running(metric)[-1]
     of = f" of {series.planned}" if series.planned else ""
-    ci = f", 95 % CI {interval(last.ci)}" if last.ci else "; an interval needs 4 prompts"
+    ci = f"; {last.unsure}" if last.unsure else f", 95 % CI {interval(last.interval)}"
     text = f"{last.n}{of} prompts measured: mean {metric.upper()} {number(last.mean)} nats{ci}."
     return {"word": "measuring", "sentence": text, "reasons": [last.note] if last.note else [], "settle": ""}

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.events import TERMINAL as ENDS
-from sway_dash.core.events import Event, Measurement, Phase, ProbeFinished, RunFailed, RunStarted
+from sway_dash.core.events import Event, ItemFailed, Measurement, Phase, ProbeFinished, RunFailed, RunStarted
 from sway_dash.core.result import ProbeResult, SuiteResult
-from sway_dash.core.scoring import NoiseFloor, noise_floor
+from sway_dash.core.scoring import FINETUNED, NoiseFloor, noise_floor
 from sway_dash.figures.calls import Calls
 from sway_dash.figures.derive_ablation import AblationSeries, from_evidence
 from sway_dash.figures.derive_mean import EVERY_BAND, MeanPoint, RunningMean
@@ -59,6 +59,8 @@ class ProbeSeries:
     """Distribution of random adapters that the result was judged by; empty while there is no result."""
     stopping: bool = False
     """Prompts are measured in random order, and only until the mean is decided."""
+    failed: set[int] = field(default_factory=set)
+    """Prompts that could not be measured."""
     texts: dict[int, tuple[Measurement, str]] = field(default_factory=dict, repr=False)
     """Prompt index → the measurement and its texts in one, as a search has last looked through them."""
     _running: dict[Metric, RunningMean] = field(default_factory=dict)
@@ -102,7 +104,7 @@ class ProbeSeries:
     def running(self, metric: Metric) -> list[MeanPoint]:
         """Mean after every prompt; extends what is there, so each prompt is looked at once per metric."""
         state = self._running.setdefault(metric, RunningMean(metric, self.seed, stopping=self.stopping))
-        state.extend(self.rows[len(state.points) :], self.planned)
+        state.extend(self.rows[len(state.points) :], self.planned, self.failed)
         return state.points
 
     def by_tag(self, metric: Metric) -> dict[str, list[float]]:
@@ -201,6 +203,8 @@ class RunData:
                     self.series[planned.name] = ProbeSeries(
                         planned.name, event.seed, planned.measurements, stopping=stopping
                     )
+        elif isinstance(event, ItemFailed):
+            self._failed(event)
         elif isinstance(event, Phase):
             self._step(event.ts, event)
         elif isinstance(event, ProbeFinished):
@@ -261,12 +265,18 @@ class RunData:
         restored, self.fold.restored = self.fold.restored, []
         for m in restored:
             self._measured(m, entry_name=_drawn_for(self._before, m) if m.role == "null" else "")
+        for f in self.fold.failed_items:
+            self._failed(f)
         self.finished = {p.name: p for p in self.fold.finished()}
         for result in self.finished.values():
             self._judged(result)
         if restored:
             self.epoch += 1
             self.version += 1
+
+    def _failed(self, event: ItemFailed) -> None:
+        if event.probe in self.series and event.view == FINETUNED.id:
+            self.series[event.probe].failed.add(event.item)
 
     def _judged(self, result: ProbeResult) -> None:
         null = result.evidence.get("null")

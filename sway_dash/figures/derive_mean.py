@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +14,13 @@ from sway_dash.core.paired import mean_interval
 from sway_dash.core.sequences import ConfidenceSequence
 from sway_dash.core.stats import MIN_ITEMS, interval, mean
 from sway_dash.figures.derive_null import Metric, value_of
-from sway_dash.probes.measure import divergence_bounds
+from sway_dash.probes.measure import divergence_bounds, measuring_order
 
 EVERY_BAND = 64
 """Up to this many prompts every point of the running mean has a band, then the newest and one every five percent."""
 
 SETTLED = 32
 """Bands over fewer prompts may run out of the picture: an axis that held them would squeeze everything else."""
-
-
-BY_CHANCE = ", as long as prompts come in random order."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,9 @@ class MeanPoint:
     no other. ``final`` is the interval of the result, at the number of prompts that was planned from the start. A text
     that is listed twice counts once: ``distinct`` is how many the mean is over. ``stopping``: the prompts are measured
     until the mean is decided, so the interval of the result holds at every look, too.
+
+    Prompts are taken in random order, but those of a batch are of like length. So there is a band only where the
+    prompts measured are the first ones of that order: a random part of all.
     """
 
     n: int
@@ -61,21 +61,32 @@ class MeanPoint:
                 "The band is pointwise: without an upper bound of the divergence none holds at every look, so each"
                 " interval is right for a number of prompts chosen beforehand, not for stopping early."
             )
-        assumed = ". The interval of the result is of the same sort." if self.stopping else BY_CHANCE
         text = final + (
             "The band is anytime-valid: with 95 % it holds the mean at every look at once, so watching it and stopping"
-            f" early do no harm{assumed}"
+            " early do no harm."
         )
+        if self.stopping:
+            text += " The interval of the result is of the same sort."
         if not self.ci[0] <= self.mean <= self.ci[1]:
-            not_random = "Here the mean has left it" if self.stopping else "Here they do not: the mean has left it"
-            text += f" {not_random}, for prompts that came early differ from later ones."
+            text += " Here the mean has left it, for prompts that came early differ from later ones."
         return text
+
+    @property
+    def unsure(self) -> str:
+        """Why there is no interval, in words; empty with one."""
+        if self.interval is not None:
+            return ""
+        if self.distinct < MIN_ITEMS:
+            return f"no interval below {MIN_ITEMS} prompts"
+        return "an interval when the portion that is being measured is complete"
 
     @property
     def order(self) -> str:
         """In which order prompts are measured, in a sentence."""
-        how = "in random order, a portion at a time" if self.stopping else "together with others of like length"
-        return f"Prompts are measured {how}."
+        return (
+            "Prompts are taken in random order, a portion at a time, and in a portion together with others of like"
+            " length: there is a band wherever those measured are a random part of all."
+        )
 
 
 class RunningMean:
@@ -96,45 +107,71 @@ class RunningMean:
         self._place: dict[str, tuple[int, float]] = {}
         self._total = 0.0
         self._next_band = 0
-        self._band: tuple[float, float] | None = None
+        self._ranks: dict[int, int] = {}
+        self._highest = -1
+        self._waiting: list[tuple[int, float]] = []
+        """Rank and value of texts that the band has not taken yet."""
 
-    def extend(self, rows: Sequence[Measurement], planned: int) -> None:
-        """Take the next prompts of a probe that is to measure ``planned``."""
-        bands = self._bands(rows)
+    def extend(self, rows: Sequence[Measurement], planned: int, failed: Collection[int] = ()) -> None:
+        """Take the next prompts of a probe that is to measure ``planned``, of which the ``failed`` will not come."""
+        if len(self._ranks) != planned:
+            self._ranks = {item: rank for rank, item in enumerate(measuring_order(planned, self.seed))}
+        bands = self._bands(rows, {self._ranks.get(item, -1) for item in failed})
         last = len(self.points) + len(rows)
         for row in rows:
             n, value = len(self.points) + 1, value_of(row, self.metric)
-            if row.prompt not in self._place:
-                self._band = next(bands, None)
+            random_part, band = next(bands)
             self._add(row.prompt, row.item, value)
             once = len(self._ordered)
             average, ci, final = self._total / once, None, None
             if n <= EVERY_BAND or n == last or n >= self._next_band:
                 values = np.array([v for _, v in self._ordered])
                 average = mean(values)
-                if once >= MIN_ITEMS:
-                    ci = mean_interval(values, seed=self.seed, bounds=self.bounds)[0] if self.pointwise else self._band
+                if once >= MIN_ITEMS and random_part:
+                    ci = mean_interval(values, seed=self.seed, bounds=self.bounds)[0] if self.pointwise else band
                 if n == planned and not self.stopping:
                     # The same values in the same order give the bootstrap of the result.
                     final = interval(values, seed=self.seed, bounds=self.bounds)[0]
                 self._next_band = n + max(1, n // 20)
             self.points.append(MeanPoint(n, value, average, ci, once, final, self.pointwise, self.stopping))
 
-    def _bands(self, rows: Sequence[Measurement]) -> Iterator[tuple[float, float]]:
-        """The band after every text that was not there before, in the order they come."""
-        new: dict[str, float] = {}
-        for row in rows:
-            if row.prompt not in self._place:
-                new.setdefault(row.prompt, value_of(row, self.metric))
-        if self._sequence is None or not new:
-            return iter(())
+    def _bands(
+        self, rows: Sequence[Measurement], failed: Collection[int]
+    ) -> Iterator[tuple[bool, tuple[float, float] | None]]:
+        """Whether those measured up to each row are a random part of all, and the band over them if they are.
+
+        Texts of a part are taken in their random order, whatever the order in which they came.
+        """
+        known, taken, ends = set(self._place), list[float](), list[int | None]()
+        for n, row in enumerate(rows, start=len(self.points) + 1):
+            # Where nobody has said how many there will be they are taken as they come.
+            rank = self._ranks.get(row.item, n - 1)
+            self._highest = max(self._highest, rank)
+            if row.prompt not in known:
+                known.add(row.prompt)
+                self._waiting.append((rank, value_of(row, self.metric)))
+            whole = self._highest + 1 == n + sum(0 <= f <= self._highest for f in failed)
+            if whole:
+                taken += [value for _, value in sorted(self._waiting)]
+                self._waiting.clear()
+            ends.append(len(taken) if whole else None)
+        band = self._sequence.interval if self._sequence is not None and self._sequence.n else None
+        lower, upper = self._extended(taken)
+        for end in ends:
+            if end:
+                band = (lower[end - 1], upper[end - 1]) if lower else None
+            yield end is not None, band
+
+    def _extended(self, values: Sequence[float]) -> tuple[list[float], list[float]]:
+        if self._sequence is None or not values:
+            return [], []
         try:
-            lower, upper = self._sequence.extend(list(new.values()))
+            lower, upper = self._sequence.extend(values)
         except ValueError:
             # A result from elsewhere may lack values, or hold what no divergence can be: from here on no band.
             self._sequence = None
-            return iter(())
-        return zip(lower.tolist(), upper.tolist(), strict=True)
+            return [], []
+        return lower.tolist(), upper.tolist()
 
     def _add(self, prompt: str, item: int, value: float) -> None:
         """Take one prompt. Repeats stand where ``probes.measure.distinct`` puts them: at their last place."""

@@ -15,8 +15,7 @@ from sway_dash.core.errors import ProbeError, RunCancelled
 from sway_dash.core.scoring import CompletionScore, RollingLogprob, ScoringModel
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.chat import tokenizer_of
-from sway_dash.probes.measure import MAX_FAILED_SHARE
-from sway_dash.probes.stopping import measuring_order
+from sway_dash.probes.measure import MAX_FAILED_SHARE, measuring_order
 
 Q = TypeVar("Q")
 A = TypeVar("A")

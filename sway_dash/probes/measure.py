@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+import numpy as np
+
 from sway_dash.core.divergence import LN2, Divergence, compare_dists, require_covered
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import ItemFailed, Measurement
@@ -30,6 +32,9 @@ MEASURE_VERSION = 1
 
 PROMPTS_BETWEEN_STOPS = 32
 """Where distributions are asked for one by one or from a server: so many before a stop is looked for."""
+
+FIRST_PORTION, LARGEST_PORTION = 16, 256
+"""Prompts of the first portion where a prompt has many positions, and of the largest."""
 
 MAX_FAILED_SHARE = 0.1
 """Above this share of unmeasurable prompts a probe is an ERROR, not a result over the rest."""
@@ -98,6 +103,11 @@ def measure_prompts(
     return [found[i, v] for v in wanted for i in range(len(prompts)) if (i, v) in found]
 
 
+def measuring_order(n: int, seed: int) -> list[int]:
+    """Indices of ``n`` prompts in the random order in which they are taken; those of a batch are measured together."""
+    return [int(i) for i in np.random.default_rng(seed).permutation(n)]
+
+
 def distinct(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The first measurement of every text: a prompt that is listed twice is not twice the evidence."""
     return list({m.prompt: m for m in reversed(measurements)}.values())[::-1]
@@ -155,16 +165,21 @@ def _compare(
     top_k: int,
 ) -> Iterator[tuple[int, View, Comparison | ProbeError]]:
     backend = ctx.require_backend
+    order = measuring_order(len(texts), ctx.seed)
     if isinstance(backend, ExactComparer):
-        yield from backend.compare(
-            reference,
-            views,
-            texts,
-            positions=positions,
-            continuation_tokens=continuation_tokens,
-            seed=ctx.seed,
-            checkpoint=ctx.checkpoint,
-        )
+        # One position a prompt is measured in no time, and many views are set up for all prompts at once.
+        whole = positions == "next" or len(views) > 1
+        for places in [range(len(texts))] if whole else _portions(order):
+            for at, view, outcome in backend.compare(
+                reference,
+                views,
+                [texts[i] for i in places],
+                positions=positions,
+                continuation_tokens=continuation_tokens,
+                seed=ctx.seed,
+                checkpoint=ctx.checkpoint,
+            ):
+                yield places[at], view, outcome
         return
     if positions != "next":
         raise ProbeError("divergence", f"positions: {positions} needs a backend with logits; use positions: next")
@@ -172,18 +187,29 @@ def _compare(
     plain = isinstance(backend, ViewPair)
     for first in range(0, len(texts), PROMPTS_BETWEEN_STOPS):
         ctx.checkpoint()
-        block = texts[first : first + PROMPTS_BETWEEN_STOPS]
+        places = order[first : first + PROMPTS_BETWEEN_STOPS]
+        block = [texts[i] for i in places]
         with backend.as_base() if plain or reference == BASE else enter(backend, reference) as scorer:
             base = _distributions(scorer, block, top_k)
         for view in views:
             ctx.checkpoint()
             with backend.as_finetuned() if plain else enter(backend, view) as scorer:
                 tuned = _distributions(scorer, block, top_k)
-            for at, (p, q) in enumerate(zip(base, tuned, strict=True), start=first):
+            for at, p, q in zip(places, base, tuned, strict=True):
                 try:
                     yield at, view, compare_dists(_known(p), _known(q))
                 except ProbeError as error:
                     yield at, view, error
+
+
+def _portions(order: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Prompts that are measured before any of the others: few at first, since after each portion those that have been
+    measured are a random part of all, of which an interval can be given; many later, which are measured faster."""
+    first, size = 0, FIRST_PORTION
+    while first < len(order):
+        yield order[first : first + size]
+        first += size
+        size = min(first, LARGEST_PORTION)
 
 
 def _distributions(view: ScoringBackend, texts: Sequence[str], top_k: int) -> list[TokenDist | ProbeError]:

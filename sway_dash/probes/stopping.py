@@ -12,14 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from sway_dash.core.divergence import LN2
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.events import Measurement
 from sway_dash.core.sequences import ConfidenceSequence
 from sway_dash.probes.base import Prompt
-from sway_dash.probes.measure import MAX_FAILED_SHARE
+from sway_dash.probes.measure import MAX_FAILED_SHARE, measuring_order
 
 PORTION = 16
 """Prompts between two looks: enough for a batch, few enough to stop soon."""
@@ -54,11 +52,6 @@ class Decision:
             "planned": self.planned,
             "reason": self.reason,
         }
-
-
-def measuring_order(n: int, seed: int) -> list[int]:
-    """Indices of ``n`` prompts in the order in which they are measured."""
-    return [int(i) for i in np.random.default_rng(seed).permutation(n)]
 
 
 def decide(prompts: Sequence[Prompt], measured: Sequence[Measurement], gate: float, seed: int) -> Decision:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from sway_dash.core.events import Measurement
+from sway_dash.core.sequences import confidence_sequence
 from sway_dash.dash.pages.trend import MeanView
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.derive_mean import RunningMean
+from sway_dash.probes.measure import measuring_order
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
 
@@ -23,7 +29,7 @@ def test_the_interval_of_a_fixed_number_of_prompts_is_that_of_the_result(record:
     last = run.data.series["moved"].running("js")[-1]
     assert last.interval == last.final == run.data.finished["moved"].ci_95
     assert "The interval is that of the result" in said
-    assert "together with others of like length" in said
+    assert "wherever those measured are a random part of all" in said
 
 
 def test_prompts_that_might_have_stopped_have_no_interval_but_one_that_holds_at_every_look(record: Record) -> None:
@@ -37,5 +43,50 @@ def test_prompts_that_might_have_stopped_have_no_interval_but_one_that_holds_at_
     assert last.interval == last.ci
     assert "The interval of the result is of the same sort." in said
     assert "that of the result" not in said
-    assert "in random order, a portion at a time" in said
-    assert "of like length" not in said
+
+
+def row(item: int, value: float) -> Measurement:
+    return Measurement(
+        probe="p", item=item, prompt=f"prompt {item}", view="ft", js=value, kl=value, kl_reverse=0, same_top=1
+    )
+
+
+def test_a_band_stands_only_where_those_measured_are_a_random_part_of_all() -> None:
+    n, seed = 40, 3
+    order = measuring_order(n, seed)
+    values = {item: 0.01 + 0.6 * (item % 2) for item in range(n)}
+    # A portion of sixteen by length, as if odd prompts were short; then the others one by one, the last one fails.
+    came = [*sorted(order[:16], key=lambda i: i % 2), *order[16:]]
+    mean = RunningMean("js", seed)
+    failed: set[int] = set()
+    for item in came[:-1]:
+        mean.extend([row(item, values[item])], n, failed)
+    assert [p.n for p in mean.points if p.ci is not None] == list(range(16, 40))
+    lower, upper = confidence_sequence([values[i] for i in order[:39]], bounds=mean.bounds)
+    for point in mean.points[15:]:
+        assert point.ci == pytest.approx((lower[point.n - 1], upper[point.n - 1]), abs=1e-3)
+    assert mean.points[7].mean == pytest.approx(0.01)
+    assert "portion" in mean.points[7].unsure
+    # All at once gives the same.
+    again = RunningMean("js", seed)
+    again.extend([row(item, values[item]) for item in came[:-1]], n)
+    for one, other in zip(mean.points, again.points, strict=True):
+        assert (one.ci is None) == (other.ci is None)
+        assert one.ci is None or one.ci == pytest.approx(other.ci, abs=1e-3)
+
+
+def test_a_prompt_that_fails_does_not_take_the_band_away() -> None:
+    order = measuring_order(20, 0)
+    rows = [row(item, 0.1) for item in order if item != order[5]]
+    mean = RunningMean("js", 0)
+    mean.extend(rows, 20, {order[5]})
+    assert all(p.ci is not None for p in mean.points[3:])
+    without = RunningMean("js", 0)
+    without.extend(rows, 20)
+    assert without.points[-1].ci is None
+
+
+def test_what_nobody_has_planned_is_taken_as_it_comes() -> None:
+    mean = RunningMean("js", 0)
+    mean.extend([row(item, 0.1) for item in (7, 2, 9, 4, 1)], 0)
+    assert [p.ci is not None for p in mean.points] == [False, False, False, True, True]

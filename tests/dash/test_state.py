@@ -19,6 +19,7 @@ from sway_dash.dash import live
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns
 from sway_dash.figures.derive import EVERY_BAND, ProbeSeries, RunData
+from sway_dash.probes.measure import measuring_order
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import ROOT, suite_text
 from tests.processes import loaded
@@ -86,7 +87,7 @@ def test_a_mean_that_leaves_its_band_is_said_to_have_come_in_no_random_order() -
         Measurement(probe="p", item=i, prompt=str(i), js=v, kl=0, kl_reverse=0, same_top=1)
         for i, v in enumerate(values)
     ]
-    points = ProbeSeries("p", planned=400, rows=rows).running("js")
+    points = ProbeSeries("p", rows=rows).running("js")
     outside = [p for p in points if p.ci and not p.ci[0] <= p.mean <= p.ci[1]]
     assert outside
     assert all("the mean has left it" in p.note for p in outside)
@@ -100,8 +101,8 @@ def test_a_text_that_is_listed_twice_moves_the_band_once() -> None:
 
     rows = [row(i, str(i), 0.02 * i) for i in range(12)]
     once, twice = (
-        ProbeSeries("p", planned=12, rows=rows),
-        ProbeSeries("p", planned=13, rows=[*rows, row(12, "3", 0.06)]),
+        ProbeSeries("p", rows=rows),
+        ProbeSeries("p", rows=[*rows, row(12, "3", 0.06)]),
     )
     assert twice.running("js")[-1].ci == once.running("js")[-1].ci
     assert twice.running("js")[-1].distinct == 12
@@ -169,7 +170,7 @@ def test_a_running_run_says_numbers_but_no_judgement(record: Record) -> None:
     state.open(folder)
     assert (state.status, state.word, state.phase) == ("running", "measuring", "moved")
     assert state.sentence.startswith("3 of 8 prompts measured")
-    assert "needs 4 prompts" in state.sentence
+    assert "no interval below 4 prompts" in state.sentence
     assert Selection().order(state) == "suite"
 
 
@@ -253,7 +254,7 @@ def test_identical_models_and_failed_preflight(record: Record) -> None:
 def test_many_prompts_get_fewer_bands(record: Record) -> None:
     rows = [
         Measurement(probe="p", item=i, prompt=str(i), js=0.1 + 0.001 * (i % 7), kl=0, kl_reverse=0, same_top=1)
-        for i in range(700)
+        for i in measuring_order(700, 0)
     ]
     series = ProbeSeries("p", planned=700, rows=rows)
     points = series.running("js")

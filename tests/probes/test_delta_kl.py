@@ -16,6 +16,7 @@ from sway_dash.core.scoring import TokenDist
 from sway_dash.core.stats import null_stats
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
+from sway_dash.probes.measure import measuring_order
 from sway_dash.suite.runner import run
 from tests.fakes_cli import UNMEASURABLE, Exact, amplitude
 
@@ -240,8 +241,9 @@ def test_the_own_top_k_goes_to_the_backend_and_else_that_of_the_suite():
         asked.clear()
         cls, spec = probe(top_k=own)
         cls.run(spec, RunContext(backend=Spy(), top_k=9))
-        # One call a view holds all prompts.
-        assert asked == [("base", NAMES, expected), ("ft", NAMES, expected)]
+        # One call a view holds all prompts, in the order the seed gives.
+        names = [NAMES[i] for i in measuring_order(len(NAMES), 0)]
+        assert asked == [("base", names, expected), ("ft", names, expected)]
 
 
 def test_judging_again_needs_no_backend_and_gives_the_same():
@@ -260,3 +262,21 @@ def test_a_prompt_that_is_listed_twice_is_not_twice_the_evidence(dummy_spec):
     assert got.evidence["num_prompts"] == 8
     assert got.evidence["distinct_prompts"] == 5
     assert "3 of 8 are repeats" in got.message
+
+
+def test_what_takes_long_is_measured_in_random_portions():
+    seen = []
+
+    class Along(Exact):
+        def compare(self, reference, views, prompts, **how):
+            asked.append(list(prompts))
+            yield from super().compare(reference, views, prompts, **how)
+
+    for positions, sizes in (("next", [40]), ("continuation", [16, 16, 8])):
+        asked: list[list[str]] = []
+        cls, spec = probe(prompts=[f"prompt {i}" for i in range(40)], positions=positions)
+        cls.run(spec, RunContext(backend=Along(), emit=seen.append, seed=5))
+        assert [len(block) for block in asked] == sizes
+    order = measuring_order(40, 5)
+    assert set(asked[0]) == {f"prompt {i}" for i in order[:16]}
+    assert len({m.prompt for m in seen}) == 40

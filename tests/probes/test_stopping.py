@@ -13,7 +13,8 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.result import Verdict
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import Prompt, RunContext
-from sway_dash.probes.stopping import PORTION, decide, measure_until_decided, measuring_order
+from sway_dash.probes.measure import measuring_order
+from sway_dash.probes.stopping import PORTION, decide, measure_until_decided
 from tests.fakes_cli import Exact
 
 GATE = 0.02

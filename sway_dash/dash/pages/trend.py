@@ -7,7 +7,6 @@ from typing import Any
 import panel as pn
 import param
 
-from sway_dash.core.stats import MIN_ITEMS
 from sway_dash.dash.components import column, figure, html, set_data, set_html
 from sway_dash.dash.pages.verdict import gate_of
 from sway_dash.dash.state import RunState, Selection
@@ -81,7 +80,7 @@ class MeanView(pn.viewable.Viewer):
             text = "No prompt measured yet."
         else:
             last = points[-1]
-            ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
+            ci = last.unsure or f"95 % CI {interval(last.interval)}"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
