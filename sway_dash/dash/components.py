@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import panel as pn
-from bokeh.models import Model
+from bokeh.models import HTMLTemplateFormatter, Model
 
 from sway_dash.dash import locking  # noqa: F401 - events of everything built here hold the lock
 from sway_dash.figures.plots import Plot
@@ -61,6 +61,24 @@ BAR = {
 HIDDEN_LABEL = """.MuiFormLabel-root { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }"""
 """For groups of buttons that say on themselves what they are for; screen readers still get the label."""
+
+
+_TABULATOR = """
+.tabulator { font-size: 13px; border: 0; }
+.tabulator .tabulator-header, .tabulator .tabulator-header .tabulator-col { font-weight: 500; border-right: 0; }
+.tabulator .tabulator-header .tabulator-col { color: var(--mui-palette-sway_muted-main); }
+.tabulator .tabulator-row.tabulator-row-even { background-color: inherit; }
+.tabulator .tabulator-row .tabulator-cell { border-right: 0; padding: 4px 8px; font-variant-numeric: tabular-nums; }
+"""
+"""Panel's tables look like ours."""
+
+
+def tabular(*numbers: str, **formatters: Any) -> dict[str, Any]:
+    """Options of a table of Panel's; the columns ``numbers`` are written as ``theme.number`` does."""
+    whole = "Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en') : Number(value.toPrecision(3))"
+    template = f"<%= value == null || isNaN(value) ? '—' : {whole} %>"
+    digits = {name: HTMLTemplateFormatter(template=template) for name in numbers}
+    return {"formatters": {**digits, **formatters}, "stylesheets": [_TABULATOR]}
 
 
 def html(text: str = "", **params: Any) -> pn.pane.HTML:

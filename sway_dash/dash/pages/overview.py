@@ -38,7 +38,8 @@ class OverviewPage(pn.viewable.Viewer):
         self._probes = ProbesView(run=self.run, linked=True)
         self._score = ScoreView(run=self.run)
         self._empty = html(_nothing_yet())
-        self._charts = grid(self._prompts, self._mean)
+        # In a column of its own: a grid cannot be hidden.
+        self._charts = column(grid(self._prompts, self._mean))
         self._all = column(self._verdict, self._charts, self._probes, self._score, self._ablation, gap=14)
         self._root = body(self._empty, self._all)
         self._refresh()

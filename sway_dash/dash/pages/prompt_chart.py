@@ -23,7 +23,7 @@ from sway_dash.figures.derive import bounds_of, value_of
 from sway_dash.figures.markup import heading, legend
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.ecdf import RUG_Y
-from sway_dash.figures.plots.prompts import MARKS
+from sway_dash.figures.plots.prompts import MARKS, NO_MARKS
 from sway_dash.figures.plots.scale import LINEAR, ROOT, Scale, set_ticks
 from sway_dash.figures.prompt_stats import Summary, summary
 from sway_dash.figures.theme import count, esc, interval, number
@@ -300,7 +300,7 @@ class PromptChart(pn.viewable.Viewer):
         if self.many:
             entries = [("line", "tuned", "tuned model"), ("dash", "null", "random adapters, every draw")]
         else:
-            entries = list(MARKS)
+            entries = list(MARKS if self.shown.draws_each else NO_MARKS)
             if any(r.error for r in self.shown.candidates):
                 entries.append(("✕", "bad", "could not be measured"))
         if of:

@@ -18,7 +18,7 @@ import param
 from bokeh.events import RangesUpdate
 from bokeh.models import Range1d
 
-from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html
+from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html, tabular
 from sway_dash.dash.pages import trace_words as words
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
@@ -112,7 +112,7 @@ class TraceView(pn.viewable.Viewer):
             selectable=False,
             titles=words.SLOW,
             text_align={"ms": "right", "n": "right", "each": "right"},
-            formatters={name: {"type": "money", "precision": 1, "thousand": ","} for name in ("ms", "each")},
+            **tabular("ms", "each"),
             widths={"prompt": 380},
             css_classes=["sway-hook-slowest"],
         )

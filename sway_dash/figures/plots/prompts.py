@@ -58,6 +58,9 @@ MARKS = (
 )
 """Legend of the dots: sign, token, words."""
 
+NO_MARKS = (("◆", "base", "no random adapters to compare with"),)
+"""Legend where nothing says what noise looks like."""
+
 TOOLTIPS = [
     ("prompt", "@prompt"),
     ("divergence", "@value_text"),
