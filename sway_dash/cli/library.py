@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from sway_dash.suite.store import RunFolder
 
 
+COLUMNS = {
+    "id": 0,
+    "name": 0,
+    "suite": 100,
+    "when": 0,
+    "model ← adapter": 100,
+    "verdict": 0,
+    "composite": 90,
+    "tags": 100,
+    "size": 140,
+}
+"""Columns of the list, and how wide a terminal has to be for each; ``runs show`` and ``--json`` have them all."""
+
+
 # -- looking --------------------------------------------------------------------------------------
 
 
@@ -115,17 +129,15 @@ def _table(found: Sequence[RunInfo]) -> None:
     from sway_dash.cli.boundary import printable
     from sway_dash.dash.run_edits import size
     from sway_dash.figures.theme import size as in_words
+    from sway_dash.report.long_names import fit
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("id", no_wrap=True, min_width=max(len(r.id) for r in found))
-    for name in ("name", "suite", "when", "model ← adapter", "verdict"):
-        table.add_column(name, overflow="fold")
-    table.add_column("composite", justify="right")
-    table.add_column("tags", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
+    console = out_console()
+    heads = [head for head, least in COLUMNS.items() if console.width >= least]
+    shared = [head for head in heads if head in ("name", "suite", "model ← adapter", "tags")]
+    columns: dict[str, list[str]] = {head: [] for head in heads}
     for r in found:
         state = r.word or r.status
-        cells = [
+        cells = (
             r.id,
             r.name,
             r.suite or "—",
@@ -135,9 +147,19 @@ def _table(found: Sequence[RunInfo]) -> None:
             "—" if r.composite is None else f"{r.composite:.2f}",
             ", ".join(r.tags),
             in_words(size(r.id)),
-        ]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    out_console().print(table)
+        )
+        for head, cell in zip(COLUMNS, cells, strict=True):
+            if head in columns:
+                columns[head].append(printable(cell))
+    room = console.width - sum(max(map(len, [h, *columns[h]])) + 2 for h in heads if h not in shared) - 2 * len(shared)
+    columns |= dict(zip(shared, fit([columns[h] for h in shared], max(room, 0)), strict=True))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for head in heads:
+        right = head in ("composite", "size")
+        table.add_column(head, no_wrap=head not in shared, overflow="fold", justify="right" if right else "left")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _record(info: RunInfo) -> dict[str, Any]:

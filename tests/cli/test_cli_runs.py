@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -225,3 +226,18 @@ def test_export_is_the_same_as_the_command_of_that_name(cli, made, tmp_path):
     cli("export", made[1], "--out", tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
     assert "no run" in refused(cli("runs", "export", "nothing"))
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_the_list_is_whole_on_terminals_of_any_width(cli, made, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for run in made:
+        folder(run).write_meta(
+            name=f"{run[-3:]}-checkpoint-of-a-long-training-20261231", tags=["sweep-20261231-120000"]
+        )
+    text = cli("runs", "list").stdout
+    assert max(map(len, text.splitlines())) <= width
+    words = set(re.findall(r"[a-z]{4,}", text))
+    assert {"checkpoint", "training"} <= words
+    assert "size" in words or width < 140
+    assert ("sweep" in words) == (width >= 100)
