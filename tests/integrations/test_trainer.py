@@ -173,6 +173,15 @@ def test_every_measurement_is_a_run_with_the_step_and_the_training(watched: Trai
     assert tag.startswith("quill-")
 
 
+def test_a_second_training_of_one_name_is_told_from_the_first(tmp_path: Path) -> None:
+    for step in (3, 6):
+        RunFolder.create("x", root=tmp_path, name=f"quill, step {step}").write_meta(training="quill-1", step=step)
+    sway = SwayCallback(prompts=PROMPTS, runs_dir=tmp_path)
+    assert sway._own_title("quill") == "quill #2"
+    sway.training = "quill-1"
+    assert sway._own_title("quill") == "quill", "one that is resumed goes on under its name"
+
+
 def test_numbers_reach_the_history_and_whatever_reports(watched: Trained) -> None:
     history = watched.numbers
     assert [e["step"] for e in history] == [3, 6, 9, 12]
