@@ -156,6 +156,7 @@ def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
 
     def open_(query: str = "", width: int = 1280, height: int = 900) -> Tab:
         page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(60_000)
         tab = Tab(page)
         local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
         page.on("request", lambda r: None if r.url.startswith(local) else tab.outside.append(r.url))

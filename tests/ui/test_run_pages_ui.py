@@ -81,17 +81,13 @@ def first_row(tab: Tab, hook: str) -> str:
 # --- ablation -----------------------------------------------------------------------------------------------------
 
 
-def test_the_curve_can_be_looked_at_relative_to_lambda_one(open_tab: Open, demo: RunFolder) -> None:
-    tab = open_tab("?page=ablation&run=demo", height=1400)
+def test_the_curve_is_looked_at_relative_to_lambda_one_and_its_prompts_open(open_tab: Open, demo: RunFolder) -> None:
+    tab = open_tab("?page=ablation&run=demo", height=1600)
     tab.until(lambda: figure(tab, "Mean JS by adapter strength, nats").count() == 1)
     assert "passes" in said(tab, ".sway-hook-shape")
     tab.page.get_by_role("button", name="Relative to λ = 1").click()
     tab.until(lambda: figure(tab, "Mean JS by adapter strength, times the mean at λ = 1").count() == 1)
     assert "λ = 1: 1;" in figure(tab, "Mean JS").get_attribute("aria-label")
-
-
-def test_a_prompt_of_the_curve_opens(open_tab: Open, demo: RunFolder) -> None:
-    tab = open_tab("?page=ablation&run=demo", height=1600)
     tab.until(lambda: first_row(tab, ".sway-hook-ablation-prompts") != "")
     tab.page.locator(".sway-hook-ablation-prompts .tabulator-row").nth(1).click()
     assert tab.until(lambda: "page=prompts" in tab.page.url and "&p=" in tab.page.url)
@@ -140,6 +136,12 @@ def test_the_trace_counts_what_its_file_counts(open_tab: Open, demo: RunFolder) 
     cells = tab.page.locator(".sway-hook-by-probe tbody td:nth-child(2)").all_inner_texts()
     counts = [tuple(map(int, cell.replace(",", "").split("/"))) for cell in cells]
     assert (sum(h for h, _ in counts), sum(n for _, n in counts)) == (hits, len(events))
+    # So does what is downloaded for Perfetto.
+    with tab.page.expect_download() as waiting:
+        tab.page.get_by_text("Trace for Perfetto").click()
+    trace = json.loads(waiting.value.path().read_text(encoding="utf-8"))
+    passes = (e["args"] for e in trace["traceEvents"] if e["ph"] == "X" and "args" in e)
+    assert sum(args.get("prompts", 0) for args in passes) == len(events) - hits
 
 
 def test_a_zoom_moves_the_slowest_table_and_a_click_opens_a_prompt(open_tab: Open, demo: RunFolder) -> None:
@@ -176,16 +178,6 @@ def test_a_box_of_the_icicle_filters(open_tab: Open, demo: RunFolder) -> None:
 
     tab.until(chosen)
     assert tab.page.locator(".sway-hook-by-probe tbody tr").count() == 1
-
-
-def test_the_trace_downloads_for_perfetto(open_tab: Open, demo: RunFolder) -> None:
-    tab = open_tab("?page=trace&run=demo")
-    tab.until(lambda: tab.page.get_by_text("Trace for Perfetto").count() == 1)
-    with tab.page.expect_download() as waiting:
-        tab.page.get_by_text("Trace for Perfetto").click()
-    trace = json.loads(waiting.value.path().read_text(encoding="utf-8"))
-    misses = sum(not e.hit for e in load(demo.path / "trace.jsonl"))
-    assert sum(e["args"].get("prompts", 0) for e in trace["traceEvents"] if e["ph"] == "X" and "args" in e) == misses
 
 
 def test_calls_that_arrive_do_not_move_a_zoom(open_tab: Open, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,19 +260,6 @@ def test_the_suite_can_be_copied(open_tab: Open, demo: RunFolder) -> None:
 # --- all of them --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_narrow_pages_have_no_sideways_scroll_and_figures_have_words(
-    open_tab: Open, demo: RunFolder, page: str
-) -> None:
-    tab = open_tab(f"?page={page}&run=demo", width=390, height=844)
-    tab.until(lambda: tab.page.locator(READY[page]).count() > 0)
-    tab.page.wait_for_timeout(1500)
-    assert tab.page.evaluate("document.scrollingElement.scrollWidth") <= 390
-    labels = [e.get_attribute("aria-label") for e in tab.page.locator("[role=img][aria-label]").all()]
-    assert all(len(label) > 20 for label in labels)
-    assert page == "log" or labels
-
-
 def test_hostile_text_is_inert_on_every_page(open_tab: Open, server: Server) -> None:
     spec = yaml.safe_load(suite_text(nulls=3))
     for entry in spec["suite"]:
@@ -288,10 +267,11 @@ def test_hostile_text_is_inert_on_every_page(open_tab: Open, server: Server) -> 
     spec["suite"][1]["prompts"] = [{"text": f"{HOSTILE} {k} light", "tags": [HOSTILE]} for k in range(4)]
     spec["suite"][2]["prompts"] = [f"{HOSTILE} {k} light" for k in range(4)]
     folder = recorded(server, yaml.safe_dump(spec))
+    tab = open_tab(f"?page={PAGES[0]}&run={folder.id}", height=2400)
     for page in PAGES:
-        tab = open_tab(f"?page={page}&run={folder.id}", height=2400)
-        tab.until(lambda tab=tab, page=page: tab.page.locator(READY[page]).count() > 0)
-        for box in [e.bounding_box() for e in tab.page.locator("[role=img] canvas").all()][:6]:
+        tab.open_tab(page.title())
+        tab.page.locator(f"{READY[page]}:visible").first.wait_for()
+        for box in [e.bounding_box() for e in tab.page.locator("[role=img] canvas:visible").all()][:6]:
             for share in (0.2, 0.5, 0.8) if box else ():
                 tab.page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.4 * box["height"])
                 tab.page.wait_for_timeout(60)

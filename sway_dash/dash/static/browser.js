@@ -4,8 +4,11 @@
 function layOutOnce(root) {
   if (!root || Object.hasOwn(root, "invalidate_layout")) return
   const layOut = root.invalidate_layout.bind(root)
+  const measure = root.compute_layout.bind(root)
   let due = false
   const once = () => { due = false; layOut() }
+  // Something of another size meanwhile asks for sizes only; figures that are new have none before they are laid out.
+  root.compute_layout = () => { if (!due) measure() }
   root.invalidate_layout = () => {
     if (due) return
     due = true
