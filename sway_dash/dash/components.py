@@ -64,11 +64,13 @@ HIDDEN_LABEL = """.MuiFormLabel-root { position: absolute; width: 1px; height: 1
 
 
 _TABULATOR = """
-.tabulator { font-size: 13px; border: 0; }
-.tabulator .tabulator-header, .tabulator .tabulator-header .tabulator-col { font-weight: 500; border-right: 0; }
-.tabulator .tabulator-header .tabulator-col { color: var(--mui-palette-sway_muted-main); }
-.tabulator .tabulator-row.tabulator-row-even { background-color: inherit; }
-.tabulator .tabulator-row .tabulator-cell { border-right: 0; padding: 4px 8px; font-variant-numeric: tabular-nums; }
+:host .tabulator { font-size: 13px !important; border: 0; }
+:host .tabulator .tabulator-header { border-bottom-width: 1px; }
+:host .tabulator .tabulator-header .tabulator-col { font-weight: 500; border-right: 0;
+  color: var(--mui-palette-sway_muted-main); }
+:host .tabulator .tabulator-row.tabulator-row-even:not(:hover) { background-color: transparent !important; }
+:host .tabulator .tabulator-row .tabulator-cell { border-right: 0; padding: 4px 8px;
+  font-variant-numeric: tabular-nums; }
 """
 """Panel's tables look like ours."""
 

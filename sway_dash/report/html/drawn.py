@@ -132,7 +132,7 @@ def _mean_words(series: ProbeSeries, metric: Metric) -> str:
     if not points:
         return "No prompt was measured."
     last = points[-1]
-    ci = f"95 % CI {interval(last.interval)}" if last.interval else f"no interval below {MIN_ITEMS} prompts"
+    ci = last.unsure or f"95 % CI {interval(last.interval)}"
     note = f" {last.note} {last.order}" if last.note else ""
     return f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}.{note}"
 
