@@ -11,6 +11,8 @@ from sway_dash.backends.loading import base_identity, hub_id_of, snapshot_revisi
 from sway_dash.backends.model_files import cached_snapshot
 from sway_dash.core.errors import SpecValidationError, SwayError
 from sway_dash.probes.training_log import find_log
+from sway_dash.suite.adapted import SuiteText
+from sway_dash.suite.adapter_store import wanted, with_current_adapter
 from sway_dash.suite.document import FIELD
 from sway_dash.suite.loader import check_entries, is_local, loads
 from sway_dash.suite.pack_draws import environments_of, is_of, suite_draws
@@ -94,6 +96,10 @@ def collect(source: Path, *, golden: Mapping[str, Any] | None, draws: bool, adap
     """Read a suite and find what belongs to it. ``SwayError`` for what cannot be used."""
     text = _text(source)
     spec = loads(text, source=str(source), folder=source.parent)
+    if current := with_current_adapter(spec).models.ft.adapter if wanted(spec) else None:
+        # The document's store does not go along, so the suite names the version it points at.
+        text = SuiteText(source, text, spec).with_adapter(current)
+        spec = loads(text, source=str(source), folder=source.parent)
     built = check_entries(spec, source=str(source), text=text)
     if golden is not None:
         _check_entries_of(golden, built, source)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sway_dash.suite.loader import load_spec
 from sway_dash.suite.store import RunFolder, list_runs
 from tests.fakes_sweep import adapter
 
@@ -165,3 +166,15 @@ def test_without_an_adapter_anywhere_it_is_said_where_it_was_looked_for(cli, sto
     assert why in refused.stderr
     assert "give adapter: <folder>" in refused.stderr
     assert not list(list_runs())
+
+
+def test_a_pack_takes_the_current_adapter_of_the_document_along(cli, stored, place):
+    (stored / "current.txt").write_text(str(DEMO / "adapter"))
+    text = (place / "good.yaml").read_text().replace(", adapter: ./out/good", "")
+    (place / "sway.yaml").write_text(f"dlm_source: notes.md\n{text}")
+    packed = cli("pack", "sway.yaml", "-o", "pack.tar.gz")
+    assert packed.exit_code == 0, packed.stderr
+    assert cli("unpack", "pack.tar.gz", "-o", "there").exit_code == 0
+    there = place / "there" / "swaypack"
+    assert load_spec(there / "sway.yaml").models.ft.adapter == there / "adapter"
+    assert (there / "adapter" / "adapter_model.safetensors").is_file()
