@@ -77,7 +77,8 @@ def test_replicated_layers(edited: Edit) -> None:
 
 def test_weights_of_the_base_in_the_file_are_not_taken_for_the_base(llama: Path, tmp_path: Path) -> None:
     folder = save_adapter(tmp_path / "embedding", llama, target_modules=["embed_tokens", "q_proj"])
-    tensors = load_file(folder / "adapter_model.safetensors")
+    # Copies: a file is not written over while it is mapped into memory.
+    tensors = {k: v.clone() for k, v in load_file(folder / "adapter_model.safetensors").items()}
     name = "base_model.model.model.embed_tokens.base_layer.weight"
     own = tensors[name].clone()
 

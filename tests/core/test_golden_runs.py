@@ -55,7 +55,7 @@ def do(*args):
     result = CliRunner().invoke(app, [str(a) for a in args])
     assert result.exit_code == 0, result.output
 do("run", suite, "--details", "0")
-(first,) = Path(os.environ["SWAY_RUNS_DIR"]).iterdir()
+(first,) = Path(os.environ["SWAY_RUNS_DIR"]).glob("r-*")
 do("pack", suite, "-o", f"{home}/p.tar.gz", "--golden", first)
 do("unpack", f"{home}/p.tar.gz", "-o", f"{home}/there", "--base", base)
 os.environ["SWAY_RUNS_DIR"] = f"{home}/elsewhere"
