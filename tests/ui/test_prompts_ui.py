@@ -379,8 +379,6 @@ def test_a_hundred_updates_move_nothing(open_tab: Open, server: Server) -> None:
                 const rows = [...el.querySelectorAll('.rows .row')]
                 return rows.find(r => r.getBoundingClientRect().bottom > top).dataset.item }"""
             ),
-            # What grows above moves the page's scroll along, and nothing on the screen.
-            "top": scroll.evaluate("el => Math.round(el.getBoundingClientRect().top)"),
             "sort": tab.page.locator(".sway-hook-table [aria-sort=descending]").inner_text(),
             "focus": scroll.evaluate("el => el === el.getRootNode().activeElement"),
             "open": tab.page.locator(".sway-hook-table .row[aria-selected=true]").count(),
@@ -388,7 +386,10 @@ def test_a_hundred_updates_move_nothing(open_tab: Open, server: Server) -> None:
             "zoom": tab.page.evaluate(zoom, False),
         }
 
-    before = where()
+    def top() -> float:
+        return float(scroll.evaluate("el => el.getBoundingClientRect().top"))
+
+    before, at = where(), top()
     assert before["scroll"] == 615
     assert before["focus"]
     for n in range(1, 101):
@@ -396,6 +397,8 @@ def test_a_hundred_updates_move_nothing(open_tab: Open, server: Server) -> None:
         tab.until(lambda n=n: f"{70 + n} of {70 + n} prompts shown" in counted(tab))
         if n % 10 == 0:
             assert where() == before, n
+            # What grows above moves the page's scroll along, by whole pixels, and nothing on the screen.
+            assert top() == pytest.approx(at, abs=1.0), n
     assert where() == before
     tab.page.get_by_role("button", name="New order available").click()
     own = [json.loads(line) for line in going.lines[: going.at] if b'"role":"probe"' in line]
