@@ -96,8 +96,8 @@ def test_models_behind_a_server_are_written_in_the_form(monkeypatch: pytest.Monk
     server.tuned_endpoint.widget.value = "http://127.0.0.1:8001/v1"
     server.base_endpoint.widget.value = "http://127.0.0.1:8002/v1"
     assert found.draft.get("models", "ft", "endpoint") == "http://127.0.0.1:8001/v1"
-    assert found.plan._run.label.startswith("Run ")
-    assert "answer" in found.plan._run.label
+    assert found.plan._run.label.startswith("Run: ")
+    assert found.plan._run.label.endswith("answers")
     assert "sk-secret" not in found.draft.text + server._caption.object
     form._served.value = False
     assert found.draft.data["models"] == {"base": {"base": "qwen"}, "ft": {"base": "support"}}
@@ -274,7 +274,7 @@ def test_the_plan_is_told_in_words() -> None:
 def test_the_plan_of_models_behind_a_server_counts_requests_and_no_memory() -> None:
     plan = Forecast([EntryForecast("moved", "delta_kl", 40, 1, 80, 0, 80.0, requests=6)], 2, served=True)
     served = Cost(plan, None, None)
-    assert run_label(served) == "Run 82 answers"
+    assert run_label(served) == "Run: 82 answers"
     html = plan_html(served, 40)
     assert "82 answers, 0 more look-ups from the cache; 8 requests where the server takes 16 prompts at once" in html
     assert "1 prompt × base + tuned" in html

@@ -52,7 +52,9 @@ class ServerForm(pn.viewable.Viewer):
         self.base = FieldWidget(draft, name, [BASE_AT], "base model, as its server calls it", brief=True)
         self.tuned = FieldWidget(draft, name, [TUNED_AT], "tuned model, as its server calls it", brief=True)
         self.base_endpoint = FieldWidget(draft, endpoint, _both("endpoint"), "endpoint", brief=True)
-        self.tuned_endpoint = FieldWidget(draft, endpoint, _both("endpoint")[1:], "endpoint of the tuned model")
+        self.tuned_endpoint = FieldWidget(
+            draft, endpoint, _both("endpoint")[1:], "endpoint of the tuned model", brief=True
+        )
         self.key = FieldWidget(draft, key, _both("key_env"), "key from the environment variable")
         self._caption = html(css_classes=["sway-hook-server"])
         self._root = column(

@@ -73,7 +73,7 @@ def run_label(cost: Cost) -> str:
     bound = cost.forecast.bound
     sign = {"at least": "≥", "at most": "≤"}.get(bound, "≈")
     about = f" ({sign} {duration(cost.seconds)})" if cost.seconds is not None else ""
-    return f"Run {_bounded(bound)}{_asked(cost.forecast)}{about}"
+    return f"Run{':' if cost.forecast.served else ''} {_bounded(bound)}{_asked(cost.forecast)}{about}"
 
 
 def _asked(plan: Forecast) -> str:
