@@ -40,12 +40,17 @@ class Server:
     pid: int
 
 
-@contextmanager
-def serving(runs: Path, **env: str) -> Iterator[Server]:
-    """``panel serve`` the app with run folders of its own; ready when it answers, gone at the end."""
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(runs: Path, port: int = 0, **env: str) -> Iterator[Server]:
+    """``panel serve`` the app with run folders of its own; ready when it answers, gone at the end."""
+    port = port or free_port()
     own = {"SWAY_RUNS_DIR": str(runs), "SWAY_NULL_CACHE_DIR": str(runs / ".nulls"), "PYTHONPATH": str(ROOT), **env}
     command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "sway.py"), "--port", str(port)]
     command += ["--address", "127.0.0.1", "--allow-websocket-origin", f"127.0.0.1:{port}"]
@@ -66,7 +71,7 @@ def serving(runs: Path, **env: str) -> Iterator[Server]:
         yield Server(url, runs, log, process.pid)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")

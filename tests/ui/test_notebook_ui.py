@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import ROOT, WHOLE, _no_browser
+from tests.ui.conftest import ROOT, WHOLE, _no_browser, free_port
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -56,9 +55,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     if importlib.util.find_spec("jupyterlab") is None:
         _no_browser("jupyterlab is not installed")
     home = tmp_path_factory.mktemp("lab")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     own = {f"JUPYTER_{name}_DIR": str(home / ".jupyter" / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {"IPYTHONDIR": str(home / ".ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / ".lab"), "FAKE_DELAY_S": "0.05"}
     own |= {"SWAY_RUNS_DIR": str(home / "runs"), "SWAY_NULL_CACHE_DIR": str(home / "nulls"), "PYTHONPATH": str(ROOT)}

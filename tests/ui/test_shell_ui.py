@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.ui.conftest import CHROMIUM, ROOT, Tab
+from tests.ui.conftest import CHROMIUM, Tab, free_port, serving
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -136,25 +132,48 @@ def _plot_pixel(tab: Tab) -> str:
     return "rgb({}, {}, {})".format(*shot.getpixel((2, 2)))
 
 
-@pytest.mark.parametrize(
-    "page", ["overview", "prompts", "ablation", "null", "trace", "log", "runs", "new", "compare", "probe"]
-)
-def test_every_page_fits_a_telephone(open_tab: Open, page: str) -> None:
-    tab = open_tab(f"?run=demo&page={page}", width=390, height=844)
-    tab.page.wait_for_timeout(2500)
-    wide = tab.page.evaluate(
-        """() => { const out = []; const walk = (root) => { for (const el of root.querySelectorAll('*')) {
-        if (el.shadowRoot) walk(el.shadowRoot);
-        const r = el.getBoundingClientRect(); if (!r.width || r.right <= innerWidth + 1) continue;
-        let n = el, inside = false;
-        while (n && !inside) {
-          inside = n instanceof Element && n !== document.body
-            && /(auto|scroll|hidden)/.test(getComputedStyle(n).overflowX);
-          n = n.parentNode ?? n.host }
-        if (!inside) out.push(el.tagName + '.' + el.className) } };
-        walk(document); return [document.documentElement.scrollWidth > innerWidth + 1, out.slice(0, 5)] }"""
-    )
-    assert wide[0] is False, wide
+TURNED = {
+    "overview": ".sway-hook-verdict p",
+    "prompts": ".sway-hook-table .rows .row",
+    "ablation": ".sway-hook-ablation p",
+    "null": ".sway-hook-null p",
+    "trace": ".sway-hook-trace p",
+    "log": ".sway-hook-log li",
+    "runs": ".sway-hook-runs",
+    "new": ".sway-hook-yaml .ace_content",
+    "compare": ".sway-hook-recent",
+    "probe": ".sway-hook-model p",
+}
+"""Pages and what they show once they are there."""
+
+
+def test_every_page_fits_a_telephone_and_its_figures_have_words(open_tab: Open) -> None:
+    """One tab turns all pages, as Back does: a page of its own for each would take minutes."""
+    tab = open_tab("?run=demo", width=390, height=844)
+    for page, ready in TURNED.items():
+        tab.page.evaluate(
+            "query => { history.pushState(null, '', query); dispatchEvent(new PopStateEvent('popstate')) }",
+            f"?run=demo&page={page}",
+        )
+        tab.page.locator(f"{ready}:visible").first.wait_for()
+        tab.page.wait_for_timeout(1000)
+        wide = tab.page.evaluate(
+            """() => { const out = []; const walk = (root) => { for (const el of root.querySelectorAll('*')) {
+            if (el.shadowRoot) walk(el.shadowRoot);
+            const r = el.getBoundingClientRect(); if (!r.width || r.right <= innerWidth + 1) continue;
+            let n = el, inside = false;
+            while (n && !inside) {
+              inside = n instanceof Element && n !== document.body
+                && /(auto|scroll|hidden)/.test(getComputedStyle(n).overflowX);
+              n = n.parentNode ?? n.host }
+            if (!inside) out.push(el.tagName + '.' + el.className) } };
+            walk(document); return [document.documentElement.scrollWidth > innerWidth + 1, out.slice(0, 5)] }"""
+        )
+        assert wide[0] is False, (page, wide)
+        drawn = tab.page.locator("[role=img][aria-label]:visible")
+        labels = drawn.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
+        assert all(len(label) > 20 for label in labels), (page, labels)
+        assert labels or page not in ("overview", "prompts", "ablation", "null", "trace"), page
 
 
 def test_a_network_that_hangs_holds_up_nothing(server: Any, play: Any) -> None:
@@ -175,45 +194,20 @@ def test_a_network_that_hangs_holds_up_nothing(server: Any, play: Any) -> None:
 
 
 def test_a_server_that_comes_back_finds_its_readers(browser: Any, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def serve() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "sway.py"), "--port", str(port)]
-        command += ["--address", "127.0.0.1", "--allow-websocket-origin", f"127.0.0.1:{port}"]
-        env = {**os.environ, "SWAY_RUNS_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/sway", timeout=30).read()
-                return process
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError("the server does not answer")
-
-    first = serve()
+    port = free_port()
     page = browser.new_page()
     tab = Tab(page)
-    try:
-        page.goto(f"http://127.0.0.1:{port}/sway?run=demo&page=log")
+    with serving(tmp_path, port) as first:
+        page.goto(f"{first.url}?run=demo&page=log")
         page.wait_for_selector(".sway-hook-log li")
-        first.send_signal(signal.SIGKILL)
-        first.wait()
+        os.kill(first.pid, signal.SIGKILL)
         tab.until(lambda: bool(page.evaluate("document.documentElement.classList.contains('sway-offline')")))
         # What was there can still be read.
         assert page.locator(".sway-hook-log li").first.is_visible()
-        second = serve()
-        try:
-            # A server that starts imports the whole dashboard, which a busy machine takes its time for.
-            online = "!document.documentElement.classList.contains('sway-offline')"
-            tab.until(lambda: bool(page.evaluate(online)), seconds=240)
-            page.wait_for_selector(".sway-hook-log li")
-            assert "page=log" in page.url
-        finally:
-            second.kill()
-            second.wait()
-    finally:
+    with serving(tmp_path, port):
+        # The page asks now and then, and a busy machine takes its time to answer with a whole new one.
+        online = "!document.documentElement.classList.contains('sway-offline')"
+        tab.until(lambda: bool(page.evaluate(online)), seconds=240)
+        page.wait_for_selector(".sway-hook-log li")
+        assert "page=log" in page.url
         page.close()
-        if first.poll() is None:
-            first.kill()
