@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from sway_dash.core.yaml_text import load_yaml
 from sway_dash.dash import yaml_render
-from sway_dash.probes.base import Prompt
+from sway_dash.probes.base import ProbeSpec, Prompt
 
 Kind = Literal["choice", "flag", "text", "list", "lines", "yaml", "prompts", "value"]
 
@@ -43,7 +43,9 @@ class FormField:
 def form_fields(model: type[BaseModel], *, skip: Sequence[str] = ()) -> list[FormField]:
     """Fields of a model in order, without those in ``skip``; what must be given and the first few are basic."""
     found = []
-    own = [n for n in model.model_fields if n in model.__annotations__ and n not in skip and n != "prompts"]
+    # What every probe has is not what one is about; what it has from a base it shares with others may be.
+    common = ProbeSpec.model_fields if issubclass(model, ProbeSpec) else {}
+    own = [n for n in model.model_fields if n not in common and n not in skip and n != "prompts"]
     for name, info in model.model_fields.items():
         if name in skip:
             continue
