@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sway_dash.core.bands import dkw
 from sway_dash.core.events import Measurement
 from sway_dash.core.stats import Samples, percentiles
+from sway_dash.figures.ablation_columns import curve
 from sway_dash.figures.derive import AblationSeries, MeanPoint, Metric, ProbeSeries, value_of
-from sway_dash.figures.theme import DASH, canvas_text, number, token_text, visible
+from sway_dash.figures.theme import DASH, canvas_text, number, percent, token_text, visible
 
 Columns = dict[str, list[Any]]
 
@@ -128,6 +130,12 @@ def ecdf(values: npt.ArrayLike, *, to: Callable[[float], float] = float, limit: 
     }
 
 
+def ecdf_marks(n: int) -> list[tuple[str, str, str]]:
+    """Legend of the distributions over ``n`` prompts, with how sure the whole curve is."""
+    sure = f"with 95 % the whole curve is within ± {percent(dkw(n))} of that of all such prompts"
+    return [("line", "tuned", f"tuned model: {sure}"), ("dash", "null", "random adapters, every draw")]
+
+
 def rug(positions: npt.ArrayLike, *, faint: npt.ArrayLike, y: float, limit: int = 400) -> Columns:
     """One tick for every place on the axis where there is a value; dark if one of its values does not stand back."""
     at, back = np.asarray(positions, dtype=np.float64), np.asarray(faint, dtype=bool)
@@ -183,14 +191,7 @@ def strip(series: ProbeSeries, metric: Metric) -> tuple[Columns, Columns]:
 
 def ablation(series: AblationSeries) -> tuple[Columns, Columns, Columns]:
     """Mean by strength, its band, and one thin line a prompt."""
-    points = series.points()
-    line: Columns = {"lam": [p[0] for p in points], "mean": [p[1] for p in points], "n": [p[3] for p in points]}
-    banded = [(lam, ci) for lam, _, ci, _ in points if ci is not None]
-    band: Columns = {
-        "lam": [lam for lam, _ in banded],
-        "lo": [ci[0] for _, ci in banded],
-        "hi": [ci[1] for _, ci in banded],
-    }
+    line, band = curve(series, relative=False)
     items = sorted({i for found in series.curves.values() for i in found})
     lams = sorted(series.curves)
     each: Columns = {"xs": [], "ys": []}

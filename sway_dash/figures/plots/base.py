@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bokeh.models import BasicTickFormatter, BoxAnnotation, ColumnDataSource, Range1d
+from bokeh.models import BasicTickFormatter, BoxAnnotation, ColumnDataSource, FixedTicker, Range1d
 from bokeh.plotting import figure
 
-from sway_dash.figures.theme import FONT, Tokens, tokens
+from sway_dash.figures.columns import Columns
+from sway_dash.figures.theme import FONT, ROW_PX, Tokens, canvas_text, tokens
 
 Paint = Callable[[Tokens], None]
 
@@ -155,6 +156,15 @@ def add_noise(plot: Plot, axis: str) -> None:
 def set_noise(plot: Plot, axis: str, end: float | None) -> None:
     """Move the end of the strip along ``axis``, given as a position; ``None`` hides it."""
     plot.parts["noise"].update(**{"right" if axis == "x" else "top": end or 0.0}, visible=bool(end))
+
+
+def name_rows(plot: Plot, columns: Columns, most: int) -> None:
+    """One row a label, the first on top, each as high as a row of a table; labels are cut to ``most`` characters."""
+    labels = {y: canvas_text(text, most) for y, text in zip(columns["y"], columns["label"], strict=True)}
+    plot.figure.yaxis[0].update(ticker=FixedTicker(ticks=sorted(labels)), major_label_overrides=labels)
+    n = max(len(labels), 1)
+    plot.figure.height = ROW_PX * n + 76
+    plot.figure.y_range.update(start=-(n - 0.3), end=0.7)
 
 
 def source_of(*names: str) -> ColumnDataSource:

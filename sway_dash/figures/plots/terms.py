@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bokeh.models import CategoricalColorMapper, FixedTicker, HoverTool, Span
+from bokeh.models import CategoricalColorMapper, HoverTool, Span
 
 from sway_dash.figures.columns import Columns
-from sway_dash.figures.plots.base import Plot, frame, painted, source_of
-from sway_dash.figures.theme import ROW_PX, Tokens, canvas_text
+from sway_dash.figures.plots.base import Plot, frame, name_rows, painted, source_of
+from sway_dash.figures.theme import Tokens
 
 LABEL_CHARS = 20
 
@@ -40,12 +40,7 @@ def set_terms(plot: Plot, columns: Columns, kl: float) -> None:
     """Show another position's parts; ``kl`` is what they add up to, nats."""
     plot.sources["terms"].data = columns
     plot.parts["total"].location = kl
-    axis = plot.figure.yaxis[0]
-    labels = {y: canvas_text(text, LABEL_CHARS) for y, text in zip(columns["y"], columns["label"], strict=True)}
-    axis.update(ticker=FixedTicker(ticks=sorted(labels)), major_label_overrides=labels)
-    n = max(len(labels), 1)
-    plot.figure.height = ROW_PX * n + 76
-    plot.figure.y_range.update(start=-(n - 0.3), end=0.7)
+    name_rows(plot, columns, LABEL_CHARS)
     lo, hi = min([0.0, *columns["left"]]), max([kl, *columns["right"]])
     room = 0.06 * ((hi - lo) or 1.0)
     start, end = lo - room, hi + room

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bokeh.models import FixedTicker, HoverTool
+from bokeh.models import HoverTool
 
 from sway_dash.figures.columns import Columns
-from sway_dash.figures.plots.base import Plot, frame, painted, source_of
-from sway_dash.figures.theme import ROW_PX, canvas_text
+from sway_dash.figures.plots.base import Plot, frame, name_rows, painted, source_of
 
 LABEL_CHARS = 20
 
@@ -39,12 +38,7 @@ def next_tokens() -> Plot:
 def set_tokens(plot: Plot, columns: Columns) -> None:
     """Show another position's tokens."""
     plot.sources["tokens"].data = columns
-    axis = plot.figure.yaxis[0]
-    labels = {y: canvas_text(text, LABEL_CHARS) for y, text in zip(columns["y"], columns["label"], strict=True)}
-    axis.update(ticker=FixedTicker(ticks=sorted(labels)), major_label_overrides=labels)
-    n = max(len(labels), 1)
-    plot.figure.height = ROW_PX * n + 76
-    plot.figure.y_range.update(start=-(n - 0.3), end=0.7)
+    name_rows(plot, columns, LABEL_CHARS)
     known = [v for v in (*columns["base"], *columns["tuned"]) if v == v]
     end = min(1.02, 1.1 * max(known, default=1.0))
     plot.figure.x_range.update(start=-0.02 * end, end=end, reset_start=-0.02 * end, reset_end=end)
