@@ -22,7 +22,7 @@ CAP = 0.9
 HORIZONS: Array = np.array([25.0, 250.0, 2500.0])
 """For so many items each of the bets is the best one."""
 
-WEIGHTS: Array = np.array([0.2, 0.65, 0.15])
+WEIGHTS: Array = np.array([0.15, 0.75, 0.1])
 """What part of the capital goes into each of the bets."""
 
 START = 0.0625
@@ -48,7 +48,7 @@ class ConfidenceSequence:
     At ``m = μ`` both are nonnegative martingales from 1 on, so by Ville's inequality either reaches ``2/α`` at any
     time with a probability of at most ``α/2``; the candidates against which neither has now are the interval. Each
     capital is the mean of three with the predictable bets ``λ_t = √(2·log(2/α) / (σ̂²_{t-1}·max(h, t)))``, the plug-in
-    bets that suit a number ``h`` of items, with ``h`` = 25, 250 and 2,500 at weights 0.2, 0.65 and 0.15. Such a mean is
+    bets that suit a number ``h`` of items, with ``h`` = 25, 250 and 2,500 at weights 0.15, 0.75 and 0.1. Such a mean is
     a martingale as well and never holds less than ``weight`` times what the best of them does (the method of mixtures,
     Robbins 1970). Bets are cut at ``0.9/m`` and ``0.9/(1 - m)``, for values scaled to [0, 1]; ``σ̂²`` is the variance so
     far (with :data:`START` for what came before the first item).

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sway_dash.core.bands import dkw
 from sway_dash.core.events import ItemFailed, Measurement, RunFinished
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.core.stats import interval
@@ -28,6 +29,7 @@ from sway_dash.figures import columns
 from sway_dash.figures.derive import value_of
 from sway_dash.figures.plots.scale import LINEAR, ROOT, ticks
 from sway_dash.figures.prompt_stats import by_tag, summary
+from sway_dash.figures.theme import percent
 from sway_dash.suite.details import record as record_details
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
@@ -378,6 +380,7 @@ def test_more_prompts_than_dots_are_drawn_as_distributions(state: RunState) -> N
     choice = Selection()
     chart = PromptChart(run=state, choice=choice)
     assert chart.many
+    assert f"the whole curve is within ± {percent(dkw(len(series.rows)))}" in chart._marks.object
     assert chart._ecdf_pane.visible
     assert not chart._dots_pane.visible
     tuned = chart.ecdf.sources["tuned"].data
@@ -403,7 +406,7 @@ def test_filters_say_what_is_in_force_and_can_be_taken_away(shown: PromptList) -
     assert "12 of 12 prompts shown" in bar._count.object
     assert keys(bar._tags) == {"even": ("6", "off"), "odd": ("6", "off")}
     bar._tags._handle_msg({"key": "odd"})
-    bar._find("light")
+    bar._search.value_input = "light"
     choice.least = 0.001
     assert choice.tags == ["odd"]
     assert set(keys(bar._active)) == {"tag odd", "query", "least", "all"}

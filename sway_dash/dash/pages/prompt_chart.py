@@ -298,7 +298,7 @@ class PromptChart(pn.viewable.Viewer):
 
     def _legend(self, of: Summary | None) -> str:
         if self.many:
-            entries = [("line", "tuned", "tuned model"), ("dash", "null", "random adapters, every draw")]
+            entries = columns.ecdf_marks(len(self.shown.values()))
         else:
             entries = list(MARKS if self.shown.draws_each else NO_MARKS)
             if any(r.error for r in self.shown.candidates):
