@@ -33,7 +33,8 @@ def find_run(name: str) -> RunFolder:
     run = _begun(name)
     if run is None:
         hint = did_you_mean(name, _ids())
-        raise UsageError(f"no run {name!r}: neither a folder nor the id of a run in {root}.{hint}")
+        how = "sway-dash runs list shows what is there"
+        raise UsageError(f"no run {name!r}: neither a folder nor the id of a run in {root}: {how}.{hint}")
     return RunFolder.open(root / run)
 
 

@@ -15,6 +15,7 @@ from sway_dash.suite.gate import FailOn
 from sway_dash.suite.report import load_result
 from sway_dash.suite.store import EVENTS, RESULT, SPEC, RunFolder, list_runs
 from tests.fakes_cli import Exact
+from tests.fakes_sweep import adapter as made
 
 
 def only_run() -> RunFolder:
@@ -108,10 +109,11 @@ def test_a_probe_that_cannot_be_measured_fails_it_unless_that_is_allowed(cli, su
 
 
 def test_a_model_that_cannot_be_had_is_something_to_mend_and_no_verdict(cli, suite, tmp_path):
-    suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.nowhere:Slow"))
+    suite.write_text(suite.read_text().replace("tests.fakes_cli:Slow", "tests.fakes_sweep:ByAdapter"))
+    made(suite.parent / "adapter", broken=True)
     result = cli("gate", suite, "--junit", tmp_path / "j.xml")
     assert result.exit_code == 2
-    assert "cannot import tests.nowhere" in result.stderr
+    assert "made for another base" in result.stderr
     root = ET.parse(tmp_path / "j.xml").getroot()
     assert root.find("testcase[@name='gate']/failure").get("message").startswith("the run failed before its end")
 
@@ -273,6 +275,8 @@ def test_reasons_are_shown_as_they_are_and_cannot_break_a_table_or_a_file(cli, s
 @pytest.fixture
 def adapter(tmp_path, monkeypatch):
     monkeypatch.setattr(backends, "build", lambda *_, **__: Exact())
+    # The files of a fake model say nothing.
+    monkeypatch.setattr("sway_dash.suite.usable.check_usable", lambda *_, **__: None)
     folder = tmp_path / "my-adapter"
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/tiny"}')
