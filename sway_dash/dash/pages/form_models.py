@@ -56,7 +56,7 @@ class ModelsForm(pn.viewable.Viewer):
         self._two.description = flag.help
         self._two.param.watch(self._switched, "value")
         self._served = pmui.Switch(label="Models behind a completions server (vLLM, llama.cpp)", margin=(8, 0, 0, 0))
-        self._served.param.watch(lambda e: e.new != is_served(self.draft) and serve(self.draft, e.new), "value")
+        self._served.param.watch(self._served_switched, "value")
         self.server = ServerForm(draft)
         self._server_part = column(self.server, gap=0)
         self._tuned_row = column(self._tuned.widget, gap=0)
@@ -120,6 +120,10 @@ class ModelsForm(pn.viewable.Viewer):
     def _switched(self, event: Any) -> None:
         if event.new == self._is_differential():
             self.draft.set_values({("defaults", "differential"): False if event.new else None})
+
+    def _served_switched(self, event: Any) -> None:
+        if event.new != is_served(self.draft):
+            serve(self.draft, event.new)
 
     # -- picking --------------------------------------------------------------------------------
 
