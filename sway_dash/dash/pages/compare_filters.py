@@ -11,7 +11,7 @@ import param
 from sway_dash.dash.chips import Chips
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import column, html, set_html
-from sway_dash.dash.pages.controls import bind_select
+from sway_dash.dash.pages.controls import bind_search, bind_select
 from sway_dash.figures.theme import count
 
 PAUSE_MS = 200
@@ -33,9 +33,7 @@ class CompareFilters(pn.viewable.Viewer):
         self._probe.param.watch(self._probe_chosen, "value")
         self._metric = pmui.Select(label="Divergence", options=METRICS, width=170, **CONTROL)
         self._search = pmui.TextInput(label="Search prompts, tags", width=230, value=state.query, **CONTROL)
-        self._search.param.watch(self._typed, "value_input")
-        self._search.param.watch(lambda e: self._find(e.new), "value")
-        state.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")
+        bind_search(self._search, state, PAUSE_MS)
         self._regex = pmui.Checkbox(label="regex", value=state.regex, margin=(4, 8, 4, 0), size="small")
         self._outside = pmui.Checkbox(
             label="only outside noise", value=state.outside, margin=(4, 8, 4, 0), size="small"
@@ -90,24 +88,6 @@ class CompareFilters(pn.viewable.Viewer):
     def _probe_chosen(self, event: Any) -> None:
         if event.new and self.state.comparison is not None and event.new != self.state.comparison.probe:
             self.state.probe = event.new
-
-    def _typed(self, event: Any) -> None:
-        """Search when typing pauses: every look takes a while with many prompts."""
-        doc = pn.state.curdoc
-        if doc is None:
-            self._find(event.new)
-        else:
-            # Of the document, not of the event loop: what it calls may change figures.
-            doc.add_timeout_callback(lambda: self._pause(event.new), PAUSE_MS)
-
-    def _pause(self, text: str) -> None:
-        if self._search.value_input == text:
-            with pn.io.hold():
-                self._find(text)
-
-    def _find(self, text: str) -> None:
-        if self.state.query != text:
-            self.state.query = text
 
     def _tag(self, tag: str) -> None:
         others = [t for t in self.state.tags if t != tag]

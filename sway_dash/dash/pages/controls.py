@@ -54,3 +54,28 @@ def bind_select(widget: Any, state: param.Parameterized, name: str, *, value: st
     shown()
     widget.param.watch(chosen, value)
     state.param.watch(shown, name)
+
+
+def bind_search(box: Any, state: Any, pause_ms: int) -> None:
+    """Let a text field follow ``state.query``, and the query the field once typing has paused: a look takes a while."""
+
+    def find(text: str) -> None:
+        if state.query != text:
+            state.param.update(query=text)
+
+    def paused(text: str) -> None:
+        if box.value_input == text:
+            with pn.io.hold():
+                find(text)
+
+    def typed(event: Any) -> None:
+        doc = pn.state.curdoc
+        if doc is None:
+            find(event.new)
+        else:
+            # Of the document, not of the event loop: what it calls may change figures.
+            doc.add_timeout_callback(lambda: paused(event.new), pause_ms)
+
+    box.param.watch(typed, "value_input")
+    box.param.watch(lambda event: find(event.new), "value")
+    state.param.watch(lambda event: box.param.update(value=event.new, value_input=event.new), "query")

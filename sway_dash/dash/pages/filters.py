@@ -11,7 +11,7 @@ import param
 
 from sway_dash.dash.chips import Chips, State
 from sway_dash.dash.components import column, html, set_html
-from sway_dash.dash.pages.controls import bind_select
+from sway_dash.dash.pages.controls import bind_search, bind_select
 from sway_dash.dash.prompt_list import Place, PromptList
 from sway_dash.dash.state import Selection
 from sway_dash.figures.columns import MARKS
@@ -45,9 +45,7 @@ class FilterBar(pn.viewable.Viewer):
         self._tag_counts: dict[str, int] = {}
         # Typing has a pause of its own, below; Panel's would come on top of it.
         self._search._debounce = 1
-        self._search.param.watch(self._typed, "value_input")
-        self._search.param.watch(lambda e: self._find(e.new), "value")
-        self.choice.param.watch(lambda e: self._search.param.update(value=e.new, value_input=e.new), "query")
+        bind_search(self._search, self.choice, PAUSE_MS)
         bind_select(self._regex, self.choice, "regex")
         self._least.param.watch(lambda e: self.choice.param.update(least=max(e.new or 0.0, 0.0)), "value")
         self.choice.param.watch(lambda e: self._least.param.update(value=e.new), "least")
@@ -141,24 +139,6 @@ class FilterBar(pn.viewable.Viewer):
             yield "all", "clear all", "", "remove"
 
     # -- writing state --------------------------------------------------------------------------
-
-    def _typed(self, event: Any) -> None:
-        """Search when typing pauses: every look takes a while with many prompts."""
-        doc = pn.state.curdoc
-        if doc is None:
-            self._find(event.new)
-        else:
-            # Of the document, not of the event loop: what it calls may change figures.
-            doc.add_timeout_callback(lambda: self._pause(event.new), PAUSE_MS)
-
-    def _pause(self, text: str) -> None:
-        if self._search.value_input == text:
-            with pn.io.hold():
-                self._find(text)
-
-    def _find(self, text: str) -> None:
-        if self.choice.query != text:
-            self.choice.query = text
 
     def _stand(self, status: str) -> None:
         self.choice.status = "" if self.choice.status == status else status
