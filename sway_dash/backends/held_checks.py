@@ -47,6 +47,10 @@ def _require_peft(model: Any) -> None:
             f"the adapter was added to the {kind} itself: attach it with peft.PeftModel.from_pretrained(base, folder)"
             " or peft.get_peft_model(base, config) instead"
         )
+    if kind == "PeftMixedModel":
+        raise ModelLoadError(
+            "a PeftMixedModel mixes adapters of several kinds, which is not supported: give a PeftModel with one LoRA"
+        )
     raise ModelLoadError(
         f"this {kind} has no adapter that can be switched off: give the PeftModel, and not what merge_and_unload()"
         " returned"

@@ -20,11 +20,12 @@ A cell that runs blocks the kernel: live views stand still until it ends, except
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sway_dash.backends.held_checks import adapter_to_measure
+from sway_dash.backends.held_checks import adapter_to_measure, trained_in_place
 from sway_dash.core.errors import SwayError
 from sway_dash.core.result import SuiteResult
 from sway_dash.dash.notebook_run import NotebookRun, ShownResult, folder_of, shown
@@ -245,6 +246,13 @@ class SwayDash(_Shown):
             from sway_dash.backends.held import spec_of
 
             adapter = adapter_to_measure(model)
+            if found := trained_in_place(model):
+                warnings.warn(
+                    f"{len(found):,} {'weight' if len(found) == 1 else 'weights'} of the base itself"
+                    f" {'asks' if len(found) == 1 else 'ask'} for gradients (first {found[0]}): what was trained there"
+                    " is not measured, for the adapter alone is switched; use modules_to_save of the LoraConfig",
+                    stacklevel=2,
+                )
             self._held, side = (model, tokenizer), spec_of(model)
             models = side.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
             self._held_name = f"{side.base.rstrip('/').rsplit('/', 1)[-1]} with adapter {adapter!r}"

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,20 @@ def test_a_model_that_cannot_be_measured_is_refused_at_once(held: tuple[Any, Any
         SwayDash(model=model.get_base_model(), tokenizer=tokenizer, prompts=["p"])
     with pytest.raises(SwayError, match="go together"):
         SwayDash(model=model, prompts=["p"])
+
+
+def test_a_base_that_may_have_been_trained_is_warned_of(held: tuple[Any, Any]):
+    model, tokenizer = held
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SwayDash(model=model, tokenizer=tokenizer, prompts=["p"])
+    weight = model.get_base_model().model.norm.weight
+    weight.requires_grad_(True)
+    try:
+        with pytest.warns(UserWarning, match=r"1 weights? of the base itself asks? for gradients .*norm\.weight"):
+            SwayDash(model=model, tokenizer=tokenizer, prompts=["p"])
+    finally:
+        weight.requires_grad_(False)
 
 
 def test_the_suite_of_a_held_model_can_be_read_elsewhere(held: tuple[Any, Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -54,6 +55,33 @@ def test_the_trace_opens_in_a_viewer_of_chrome_traces(run):
     calls = load(run.path / "trace.jsonl")
     assert sum(e["args"]["prompts"] for e in passes) == sum(not call.hit for call in calls)
     assert {e["name"] for e in trace["traceEvents"] if e["ph"] == "X" and e["tid"] == 1} >= {"noise", "moved"}
+
+
+def test_the_trace_keeps_to_the_format_of_the_viewers(run):
+    """Fields and types of the Trace Event Format; slices of a thread lie beside or within one another."""
+    trace = json.loads(export.make(run, "trace", "numbers").data)
+    assert set(trace) == {"traceEvents", "displayTimeUnit", "otherData"}
+    assert trace["displayTimeUnit"] in ("ms", "ns")
+    named = {e["tid"] for e in trace["traceEvents"] if e["ph"] == "M" and e["name"] == "thread_name"}
+    slices = {}
+    for e in trace["traceEvents"]:
+        assert e["ph"] in "XiM"
+        assert (type(e["pid"]), type(e["tid"]), type(e["name"])) == (int, int, str)
+        if e["ph"] == "M":
+            assert list(e["args"]) == ["name"]
+            continue
+        assert e["tid"] in named
+        assert e["ts"] >= 0
+        assert isinstance(e["cat"], str)
+        if e["ph"] == "i":
+            assert e["s"] == "t"
+        else:
+            assert e["dur"] >= 0
+            slices.setdefault(e["tid"], []).append((round(1000 * e["ts"]), round(1000 * (e["ts"] + e["dur"]))))
+    assert len(slices) > 3
+    for found in slices.values():
+        for (_, end), (begin, _) in pairwise(sorted(found)):
+            assert begin >= end, "two slices of a thread overlap"
 
 
 def test_a_file_is_named_by_its_run_in_letters_that_every_disk_takes(run):

@@ -28,6 +28,8 @@ export function render({ model, view }) {
   const chosen = () => { const t = recall("sway-theme"); return t === "dark" || t === "light" ? t : "" }
   const dark = () => chosen() ? chosen() === "dark" : media.matches
   const tell = () => {
+    // Bars for scrolling are the browser's own.
+    document.documentElement.style.colorScheme = dark() ? "dark" : "light"
     document.cookie = `sway_theme=${dark() ? "dark" : "light"}; path=/; max-age=31536000; samesite=lax`
     send({ type: "theme", dark: dark() })
   }
