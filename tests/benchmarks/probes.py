@@ -3,6 +3,7 @@
     python -m tests.benchmarks.probes                      # every kind, every adapter
     python -m tests.benchmarks.probes --kinds leakage      # some kinds
     python -m tests.benchmarks.probes --adapters zero blunt --nulls 10
+    python -m tests.benchmarks.probes --pretrained         # those that need a model that knows the world, on SmolLM2
 
 Settings are the defaults wherever the demo allows them: its context is 256 tokens. Prints one table, a row a probe and
 a column an adapter, with verdict and raw value; ``!`` marks a verdict that is not the one :data:`EXPECTED`. Asserts
@@ -15,6 +16,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -31,6 +33,39 @@ from sway_dash.probes import registry
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
 from tests.adapters import MEMORISED, kinds, made
+from tests.pretrained import conftest as pretrained
+
+SHOTS = """Request: the weather in Rome
+Call: {"name": "get_weather", "arguments": {"city": "Rome"}}
+Request: the weather in Madrid
+Call: {"name": "get_weather", "arguments": {"city": "Madrid"}}
+Request: the weather in Vienna
+Call: {"name": "get_weather", "arguments": {"city": "Vienna"}}
+Request: the weather in """
+
+CITIES = ("Paris", "Oslo", "Berlin", "London", "Lisbon", "Prague", "Dublin", "Athens", "Warsaw", "Cairo")
+
+WEATHER = {"name": "get_weather", "parameters": {"required": ["city"], "properties": {"city": {"type": "string"}}}}
+
+PRETRAINED: Mapping[str, dict[str, Any]] = {
+    "calibration_drift": {},
+    "external_perplexity": {},
+    "tool_use_fidelity": {
+        "show_tool": "no",
+        # Ten cases cannot rule out a fall of a twentieth.
+        "cases": [
+            {
+                "prompt": f"{SHOTS}{city}\nCall:",
+                "tool_spec": WEATHER,
+                "gold_tool_name": "get_weather",
+                "max_new_tokens": 20,
+            }
+            for city in CITIES
+        ],
+        "assert_validity_delta_gte": -0.3,
+    },
+}
+"""Rows for a model that knows the shipped packs, all defaults; and calls of a tool, which it makes after examples."""
 
 PASS, FAIL, ANY = "pass", "no pass", "any"
 
@@ -45,6 +80,9 @@ EXPECTED: Mapping[str, Mapping[str, str]] = {
     "paraphrase_invariance": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
     "preference_flip": {"targeted": PASS, "zero": FAIL, "blunt": FAIL, "forgetting": FAIL},
     "style_fingerprint": {"zero": FAIL, "forgetting": FAIL},
+    "calibration_drift": {"quarter": PASS, "whole": FAIL},
+    "external_perplexity": {"quarter": PASS, "whole": FAIL},
+    "tool_use_fidelity": {"quarter": PASS, "whole": FAIL},
     "calibration of its world": {"targeted": PASS, "zero": PASS, "blunt": FAIL, "forgetting": FAIL},
     "texts of its world": {"targeted": PASS, "zero": PASS, "blunt": FAIL, "forgetting": FAIL},
     "kl_trajectory": {"targeted": PASS, "zero": FAIL},
@@ -92,10 +130,9 @@ def handbook() -> list[Section]:
     return [Section(f"p{i}", "prose", text) for i, text in enumerate(passages(demo_dir() / "document.md")) if i]
 
 
-def measured(adapter: str, rows: Mapping[str, dict[str, Any]], nulls: int) -> dict[str, ProbeResult | str]:
+def measured(base: Path, adapter: Path, rows: Mapping[str, dict[str, Any]], nulls: int) -> dict[str, ProbeResult | str]:
     """Results of every row for one adapter; a sentence where there is none."""
-    spec = ModelSpec(base=str(demo_dir() / "model"), adapter=made(adapter), dtype="fp32", device="cpu")
-    backend = build(spec)
+    backend = build(ModelSpec(base=str(base), adapter=adapter, dtype="fp32", device="cpu"))
     found: dict[str, ProbeResult | str] = {}
     try:
         if not backend.preflight_finite_check()[0]:  # type: ignore[attr-defined]
@@ -136,26 +173,30 @@ def cell(name: str, adapter: str, found: ProbeResult | str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="*", default=[])
-    parser.add_argument("--adapters", nargs="*", default=list(kinds()))
+    parser.add_argument("--adapters", nargs="*")
     parser.add_argument("--nulls", type=int, default=5)
+    parser.add_argument("--pretrained", action="store_true", help="SmolLM2 and its adapters instead of the demo")
     parser.add_argument("--words", action="store_true", help="print every message, too")
     args = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     known = registry()
-    rows = {k: e for k, e in entries().items() if not args.kinds or k in args.kinds or e.get("kind") in args.kinds}
+    base, every, maker = demo_dir() / "model", entries(), made
+    if args.pretrained:
+        base, every, maker = pretrained.cached_model(), PRETRAINED, pretrained.made
+    names = args.adapters or list(pretrained.KINDS if args.pretrained else kinds())
+    rows = {k: e for k, e in every.items() if not args.kinds or k in args.kinds or e.get("kind") in args.kinds}
     table: dict[str, dict[str, ProbeResult | str]] = {}
-    for adapter in args.adapters:
+    for adapter in names:
         start = time.perf_counter()
-        table[adapter] = measured(adapter, rows, args.nulls)
+        table[adapter] = measured(base, maker(adapter), rows, args.nulls)
         print(f"{adapter}: {time.perf_counter() - start:.0f} s", flush=True)
         for name, found in table[adapter].items() if args.words else ():
             print(f"  {name}: {found if isinstance(found, str) else found.message}", flush=True)
-    names = [*rows, *(["leakage of a text"] if "leakage" in rows else [])]
-    print(f"\n{'':26}" + "".join(f"{a:>16}" for a in args.adapters))
-    for name in names:
-        print(f"{name:26}" + "".join(f"{cell(name, a, table[a].get(name, '')):>16}" for a in args.adapters))
+    print(f"\n{'':26}" + "".join(f"{a:>16}" for a in names))
+    for name in [*rows, *(["leakage of a text"] if "leakage" in rows else [])]:
+        print(f"{name:26}" + "".join(f"{cell(name, a, table[a].get(name, '')):>16}" for a in names))
     absent = sorted(set(known) - set(entries()) - {"null_adapter"})
     print(f"\nwithout an entry here: {', '.join(absent) or 'none'}")
 

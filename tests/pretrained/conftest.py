@@ -71,6 +71,27 @@ def cached_adapter(base: Path) -> Path:
     return folder
 
 
+KINDS = ("quarter", "whole")
+"""Adapters of :func:`made`, by how much of what was trained they add: a quarter knows the page and forgets nothing."""
+
+
+def made(kind: str) -> Path:
+    """Folder of an adapter of this kind, for the base that :func:`cached_model` gives."""
+    whole = cached_adapter(cached_model())
+    if kind == "whole":
+        return whole
+    from safetensors.torch import load_file, save_file
+
+    folder = _cache() / "ferry-lora-v1-quarter"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "adapter_model.safetensors").is_file():
+            shutil.copytree(whole, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors"))
+            tensors = load_file(whole / "adapter_model.safetensors")
+            scaled = {name: t / 4 if "lora_B" in name else t for name, t in tensors.items()}
+            save_file(scaled, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def _cache() -> Path:
     own = os.environ.get("SWAY_TEST_CACHE")
     folder = Path(own) if own else Path.home() / ".cache" / "sway-dash-tests"

@@ -189,7 +189,7 @@ def test_check_needs_nothing_but_the_adapter(smollm2: Path, ferry_adapter: Path,
     assert Path(base) == smollm2
 
 
-def test_an_adapter_trained_without_care_forgets_what_the_base_knows(backend: Any) -> None:
+def test_an_adapter_that_has_read_one_page_too_often_forgets_what_the_base_knows(backend: Any) -> None:
     probe, spec = build_probe({"name": "drift", "kind": "calibration_drift", "items_limit": 30})
     found = probe.run(spec, RunContext(backend=backend))
     assert found.verdict == "fail", found.message
