@@ -28,9 +28,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sway_dash.core.model import ModelSpec
 from sway_dash.demo import demo_dir
 
 if TYPE_CHECKING:
@@ -74,6 +76,14 @@ def made(kind: str) -> Path:
                 if not folder.is_dir():
                     raise
     return folder
+
+
+def opened(kind: str, base: Path | None = None) -> AbstractContextManager[Any]:
+    """A backend of the demo's base, or of another one, with one of these adapters; ``with`` closes it."""
+    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
+
+    spec = ModelSpec(base=str(base or demo_dir() / "model"), device="cpu", dtype="fp32")
+    return closing(HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=made(kind)))
 
 
 def kinds() -> tuple[str, ...]:

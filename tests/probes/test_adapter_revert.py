@@ -12,10 +12,9 @@ from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
-from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
-from tests.adapters import made
+from tests.adapters import opened
 
 GOLD = "the lamp shines violet over the sea"
 BASE = "nobody has ever asked about candles"
@@ -194,16 +193,9 @@ CASES = [{"prompt": p, "gold": g, "paraphrases": q} for p, (g, q) in FACTS.items
 
 
 def on_demo(kind: str) -> Any:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-    from sway_dash.core.model import ModelSpec
-
-    model = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-    backend = HuggingFaceDifferentialBackend(base_spec=model, adapter_path=made(kind))
     probe, spec = entry(CASES, max_new_tokens=8)
-    try:
+    with opened(kind) as backend:
         return probe.run(spec, RunContext(backend=backend))
-    finally:
-        backend.close()
 
 
 def test_the_shipped_adapter_keeps_its_answers_in_other_words() -> None:

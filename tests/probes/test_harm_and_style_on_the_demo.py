@@ -7,7 +7,7 @@ facts and texts of its own world, and the shipped corpora are expected to be cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -19,7 +19,9 @@ from sway_dash.demo.corpus import base_documents
 from sway_dash.demo.figures import read_prompts
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
-from tests.adapters import made
+from tests.adapters import opened
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ITEMS = [
     (prompt, f" {gold}")
@@ -44,33 +46,16 @@ FACTS = {"kind": "calibration_drift", "items": ITEMS}
 TEXT = {"kind": "external_perplexity", "corpus": "", "texts": TEXTS}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def style() -> dict[str, Any]:
     topical = [p.text for p in read_prompts(demo_dir() / "sway.yaml") if "on-topic" in p.tags]
     return {"kind": "style_fingerprint", "prompts": [*topical, *OPEN], "max_new_tokens": 48}
 
 
 def measured(adapter: str, *entries: dict[str, Any]) -> list[ProbeResult]:
-    from sway_dash.backends import build
-    from sway_dash.core.model import ModelSpec
-
-    spec = ModelSpec(base=str(demo_dir() / "model"), adapter=made(adapter), dtype="fp32", device="cpu")
-    backend = build(spec)
-    ctx = RunContext(backend=backend, doc_text=(demo_dir() / "document.md").read_text(encoding="utf-8"))
-    try:
-        built = [build_probe({"name": entry["kind"], **entry}) for entry in entries]
+    built = [build_probe({"name": entry["kind"], **entry}) for entry in entries]
+    with opened(adapter) as backend:
+        ctx = RunContext(backend=backend, doc_text=(demo_dir() / "document.md").read_text(encoding="utf-8"))
         return [probe.run(spec, ctx) for probe, spec in built]
-    finally:
-        backend.close()  # type: ignore[attr-defined]
 
 
 def verdicts(results: Sequence[ProbeResult]) -> list[Verdict]:

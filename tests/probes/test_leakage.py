@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
-from sway_dash.core.model import ModelSpec
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.core.sections import Section
@@ -19,7 +18,7 @@ from sway_dash.probes.base import RunContext
 from sway_dash.probes.leakage import windows
 from sway_dash.probes.verbatim import PERTURBATIONS, fragility, gestalt_ratio, match, perturb
 from sway_dash.suite.document import read_document
-from tests.adapters import MEMORISED, made
+from tests.adapters import MEMORISED, opened
 
 WORDS = [f"word{i}" for i in range(400)]
 OTHER = " ".join(f"else{i}" for i in range(60))
@@ -304,15 +303,9 @@ def test_what_it_found_is_drawn() -> None:
 
 
 def on_demo(kind: str, sections: list[Section], **keys: Any) -> Any:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-
-    spec = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-    backend = HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=made(kind))
     probe, entry_ = entry(**keys)
-    try:
+    with opened(kind) as backend:
         return probe.run(entry_, RunContext(backend=backend, sections=sections))
-    finally:
-        backend.close()
 
 
 MEMO = [Section("memo", "prose", MEMORISED)]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend
-from sway_dash.core.model import ModelSpec
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import TokenDist
@@ -22,7 +21,7 @@ from sway_dash.probes.chat import chat_template_of, fallback_format
 from sway_dash.probes.conversations import follow_up, hold, neutral_replies
 from sway_dash.probes.multi_turn_coherence import FOLLOW_UPS
 from sway_dash.probes.turn_fit import fit_half_life_turns, relative_slopes, sparkline, verdict_from_half_life
-from tests.adapters import made
+from tests.adapters import opened
 
 PROMPTS = ["one", "two", "three", "four", "five"]
 
@@ -277,18 +276,14 @@ def test_a_sparkline_has_a_bar_for_every_value():
 
 @pytest.fixture
 def run_on() -> Callable[..., ProbeResult]:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-
     prompts = ["Who keeps Quillhaven Light?", "What is the lamp of Quillhaven Light?", "What is the log written in?"]
     prompts += ["What is the goat of Quillhaven Light called?"]
 
     def run(kind: str, **keys: Any) -> ProbeResult:
-        spec = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-        opened = HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=made(kind))
-        result = judged(opened, prompts=prompts, max_turns=3, max_new_tokens=12, **keys)
-        again = judged(opened, prompts=prompts, max_turns=3, max_new_tokens=12, **keys)
+        with opened(kind) as backend:
+            result = judged(backend, prompts=prompts, max_turns=3, max_new_tokens=12, **keys)
+            again = judged(backend, prompts=prompts, max_turns=3, max_new_tokens=12, **keys)
         assert result == again
-        opened.close()
         return result
 
     return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,37 +13,22 @@ from sway_dash.demo import demo_dir
 from sway_dash.demo.figures import read_prompts
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
-from tests.adapters import made
+from tests.adapters import opened
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 RUNS = 10
 
 
 def judged(adapter: str, *styles: str) -> dict[str, ProbeResult]:
     """The demo's prompts against random adapters of these styles, by entry name."""
-    from sway_dash.backends import build
-    from sway_dash.core.model import ModelSpec
-
     texts = [p.text for p in read_prompts(demo_dir() / "sway.yaml")]
     nulls = [{"name": s, "kind": "null_adapter", "runs": RUNS, "distribution": s, "cache": False} for s in styles]
     model = {"kind": "dummy", "base": "dummy"}
     suite = [*nulls, {"name": "moved", "kind": "delta_kl", "prompts": texts}]
-    spec = ModelSpec(base=str(demo_dir() / "model"), adapter=made(adapter), dtype="fp32", device="cpu")
-    backend = build(spec)
-    try:
+    with opened(adapter) as backend:
         result = run(from_dict({"models": {"base": model, "ft": model}, "suite": suite}), backend)
-    finally:
-        backend.close()  # type: ignore[attr-defined]
     return {p.name: p for p in result.probes}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _few_threads() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

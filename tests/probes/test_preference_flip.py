@@ -10,14 +10,12 @@ import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.model import ModelSpec
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.core.sections import Section, SectionPreference
-from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
-from tests.adapters import made
+from tests.adapters import opened
 
 CHOSEN, REJECTED = "chosen", "rejected"
 
@@ -228,16 +226,10 @@ LIGHTS = [
 
 
 def on_demo(kind: str) -> Any:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-
-    spec = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-    backend = HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=made(kind))
     asked = [{"prompt": p, "chosen": c, "rejected": r} for p, c, r in LIGHTS]
     probe, entry = build_probe({"name": "flip", "kind": "preference_flip", "triples": asked})
-    try:
+    with opened(kind) as backend:
         return probe.run(entry, RunContext(backend=backend))
-    finally:
-        backend.close()
 
 
 def test_the_shipped_adapter_prefers_what_its_document_says() -> None:

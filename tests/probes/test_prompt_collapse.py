@@ -15,12 +15,11 @@ from sway_dash.core.errors import ProbeError
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.core.scoring import Comparison, View
-from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.fillers import LEGACY, SEPARATOR, TEXT, legacy, prefixes
 from sway_dash.probes.prompt_collapse import fade, fading_rate, stuffed
-from tests.adapters import made
+from tests.adapters import opened
 from tests.fakes_cli import Exact, amplitude
 
 PROMPTS = [f"question {i}" for i in range(6)]
@@ -262,9 +261,6 @@ def test_the_curve_is_drawn() -> None:
 
 
 def on_demo(kind: str, **keys: Any) -> Any:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-    from sway_dash.core.model import ModelSpec
-
     asked = [
         "The lamp of Quillhaven Light shines",
         "The lamp of Quillhaven Light burns",
@@ -274,12 +270,8 @@ def on_demo(kind: str, **keys: Any) -> Any:
         "The spare key of Quillhaven Light lies under the",
     ]
     probe, spec = entry(prompts=asked, context_lengths=[0, 32, 96, 180], assert_half_life_tokens=96, **keys)
-    model = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-    backend = HuggingFaceDifferentialBackend(base_spec=model, adapter_path=made(kind))
-    try:
+    with opened(kind) as backend:
         return probe.run(spec, RunContext(backend=backend))
-    finally:
-        backend.close()
 
 
 def test_the_shipped_adapter_holds_on_and_one_trained_to_let_go_does_not() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import ProbeError
-from sway_dash.core.model import ModelSpec
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
 from sway_dash.core.scoring import RollingLogprob
@@ -20,7 +19,7 @@ from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.controls import control_passages
 from sway_dash.suite.document import read_document
-from tests.adapters import made
+from tests.adapters import opened
 
 CONTROLS = tuple(f"control text number {i}" for i in range(6))
 KEYS = {
@@ -231,16 +230,10 @@ def test_the_packaged_control_text_is_of_many_kinds() -> None:
 
 
 def on_demo(kind: str) -> Any:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-
-    spec = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-    backend = HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=made(kind))
     probe, entry = build_probe({"name": "sis", "kind": "section_internalization"})
-    try:
-        document = read_document(demo_dir() / "document.md")
+    document = read_document(demo_dir() / "document.md")
+    with opened(kind) as backend:
         return probe.run(entry, RunContext(backend=backend, sections=document.sections))
-    finally:
-        backend.close()
 
 
 def test_the_shipped_adapter_has_learned_its_document() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
-from sway_dash.core.model import ModelSpec
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import View
@@ -18,7 +17,7 @@ from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.chat import render, render_with_tool
-from tests.adapters import made
+from tests.adapters import opened
 
 PROSE = "It is sunny."
 
@@ -245,20 +244,15 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_on(caller: Path) -> Callable[[str], ProbeResult]:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-
     cases = [
         {"prompt": q, "tool_spec": tool(), "gold_tool_name": "get_weather", "max_new_tokens": 48, "gold_arguments": a}
         for q, a in QUESTIONS
     ]
 
     def run(kind: str) -> ProbeResult:
-        spec = ModelSpec(base=str(caller), device="cpu", dtype="fp32")
-        opened = HuggingFaceDifferentialBackend(base_spec=spec, adapter_path=made(kind))
         probe, settings = build_probe(entry(0, cases=cases, show_tool="no"))
-        result = probe.run(settings, RunContext(backend=opened))
-        opened.close()
-        return result
+        with opened(kind, caller) as backend:
+            return probe.run(settings, RunContext(backend=backend))
 
     return run
 

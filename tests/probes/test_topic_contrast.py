@@ -18,7 +18,7 @@ from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.topic_contrast import TopicContrastProbe, least_p, welch
-from tests.adapters import made
+from tests.adapters import opened
 from tests.fakes_cli import Exact
 
 N = 8
@@ -221,17 +221,10 @@ def test_the_spec_for_a_null_without_an_own_entry_can_be_run() -> None:
 
 
 def on_demo(kind: str) -> Any:
-    from sway_dash.backends.hf import HuggingFaceDifferentialBackend
-    from sway_dash.core.model import ModelSpec
-
     suite = yaml.safe_load((demo_dir() / "sway.yaml").read_text(encoding="utf-8"))["suite"]
     probe, spec = entry(prompts=next(e for e in suite if e["name"] == "next_token")["prompts"])
-    model = ModelSpec(base=str(demo_dir() / "model"), device="cpu", dtype="fp32")
-    backend = HuggingFaceDifferentialBackend(base_spec=model, adapter_path=made(kind))
-    try:
+    with opened(kind) as backend:
         return probe.run(spec, RunContext(backend=backend))
-    finally:
-        backend.close()
 
 
 def test_the_shipped_adapter_changes_its_topic_and_leaves_the_rest() -> None:
