@@ -6,6 +6,7 @@ import base64
 from dataclasses import asdict
 from typing import Any, ClassVar
 
+from bokeh.document import Document
 from panel.io.resources import CDN_DIST, DIST_DIR, LOCAL_DIST
 from panel.io.state import state
 from panel.theme.base import Design, Theme
@@ -17,15 +18,21 @@ from sway_dash.figures.theme import DARK, LIGHT, Tokens
 def keep_local(root: Viewable) -> None:
     """Let style sheets that Panel sends again with every change of a text come from themselves, not from a CDN."""
     for model, _ in root._models.values():
-        kept = state._stylesheets.get(model.document, {})
-        for url, sheet in list(kept.items()):
-            name = str(url).split("?")[0].removeprefix(CDN_DIST).removeprefix(LOCAL_DIST)
-            path = DIST_DIR / name
-            if path.is_file():
-                text = base64.b64encode(path.read_bytes()).decode("ascii")
-                sheet.url = f"data:text/css;base64,{text}"
-                # Asked for under either address, depending on whether a cell is being rendered.
-                kept[CDN_DIST + name] = kept[LOCAL_DIST + name] = sheet
+        if model.document is not None:
+            keep_local_in(model.document)
+
+
+def keep_local_in(document: Document) -> None:
+    """The same for everything that a document shows from now on."""
+    kept = state._stylesheets.get(document, {})
+    for url, sheet in list(kept.items()):
+        name = str(url).split("?")[0].removeprefix(CDN_DIST).removeprefix(LOCAL_DIST)
+        path = DIST_DIR / name
+        if path.is_file():
+            text = base64.b64encode(path.read_bytes()).decode("ascii")
+            sheet.url = f"data:text/css;base64,{text}"
+            # Asked for under either address, depending on whether a cell is being rendered.
+            kept[CDN_DIST + name] = kept[LOCAL_DIST + name] = sheet
 
 
 class _Plain(Theme):

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from sway_dash.dash.notebook_design import keep_local
+from sway_dash.dash.notebook_design import keep_local, keep_local_in
 from sway_dash.dash.notebook_view import NotebookView
 
 PERIOD_MS = 250
@@ -51,7 +51,7 @@ class Display:
             self._loaders.append(f"{self.id}-{len(self._loaders)}")
             publish_display_data(data, output.metadata, transient={"display_id": self._loaders[-1]})
         self.view.root.loop = main_loop()
-        display(self.view.root)
+        display(self.view.root if config.comms == "default" else _widget(self.view.root))
         keep_local(self.view.root)
         self._shown = self._wrapped()
         publish_display_data(self._bundle(), transient={"display_id": self.id})
@@ -81,6 +81,18 @@ class Display:
         for name in self._loaders:
             _update(name, {"text/html": ""})
         self._loaders = []
+
+
+def _widget(root: Any) -> Any:
+    """The live view as VS Code and Colab take it, with its style sheets inside: they are sent as soon as it is made."""
+    from bokeh.document import Document
+    from panel.io.notebook import ipywidget
+
+    doc = Document()
+    first = root.get_root(doc=doc)
+    keep_local_in(doc)
+    root._cleanup(first)
+    return ipywidget(root, doc=doc)
 
 
 def _update(name: str, data: dict[str, str]) -> None:

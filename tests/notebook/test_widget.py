@@ -227,3 +227,17 @@ def test_marimo_gets_a_panel_object_whose_scripts_come_with_the_page():
         assert config.inline
     finally:
         config.inline = before
+
+
+def test_the_view_of_vs_code_and_colab_brings_its_style_sheets_along():
+    from panel.config import config
+
+    from sway_dash.dash.notebook_design import Plain
+    from sway_dash.dash.notebook_display import _widget
+    from sway_dash.dash.notebook_view import NotebookView
+
+    with config.set(design=Plain):
+        view = NotebookView("overview")
+    bundle = str(_widget(view.root).render_bundle)
+    assert "data:text/css;base64," in bundle
+    assert "https://cdn" not in bundle
