@@ -21,7 +21,7 @@ def record(demo: Path) -> SuiteResult:
     relative to the run folder), and what names the machine or the process is dropped.
     """
     from sway_dash.suite.execute import execute
-    from sway_dash.suite.store import META, RunFolder
+    from sway_dash.suite.store import COLUMNS, META, RunFolder
 
     demo = demo.resolve()
     target = demo / "run"
@@ -39,5 +39,6 @@ def record(demo: Path) -> SuiteResult:
         meta["created_at"] = folder.meta()["created_at"]
         (folder.path / META).write_text(json.dumps(meta, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder.path, target)
+        # The columns are made of the events as they were before their paths were taken out.
+        shutil.copytree(folder.path, target, ignore=shutil.ignore_patterns(".*", COLUMNS))
     return result
