@@ -15,6 +15,16 @@ from sway_dash.core.bootstrap import mean as mean
 MIN_STD = 1e-6
 """A null spread below this is numerical noise: no z is formed from it."""
 
+FLOOR = 1e-9
+"""A mean divergence below this, nats, is rounding: 0 and 1e-12 say the same."""
+
+LEAST_SHARE = 0.1
+"""Share of the draws' median below which a draw of a positive statistic says nothing of how large the next may be.
+
+Raising what lies lower to it leaves normal draws as they are, and the false alarms of log-normal ones (spread of the
+logarithms 0.25 to 2, 3 to 20 draws) at 5 to 6 %, where a lower share lets one dead draw hide any effect.
+"""
+
 MIN_ITEMS = 4
 """Below this many items a mean has no interval worth showing."""
 
@@ -171,29 +181,38 @@ def next_draw_p(raw: float | None, draws: Sequence[float], *, positive: bool = F
     normal tail takes 7 to 12 % of log-normal draws for more than noise at a nominal 5 % (spread of the logarithms 0.25
     to 1). A prediction interval of the logarithms (Hahn and Meeker 1991, section 4.11, on transformed data) takes 5 %
     of these, and 3 to 4.5 % of normal ones that vary by up to a fifth of their mean: where it errs, it errs to the safe
-    side. The scale follows from what the statistic is, never from how the draws fell; only draws of exactly 0 have no
-    logarithm and are compared as they are. ``None`` where :func:`prediction_p` is.
+    side. The scale follows from what the statistic is, never from how the draws fell. A draw that is next to nothing
+    counts as :data:`FLOOR`, and as no less than :data:`LEAST_SHARE` of the median: one dead draw would otherwise make
+    the spread of the logarithms, and with it any p, as large as its rounding.
+
+    A bounded statistic with few, widely spread draws may have no value with p ≤ 0.05: of 0.01, 0.03 and 0.1 the next
+    draw may lie anywhere up to the log 2 that bounds a Jensen-Shannon divergence. ``None`` where :func:`prediction_p`
+    is.
     """
-    if raw is None or not draws or prediction_p(raw, null_stats(draws)) is None:
-        return None
-    if not _logarithmic(draws, positive) or raw < 0.0:
-        return prediction_p(raw, null_stats(draws))
-    return 1.0 if raw == 0.0 else prediction_p(math.log(raw), null_stats([math.log(v) for v in draws]))
+    plain = prediction_p(raw, null_stats(draws)) if draws else None
+    if raw is None or plain is None or not positive:
+        return plain
+    return prediction_p(math.log(max(raw, FLOOR)), null_stats(_logarithms(draws)))
 
 
 def next_draw_interval(
-    draws: Sequence[float], *, positive: bool = False, confidence: float = 0.95
+    draws: Sequence[float], *, positive: bool = False, most: float = math.inf, confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """:func:`prediction_interval` of the draws themselves, on the scale of :func:`next_draw_p`."""
+    """:func:`prediction_interval` of the draws themselves, on the scale of :func:`next_draw_p`.
+
+    ``most`` is the largest value that a ``positive`` statistic can have: the interval ends there.
+    """
     found = prediction_interval(null_stats(draws), confidence=confidence) if draws else None
-    if found is None or not _logarithmic(draws, positive):
+    if found is None or not positive:
         return found
-    logs = prediction_interval(null_stats([math.log(v) for v in draws]), confidence=confidence)
-    return None if logs is None else (math.exp(logs[0]), math.exp(min(logs[1], 700.0)))
+    logs = prediction_interval(null_stats(_logarithms(draws)), confidence=confidence)
+    # Rounding may lift a draw above what bounds it; no exponential overflows below 709.
+    return None if logs is None else (math.exp(logs[0]), max(*draws, min(most, math.exp(min(logs[1], 700.0)))))
 
 
-def _logarithmic(draws: Sequence[float], positive: bool) -> bool:
-    return positive and min(draws) > 0.0
+def _logarithms(draws: Sequence[float]) -> list[float]:
+    floor = max(FLOOR, LEAST_SHARE * float(np.median(draws)))
+    return [math.log(max(v, floor)) for v in draws]
 
 
 def rank_p(raw: float, draws: Sequence[float]) -> float:

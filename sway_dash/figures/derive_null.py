@@ -5,6 +5,7 @@ Every number comes from ``core.stats``, as in the result of the run. Plain Pytho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -150,11 +151,13 @@ def stand(
     sign: int = 1,
     unit: str = "nats",
     positive: bool = False,
+    most: float = math.inf,
 ) -> Standing:
     """Compare a value with draws, by the functions the result was made with; without draws, with what was ``kept``.
 
     ``sign`` is -1 where smaller is better: z, p and the rank then say how far below the draws the value is.
-    ``positive``: the value cannot be negative (:func:`~sway_dash.core.stats.next_draw_p`).
+    ``positive``: the value cannot be negative (:func:`~sway_dash.core.stats.next_draw_p`), and
+    is ``most`` at the most.
     """
     stats = null_stats(draws) if draws else kept
     z = z_score(raw, stats)
@@ -166,7 +169,7 @@ def stand(
         z=None if z is None else min(max(sign * z, -MAX_Z), MAX_Z),
         p=p if p is None or sign > 0 else 1.0 - p,
         rank_p=rank_p(sign * raw, [sign * v for v in draws]) if draws and raw is not None else None,
-        expected=next_draw_interval(draws, positive=positive) if draws else prediction_interval(stats),
+        expected=next_draw_interval(draws, positive=positive, most=most) if draws else prediction_interval(stats),
         unit=unit,
         positive=positive and bool(draws),
     )

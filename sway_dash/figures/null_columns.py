@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sway_dash.core.divergence import LN2
 from sway_dash.figures.derive import ProbeSeries, RunData
 from sway_dash.figures.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
 from sway_dash.figures.null_evidence import draws_of, kept_of, skipped
@@ -18,6 +19,9 @@ Columns = dict[str, list[Any]]
 
 ACROSS = 60
 """Dots that fit beside each other; closer ones are stacked."""
+
+FAR = 3.0
+"""The axis leaves out how far the next draw may reach where that is so many times all else: dots would be one."""
 
 UNLIKE = 2.0
 """Random adapters whose change of the weights differs by more than this factor are pointed out."""
@@ -95,7 +99,8 @@ def _of_series(data: RunData, series: ProbeSeries) -> Iterator[Calibrated]:
         # A result that was judged otherwise keeps the p it has told.
         told = result.evidence.get("null") if result is not None else None
         positive = not isinstance(told, Mapping) or told.get("positive") is True
-        by_rank = {rank: stand(raw, values, positive=positive) for rank, values in ranks.items()}
+        most = LN2 if metric == "js" else math.inf
+        by_rank = {rank: stand(raw, values, positive=positive, most=most) for rank, values in ranks.items()}
         kept = kept_of(evidence, result.kind if result else "delta_kl")
         standing = by_rank.get(null.primary) or next(iter(by_rank.values()), stand(raw, (), kept))
         final = result is not None and bool(known or kept)
@@ -159,12 +164,23 @@ def why_none(data: RunData, live: bool) -> str:
 
 def reach(standing: Standing, *, all_of_it: bool, gate: float | None = None) -> tuple[float, float]:
     """Ends of the axis: everything that is compared, or the draws alone."""
-    values = [*standing.draws, *(standing.expected or ())]
+    values = list(standing.draws)
     if all_of_it:
         values += [0.0, *([standing.raw] if standing.raw is not None else []), *([gate] if gate else [])]
+    edges: tuple[float, ...] = standing.expected or ()
+    # On the scale of logarithms a few draws may leave the next one almost without a bound.
+    far = standing.positive and edges and edges[1] > FAR * max(values, default=math.inf)
+    values += edges[:1] if far else edges
     lo, hi = min(values, default=0.0), max(values, default=1.0)
     pad = 0.05 * (hi - lo) or 0.05 * abs(hi) or 1.0
     return (lo - pad if not all_of_it or lo < 0 else -pad, hi + pad)
+
+
+def shaded(standing: Standing, ends: tuple[float, float]) -> tuple[float, float] | None:
+    """What is shaded as the range of the next draw, cut at the end of the axis; ``None`` where nothing is."""
+    if not standing.calibrates or standing.expected is None:
+        return None
+    return (standing.expected[0], min(standing.expected[1], ends[1]))
 
 
 def stacked(draws: Sequence[float], ends: tuple[float, float], names: Sequence[str], unit: str = "nats") -> Columns:

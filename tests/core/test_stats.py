@@ -270,15 +270,43 @@ def test_of_a_positive_statistic_the_next_draw_is_predicted_by_logarithms(n):
     assert stats.next_draw_interval(draws) == stats.prediction_interval(stats.null_stats(draws))
 
 
-def test_where_there_is_no_logarithm_the_next_draw_is_still_predicted():
-    assert stats.next_draw_p(0.0, [0.1, 0.2, 0.3], positive=True) == 1.0
-    zero = [0.0, 0.1, 0.2]
-    assert stats.next_draw_p(0.3, zero, positive=True) == stats.next_draw_p(0.3, zero)
-    assert stats.next_draw_interval(zero, positive=True) == stats.next_draw_interval(zero)
-    for none in ([], [0.1], [0.1, 0.1]):
+def test_a_value_of_nothing_and_draws_that_do_not_vary_are_no_finding():
+    assert stats.next_draw_p(0.0, [0.1, 0.2, 0.3], positive=True) == pytest.approx(1.0, abs=0.01)
+    for none in ([], [0.1], [0.1, 0.1], [0.0, 1e-12, 1e-10]):
         assert stats.next_draw_p(0.3, none, positive=True) is None
         assert stats.next_draw_interval(none, positive=True) is None
     assert stats.next_draw_p(None, [0.1, 0.2], positive=True) is None
+
+
+@pytest.mark.parametrize("alive", [[0.03, 0.1], np.linspace(0.008, 0.012, 19).tolist()])
+def test_how_much_rounding_is_left_of_a_dead_draw_changes_nothing(alive):
+    told = {stats.next_draw_p(0.5, [dead, *alive], positive=True) for dead in (-1e-17, 0.0, 1e-12, 1e-9)}
+    assert len(told) == 1
+    ranges = {stats.next_draw_interval([dead, *alive], positive=True) for dead in (0.0, 1e-12, 1e-9)}
+    assert len(ranges) == 1
+    draws = [0.0, *alive]
+    assert stats.next_draw_p(0.0, draws, positive=True) == stats.next_draw_p(1e-12, draws, positive=True)
+
+
+def test_one_dead_draw_of_twenty_hides_no_effect_and_makes_none():
+    alive = np.linspace(0.008, 0.012, 19).tolist()
+    draws = [0.0, *alive]
+    assert stats.next_draw_p(0.05, alive, positive=True) < 0.05
+    assert stats.next_draw_p(0.05, draws, positive=True) < 0.05
+    assert stats.next_draw_p(0.012, draws, positive=True) > 0.05
+    # Of three, two of which differ by a factor of three, no value is far enough from the rest.
+    for least in (0.0, 0.01):
+        assert stats.next_draw_p(0.5, [least, 0.03, 0.1], positive=True) > 0.05
+
+
+def test_the_next_draw_is_not_looked_for_beyond_what_a_divergence_can_be():
+    for draws in ([0.01, 0.03, 0.1], [1e-9, 0.03, 0.1]):
+        assert stats.next_draw_interval(draws, positive=True)[1] > math.log(2)
+        lo, hi = stats.next_draw_interval(draws, positive=True, most=math.log(2))
+        assert 0.0 < lo < 0.01
+        assert hi == math.log(2)
+    # A draw that rounding has lifted above the bound lies inside, too.
+    assert stats.next_draw_interval([0.2, 0.5, 0.6932], positive=True, most=math.log(2))[1] == 0.6932
 
 
 def test_draws_that_say_nothing_have_no_prediction_interval():

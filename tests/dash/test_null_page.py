@@ -165,6 +165,24 @@ def test_draws_all_alike_cannot_calibrate() -> None:
     assert not found.standing.calibrates
 
 
+def test_a_next_draw_almost_without_a_bound_neither_flattens_the_dots_nor_leaves_the_axis() -> None:
+    js = stand(0.2, [0.01, 0.03, 0.1], positive=True, most=math.log(2))
+    assert js.expected is not None
+    assert js.expected[1] == math.log(2)
+    kl = stand(0.2, [0.01, 0.03, 0.1], positive=True)
+    assert kl.expected is not None
+    assert kl.expected[1] > 9.0
+    for whole, end in ((True, 0.21), (False, 0.1045)):
+        ends = nc.reach(kl, all_of_it=whole)
+        assert ends[1] == pytest.approx(end, rel=1e-2)
+        assert nc.shaded(kl, ends) == (kl.expected[0], ends[1])
+    # What is not far is on the axis as a whole.
+    near = stand(0.2, [0.1, 0.11, 0.12], positive=True)
+    assert near.expected is not None
+    assert nc.shaded(near, nc.reach(near, all_of_it=False)) == near.expected
+    assert nc.shaded(stand(0.5, [0.1] * 5), (0.0, 1.0)) is None
+
+
 def test_dots_that_would_overlap_are_stacked() -> None:
     dots = nc.stacked([0.1] * 6 + [0.9] * 6, (0.0, 1.0), [str(k) for k in range(12)])
     assert sorted(dots["y"]) == sorted([0.0, 1.0, 2.0, 3.0, 4.0, 5.0] * 2)

@@ -201,8 +201,9 @@ class NullPage(pn.viewable.Viewer):
         set_data(self._draws.sources["beyond"], edge)
         self._draws.figure.y_range.update(start=-0.7 - 0.04 * top, end=1.04 * top + 0.3)
         self._draws.parts["dots"].glyph.size = min(DOT_PX, max(3, STACK_PX / (top + 1)))
-        lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
-        self._draws.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
+        band = nc.shaded(s, span)
+        lo, hi = band or (0.0, 0.0)
+        self._draws.parts["expected"].update(left=lo, right=hi, visible=band is not None)
         noise = self.run.data.noise if found.kind == "delta_kl" else None
         set_noise(self._draws, "x", getattr(noise, found.metric) if noise else None)
         self._draws.parts["gate"].update(location=gate or 0.0, visible=gate is not None)

@@ -263,8 +263,9 @@ def _draws(plot: Plot, data: RunData, found: nc.Calibrated, whole: bool) -> None
     plot.sources["beyond"].data = {"x": [right], "text": [arrow]} if beyond else {"x": [], "text": []}
     plot.figure.y_range.update(start=-0.7 - 0.04 * top, end=1.04 * top + 0.3)
     plot.parts["dots"].glyph.size = min(9, max(3, 150 / (top + 1)))
-    lo, hi = s.expected if s.calibrates and s.expected else (0.0, 0.0)
-    plot.parts["expected"].update(left=lo, right=hi, visible=s.calibrates)
+    band = nc.shaded(s, ends)
+    lo, hi = band or (0.0, 0.0)
+    plot.parts["expected"].update(left=lo, right=hi, visible=band is not None)
     noise = data.noise if found.kind == "delta_kl" else None
     set_noise(plot, "x", getattr(noise, found.metric) if noise else None)
     plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
