@@ -6,11 +6,13 @@ Nothing but typer is imported here, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Annotated
 
 import typer
 
 from sway_dash import __version__
+from sway_dash.cli.boundary import INTERRUPTED
 from sway_dash.cli.parts import compare, gate, library, measure, packs, show, training
 
 RECIPES = """\b
@@ -68,6 +70,11 @@ def main() -> None:
     """Entry point of ``sway-dash``."""
     try:
         app(prog_name="sway-dash")
+    except RuntimeError as error:
+        # Until Python 3.12 an interrupt while a class is made (modules are being imported) arrives in this wrapping.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        sys.exit(INTERRUPTED)
     finally:
         # The process ends: looking through what the model stack leaves for garbage would take a second.
         gc.freeze()

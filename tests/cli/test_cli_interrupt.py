@@ -39,6 +39,18 @@ def saved() -> tuple[RunFolder, object]:
     return folder, load_result(folder.path / RESULT)[0]
 
 
+def test_ctrl_c_while_a_class_is_made_is_ctrl_c(monkeypatch):
+    from sway_dash.cli import app
+
+    def importing(**_):
+        raise RuntimeError("Error calling __set_name__ on 'Field' instance") from KeyboardInterrupt()
+
+    monkeypatch.setattr(app, "app", importing)
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert left.value.code == 130
+
+
 def test_the_first_ctrl_c_stops_after_the_batch_and_says_so(start, suite, tmp_path):
     process = start("run", suite, "--json", tmp_path / "r.json", delay=0.05)
     wait_for(measured(3), process)

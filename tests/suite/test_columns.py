@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sway_dash.suite.columns import FILE
 from sway_dash.suite.comparison import Side, compare, open_side
 from sway_dash.suite.draws import read_fold
 from sway_dash.suite.execute import execute
-from sway_dash.suite.store import EVENTS, SPEC, RunFolder
+from sway_dash.suite.store import COLUMNS, EVENTS, SPEC, RunFolder
 from tests.suite.test_comparison import suite
 
 HOSTILE = ['a "quoted" \\ text', '"role":"null"', "line\nbreak", "snow ☃ \u2028", "plain", "back\\", '{"js":1,"kl":2,']
@@ -72,17 +71,17 @@ def test_a_finished_run_has_its_columns_in_a_file(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize("harm", ["more events", "cut short", "no columns", "another thing"])
 def test_columns_that_do_not_count_are_passed_over(folder: RunFolder, tmp_path: Path, harm: str) -> None:
-    for name in (EVENTS, FILE, SPEC):
+    for name in (EVENTS, COLUMNS, SPEC):
         shutil.copyfile(folder.path / name, tmp_path / name)
     if harm == "more events":
         with (tmp_path / EVENTS).open("ab") as file:
             file.write(b'{"type":"warning","seq":1000,"ts":1.0,"message":"later"}\n')
     elif harm == "cut short":
-        (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:-30])
+        (tmp_path / COLUMNS).write_bytes((tmp_path / COLUMNS).read_bytes()[:-30])
     elif harm == "no columns":
-        (tmp_path / FILE).unlink()
+        (tmp_path / COLUMNS).unlink()
     else:
-        np.savez(tmp_path / FILE, head=np.frombuffer(b"[]", dtype=np.uint8))
+        np.savez(tmp_path / COLUMNS, head=np.frombuffer(b"[]", dtype=np.uint8))
     side = open_side(tmp_path, whole=False)
     assert side.read == {}
     (contrast,) = compare([whole(folder), side]).contrasts
