@@ -73,6 +73,8 @@ class CompareState(param.Parameterized):
         self._background = background
         self.comparison: Comparison | None = None
         self.sides: list[Side] = []
+        self.labels: list[str] = []
+        """Letters of the runs, in order; those that are still being read have theirs already."""
         self.problem = ""
         """What is wrong with the search, in words; empty when nothing is."""
         self._expression = Expression()
@@ -83,7 +85,8 @@ class CompareState(param.Parameterized):
         self._alignment: Alignment | None = None
         self._computed = 0.0
         self._stale = False
-        self._addresses: list[str] = []
+        self._order: list[str] = []
+        """Addresses of the runs that are there or are being read."""
         self._of: tuple[Any, ...] = ()
         self._open_key: ItemKey | None = None
         self._wanted = self.item
@@ -100,20 +103,16 @@ class CompareState(param.Parameterized):
         return [side.id for side in self.sides]
 
     @property
-    def labels(self) -> list[str]:
-        """Letters of the runs, in order."""
-        return letters(len(self.sides))
-
-    @property
     def base(self) -> int:
-        """Place of the baseline among the sides."""
-        addresses = self.addresses
-        return next((addresses.index(a) for a in (self.baseline, self.stored) if a in addresses), 0)
+        """Place of the baseline among the sides; -1 as long as it is being read."""
+        addresses, order = self.addresses, self._order
+        wanted = next((a for a in (self.baseline, self.stored) if a in order), next(iter(order), ""))
+        return addresses.index(wanted) if wanted in addresses else -1
 
     @property
     def focused(self) -> int | None:
-        """Place of the run whose single prompts are shown; ``None`` with fewer than two runs."""
-        others = [i for i in range(len(self.sides)) if i != self.base]
+        """Place of the run whose single prompts are shown; ``None`` with fewer than two runs or without baseline."""
+        others = [i for i in range(len(self.sides)) if i != self.base] if self.base >= 0 else []
         wanted = self.addresses.index(self.focus) if self.focus in self.addresses else -1
         return wanted if wanted in others else next(iter(others), None)
 
@@ -172,7 +171,7 @@ class CompareState(param.Parameterized):
         wanted = address or (self.addresses[focused] if focused is not None else "")
         if not wanted:
             return ""
-        before = self.addresses[self.base] if self.sides else ""
+        before = self.addresses[self.base] if self.base >= 0 else ""
         # Looking at the pair the other way round keeps the pair.
         focus = before if wanted == self.focus or self.focus in ("", wanted) else self.focus
         self.param.update(baseline=wanted, focus=focus)
@@ -292,23 +291,27 @@ class CompareState(param.Parameterized):
     def _compute(self) -> None:
         self._listen()
         self._stale = False
-        self.sides = [self._side(a) for a in dict.fromkeys(self.runs) if a in self._feeds]
-        if self.addresses != self._addresses:
-            self._addresses = self.addresses
+        order = [a for a in dict.fromkeys(self.runs) if a in self._feeds or a in self.opening][:MAX_RUNS]
+        self.sides = [self._side(a) for a in order if a in self._feeds]
+        self.labels = [x for x, a in zip(letters(len(order)), order, strict=True) if a in self._feeds]
+        before, self._order = self._order, order
+        if order != before:
             self.stored = runs.baseline()
-        if len(self.sides) < 2:
+        pending = len(self.sides) < len(order)
+        # An address names the place of a prompt among all its runs.
+        if len(self.sides) < 2 or self.base < 0 or (pending and self._wanted is not None):
             self.comparison, self._alignment, self._series = None, None, ()
         else:
             self._compare()
         keys = self._alignment.keys if self._alignment is not None else ()
-        of = (*self._addresses, self.base, self.comparison.probe if self.comparison else "")
+        of = (*self.addresses, self.base, self.comparison.probe if self.comparison else "")
         fresh, self._of = of != self._of, of
         self._computed = time.monotonic()
-        self.param.update(
-            version=self.version + 1,
-            epoch=self.epoch + fresh,
-            item=self.item if self.opening else self._opened(keys),
-        )
+        item, key = self._opened(keys) if keys or not pending else self.item, self._open_key
+        self.param.update(version=self.version + 1, epoch=self.epoch + fresh, item=item)
+        if pending:
+            # In none of the runs so far: it may be in those that are still being read.
+            self._open_key = key
 
     def _opened(self, keys: Sequence[ItemKey]) -> int | None:
         """Where the open prompt stands now."""
