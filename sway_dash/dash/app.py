@@ -19,6 +19,7 @@ from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import BAR, BODY, column, html
 from sway_dash.dash.draft import Draft
+from sway_dash.dash.holding import Holding
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
 from sway_dash.dash.off_loop import off_loop
@@ -42,7 +43,7 @@ from sway_dash.dash.session import Session, tell
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.dash.yaml_tree import Place
 from sway_dash.figures.plots import Plot
-from sway_dash.figures.theme import assets, css, theme_config
+from sway_dash.figures.theme import assets, count, css, theme_config
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
 
@@ -57,6 +58,7 @@ class App(param.Parameterized):
         self.nav = Nav()
         self.run = RunState()
         self.choice = Selection()
+        self.holding = Holding(run=self.run, choice=self.choice)
         self.compare = CompareState(background=off_loop)
         self.draft = Draft()
         self.probing, self.looking = Probing(), Probing()
@@ -94,6 +96,7 @@ class App(param.Parameterized):
         """The view of a page; made when first asked for."""
         if page not in self.views:
             view = self.views[page] = self.makers[page]()
+            self.holding.listen(view)
             self._recolor(view)
             # Pages are Bokeh columns that stay and are hidden: Bokeh measures plots that have no layout yet.
             holder = pn.Column(view, sizing_mode="stretch_width", margin=0, visible=False)
@@ -158,13 +161,12 @@ class App(param.Parameterized):
         return view
 
     def _compare(self, marked: list[str]) -> None:
-        self.compare.param.update(runs=runs.to_compare(marked), baseline=self._baseline(marked))
-        self.nav.page = "compare"
-
-    def _baseline(self, marked: list[str]) -> str:
-        """The run that was starred, if it is among them."""
         starred = runs.baseline()
-        return starred if starred in marked else ""
+        kept = runs.to_compare(marked, starred)
+        self.compare.param.update(runs=kept, baseline=starred if starred in kept else "")
+        self.nav.page = "compare"
+        if left := len(set(marked)) - len(kept):
+            tell(f"{len(kept)} runs are compared at a time; {count(left, 'older one is', 'older ones are')} left out.")
 
     def _opened_from_compare(self, goto: tuple[str, int]) -> None:
         address, item = goto
@@ -193,9 +195,8 @@ class App(param.Parameterized):
     def hold(self) -> None:
         """Hold what is shown while the run goes on, or follow it again, with zoomed pictures put back."""
         zoomed = [plot for plot in _plots(self.views.get(self.nav.page)) if plot.zoomed]
-        # A zoomed picture does not follow: it is what is put back first.
-        if self.run.held or not zoomed:
-            self.run.hold(not self.run.held)
+        # Who has zoomed in reads: held it stays as it is, and to follow is to see the whole again.
+        self.run.hold(not self.run.held)
         if not self.run.held:
             for plot in zoomed:
                 plot.unzoom()
@@ -283,6 +284,7 @@ class App(param.Parameterized):
     def _wire(self) -> None:
         self._run_page = "overview"
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
+        self.nav.param.watch(lambda _: self.run.follow(), "page")
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
         self.bar.param.watch(lambda _: setattr(self.export, "open", True), "export")

@@ -152,12 +152,14 @@ def listed(
     ]
 
 
-def to_compare(addresses: Iterable[str]) -> list[str]:
+def to_compare(addresses: Iterable[str], starred: str = "") -> list[str]:
     """Runs in the order in which they are compared: oldest first; checkpoints of one training run by their step.
 
-    The first is the baseline where nobody has chosen another.
+    The first is the baseline where nobody has chosen another. Of too many the starred one and the newest are kept.
     """
-    from sway_dash.suite.checkpoints import checkpoint_of  # brings the statistics, which a list of runs does without
+    # These bring the statistics, which a list of runs does without.
+    from sway_dash.suite.checkpoints import checkpoint_of
+    from sway_dash.suite.comparison import MAX_RUNS
 
     since: dict[str, float] = {}
     places: dict[str, tuple[str, int, float]] = {}
@@ -168,7 +170,8 @@ def to_compare(addresses: Iterable[str]) -> list[str]:
         training, step = (checkpoint_of(models(folder.path)[1]) if folder is not None else None) or (address, 0)
         since[training] = min(created, since.get(training, created))
         places[address] = (training, step, created)
-    return sorted(places, key=lambda a: (since[places[a][0]], *places[a]))
+    newest = sorted(places, key=lambda a: (a == starred, places[a][2]))[-MAX_RUNS:]
+    return sorted(newest, key=lambda a: (since[places[a][0]], *places[a]))
 
 
 # -- naming -------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class RunState(param.Parameterized):
         doc="State of the run.",
     )
     stopping = param.Boolean(default=False, doc="Somebody has asked the run to stop and it has not ended yet.")
-    held = param.Boolean(default=False, doc="What is shown stays as it is although the run goes on.")
+    held = param.Boolean(default=False, doc="What is shown stays as it is until somebody follows or chooses otherwise.")
     behind = param.String(default="", doc="While held: what has happened since, in words.")
     done = param.Integer(default=0, doc="Measurements made.")
     total = param.Integer(default=0, doc="Measurements planned.")
@@ -88,7 +88,10 @@ class RunState(param.Parameterized):
             self.feed = None
 
     def pull(self) -> bool:
-        """Take what the feed has; False when nothing has changed, or while what is shown is held."""
+        """Take what the feed has; False when nothing has changed, or while what is shown is held.
+
+        ``data`` is the feed's and goes on meanwhile: to draw something else is to :meth:`follow` first.
+        """
         feed = self.feed
         if feed is None:
             return False
@@ -96,7 +99,8 @@ class RunState(param.Parameterized):
         data, fold = feed.data, feed.data.fold
         running = not feed.over
         if self.held:
-            more = f"{fold.done - self.done:,} measured since"
+            # A resumed run begins with fewer than it had.
+            more = f"{max(0, fold.done - self.done):,} measured since"
             self.behind = more if running else f"{more}; the run has ended: {feed.status}"
             return False
         stopping = running and feed.folder.stop_requested()
@@ -129,6 +133,11 @@ class RunState(param.Parameterized):
         """Hold what is shown while a run goes on, or follow it again; what is over cannot be held."""
         self.param.update(held=held and self.live, behind="")
         self.pull()
+
+    def follow(self) -> None:
+        """Let go of what is held, if it is."""
+        if self.held:
+            self.hold(False)
 
     def _answer(self, feed: Feed) -> dict[str, Any]:
         """The headline; while the run goes on, what can be said so far."""
@@ -288,6 +297,7 @@ def _so_far(data: RunData) -> dict[str, Any]:
     metric: Metric = "kl" if data.entries().get(series.name, {}).get("divergence") == "kl" else "js"
     last = series.running(metric)[-1]
     of = f" of {series.planned}" if series.planned else ""
-    ci = f"; {last.unsure}" if last.unsure else f", 95 % CI {interval(last.interval)}"
+    unsure = last.unsure(over=series.name in data.finished)
+    ci = f"; {unsure}" if unsure else f", 95 % CI {interval(last.interval)}"
     text = f"{last.n}{of} prompts measured: mean {metric.upper()} {number(last.mean)} nats{ci}."
     return {"word": "measuring", "sentence": text, "reasons": [last.note] if last.note else [], "settle": ""}

@@ -16,6 +16,7 @@ from sway_dash.core.events import Event, Measurement
 from sway_dash.core.paired import adjusted, mean_interval, paired
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.core.stats import mean
+from sway_dash.dash import app as app_module
 from sway_dash.dash import compare_state, live, run_edits, runs
 from sway_dash.dash.app import App
 from sway_dash.dash.compare_state import CompareState
@@ -408,6 +409,26 @@ def test_marked_runs_are_compared_oldest_first_and_checkpoints_by_step(make: Mak
     app.compare.close()
 
 
+def test_of_more_than_can_be_compared_the_newest_and_the_baseline_are(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"r{i}" for i in range(11)]
+    for i, name in enumerate(names):
+        make(name, prompts=2, nulls=0)
+        RunFolder(runs.runs_root() / name).write_meta(created_at=float(i + 1))
+    run_edits.set_baseline("r1")
+    said: list[str] = []
+    monkeypatch.setattr(app_module, "tell", said.append)
+    app = App()
+    app._compare(names[::-1])
+    assert app.compare.runs == ["r1", *names[4:]]
+    assert app.compare.addresses[app.compare.base] == "r1"
+    assert said == ["8 runs are compared at a time; 3 older ones are left out."]
+    app._compare(names[2:4])
+    assert len(said) == 1
+    app.compare.close()
+
+
 def test_many_prompts_are_a_band_over_checkpoints(make: Make) -> None:
     for step in (1, 2, 3):
         make(f"k{step}", f"strong{step}", adapter=f"/out/checkpoint-{step}", prompts=201, nulls=2)
@@ -563,6 +584,68 @@ def test_large_runs_are_read_elsewhere_and_nobody_waits(make: Make, monkeypatch:
     for one in (state, again):
         one.close()
     assert live._feeds == {}
+
+
+def test_nothing_is_compared_with_another_run_while_the_baseline_is_being_read(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, others = make("large"), [make("b", "strong2"), make("c", "strong0.5")]
+    monkeypatch.setattr(live, "takes_long", lambda folder: folder.id == large)
+    run_edits.set_baseline(large)
+    elsewhere = Elsewhere()
+    state = CompareState(runs=[*others, large], background=elsewhere)
+    bar, page = CompareBar(state=state), CompareView(state=state)
+    assert (state.comparison, state.addresses, state.labels) == (None, others, ["A", "B"])
+    assert not page._rest.visible
+    assert "Reading 1 run…" in str(bar._said.object)
+    assert [item[:2] for item in bar._tokens.items] == [["b", "A"], ["c", "B"]]
+    assert not any(item[4] or item[5] for item in bar._tokens.items), "another run is starred"
+    elsewhere.finish()
+    assert state.addresses[state.base] == large
+    assert state.comparison is not None
+    assert [c.run for c in state.comparison.contrasts] == [0, 1]
+    # Where nobody has chosen one, the first is the baseline.
+    run_edits.set_baseline("")
+    state.close()
+    first = CompareState(runs=[large, *others], background=elsewhere)
+    assert (first.comparison, first.labels) == (None, ["B", "C"])
+    elsewhere.finish()
+    assert (first.base, first.labels) == (0, ["A", "B", "C"])
+
+
+def without_first(events: list[Event]) -> list[Event]:
+    return [e for e in events if not (isinstance(e, Measurement) and e.role == "probe" and e.item == 0)]
+
+
+def test_the_open_prompt_is_itself_while_a_run_is_being_read(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The prompt at a place among all runs is another one among those that are there first.
+    small = [make("a", prompts=8, keep=without_first), make("b", "strong2", prompts=8, keep=without_first)]
+    large = make("large")
+    monkeypatch.setattr(live, "takes_long", lambda folder: folder.id == large)
+    runs_of = [large, *small]
+    wanted = CompareState(runs=runs_of, baseline="a")
+    keys = wanted.comparison.alignment.keys  # type: ignore[union-attr]
+    wanted.close()
+    elsewhere = Elsewhere()
+    state = CompareState(runs=runs_of, baseline="a", item=3, background=elsewhere)
+    assert (state.comparison, state.item, state.opening) == (None, 3, [large])
+    elsewhere.finish()
+    assert state.comparison is not None
+    assert (state.item, state._key(state.item)) == (3, keys[3])
+    # An open one that is in none of the others comes back with the run it is in; one that is stays open meanwhile.
+    again = make("again")
+    monkeypatch.setattr(live, "takes_long", lambda folder: folder.id == again)
+    for text, meanwhile in (("Prompt 0", None), ("Prompt 3", "Prompt 3")):
+        state.runs = runs_of
+        state.item = next(i for i, key in enumerate(keys) if key[0].startswith(text))
+        state.runs = [again, *small]
+        assert state.comparison is not None
+        key = state._key(state.item)
+        assert (key and key[0][:8]) == meanwhile
+        elsewhere.finish()
+        key = state._key(state.item)
+        assert key is not None
+        assert key[0].startswith(text)
 
 
 def test_runs_that_come_when_nobody_compares_any_more_are_let_go(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ class RunBar(pn.viewable.Viewer):
         self._progress.value = min(100, int(100 * run.done / run.total)) if run.total else 0
         line = strip(feed, time.time()) if feed else ""
         if run.held:
-            line = f"View held, the run goes on: {run.behind}. Follow (F) shows what is new."
+            line = f"View held: {run.behind}. Follow (F), another page, order or filter shows what is new."
         set_html(self._strip, f'<p class="sway-kicker sway-num">{esc(line)}</p>' if line else "")
         self._strip.visible = bool(line)
         self._hold.visible = run.live
@@ -132,9 +132,11 @@ class RunBar(pn.viewable.Viewer):
 
     @param.depends("cancel", watch=True)
     def _on_cancel(self) -> None:
-        if self.run.folder is not None:
-            jobs.cancel(self.run.folder)
-            self.run.hold(False)  # who stops a run wants to see its end
+        if (folder := self.run.folder) is not None:
+            self.run.follow()  # who stops a run wants to see its end; it may have come while the view was held
+            if self.run.live or folder.is_alive():
+                jobs.cancel(folder)
+                self.run.pull()
 
     @param.depends("resume", watch=True)
     def _on_resume(self) -> None:
