@@ -273,7 +273,10 @@ class PromptList(param.Parameterized):
 
     def _rebuild(self) -> None:
         free = not self.choice.picked
-        self.candidates = self._sorted(self._admitted(without=("picked",)))
+        # In suite order every prompt has its place before it is measured; in any other only what is known has one.
+        waiting = self.order == "suite" and self.run.live
+        late = [r for r in self._known.values() if r.m is None and (r.error or waiting)]
+        self.candidates = self._sorted(self._admitted(self.series.rows, late))
         picked = set(self.choice.picked)
         self.rows = self.candidates if free else [r for r in self.candidates if r.item in picked]
         self.arrived = [r.item for r in self.candidates if r.m is not None]
@@ -283,16 +286,15 @@ class PromptList(param.Parameterized):
 
     def _extend(self, fresh: Sequence[Measurement], broken: Sequence[int]) -> None:
         """Fill slots, or add at the end."""
-        admitted = self.choice.admit(self.series, fresh, self.metric, without=("picked",))
-        items = [m.item for m in admitted] + [i for i in broken if self._admits(self._known[i])]
+        admitted = self._admitted(fresh, [self._known[i] for i in broken])
         picked = set(self.choice.picked)
         added = False
-        for item in items:
-            added |= self._put(self.candidates, self._candidate_at, item)
-            if self.rows is not self.candidates and item in picked:
-                self._put(self.rows, self._at, item)
+        for row in admitted:
+            added |= self._put(self.candidates, self._candidate_at, row.item)
+            if self.rows is not self.candidates and row.item in picked:
+                self._put(self.rows, self._at, row.item)
         # What was a place for a prompt to come, and now does not pass the filter, stays an empty place.
-        self.arrived += [m.item for m in admitted]
+        self.arrived += [r.item for r in admitted if r.m is not None]
         self.param.update(version=self.version + 1, stale=self.stale or (added and self.order != "suite"))
 
     def _put(self, rows: list[Row], at: dict[int, int], item: int) -> bool:
@@ -309,24 +311,11 @@ class PromptList(param.Parameterized):
         own = self.rows is self.candidates
         self._at = self._candidate_at if own else {r.item: i for i, r in enumerate(self.rows)}
 
-    def _admitted(self, without: Collection[str]) -> list[Row]:
-        admitted = self.choice.admit(self.series, self.series.rows, self.metric, without=without)
-        found = [self._known[m.item] for m in admitted]
-        # In suite order every prompt has its place before it is measured; in any other only what is known has one.
-        waiting = self.order == "suite" and self.run.live
-        found += [r for r in self._known.values() if r.m is None and (r.error or waiting) and self._admits(r)]
-        return found
-
-    def _admits(self, row: Row) -> bool:
-        """The filter for a prompt without a measurement: only what is known of it can speak for it."""
-        choice = self.choice
-        if choice.status or choice.least:
-            return False
-        if choice.tags and not set(choice.tags) & set(row.tags):
-            return False
-        if not choice.query:
-            return True
-        return bool(self.choice.admit(self.series, [_blank(row)], self.metric, without=("picked",)))
+    def _admitted(self, measured: Sequence[Measurement], late: Sequence[Row]) -> list[Row]:
+        """What the filter lets through, in one look; only what is known of a prompt without a value speaks for it."""
+        blanks = [] if self.choice.status or self.choice.least else [_blank(row) for row in late]
+        admitted = self.choice.admit(self.series, [*measured, *blanks], self.metric, without=("picked",))
+        return [self._known[m.item] for m in admitted]
 
     def _sorted(self, rows: Iterable[Row]) -> list[Row]:
         found = sorted(rows, key=attrgetter("item"))

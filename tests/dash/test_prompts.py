@@ -213,6 +213,28 @@ def test_prompts_that_failed_are_shown_with_their_reason(record: Record) -> None
     assert "<img" not in page._detail._words.object
 
 
+def test_a_look_for_an_expression_has_one_budget_for_all_prompts(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(events: list[Any]) -> list[Any]:
+        lost = {"probe": "moved", "message": "no room"}
+        return [
+            ItemFailed(item=e.item, prompt=e.prompt, seq=e.seq, **lost)
+            if isinstance(e, Measurement) and e.role == "probe" and e.item > 2
+            else e
+            for e in events
+        ]
+
+    state, choice, looks = RunState(), Selection(), []
+    state.open(record(suite_text(prompts=8, nulls=0, ablation=False), keep=fail))
+    shown = PromptList(run=state, choice=choice)
+    again = Expression.again
+    monkeypatch.setattr(Expression, "again", lambda self, *a, **kw: (looks.append(a), again(self, *a, **kw))[1])
+    choice.param.update(query=r"prompt [1-5] about light", regex=True)
+    assert sorted(items(shown)) == [1, 2, 3, 5]
+    assert len(looks) == 1
+
+
 def test_walking_through_the_shown_prompts_stops_at_the_ends(shown: PromptList) -> None:
     shown.choice.tags = ["even"]
     seen = []
