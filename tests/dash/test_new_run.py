@@ -10,6 +10,7 @@ import pytest
 from sway_dash.dash import jobs
 from sway_dash.dash.costs import Cost
 from sway_dash.dash.draft import Draft
+from sway_dash.dash.pages.form_server import key_words
 from sway_dash.dash.pages.new_run import NewRunView
 from sway_dash.dash.pages.plan_card import plan_html, run_label, what
 from sway_dash.suite.estimate import Memory, Pace
@@ -109,6 +110,23 @@ def test_a_key_is_taken_from_no_other_variable() -> None:
     found.form_models.server.key.widget.value = "AWS_SECRET_ACCESS_KEY"
     assert found.form_models.server.key.widget.error_state
     assert any("key_env" in line for line in found.draft.lines())
+
+
+def test_what_is_no_name_of_a_key_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWAY_API_KEY_LAB", "sk-secret")
+    monkeypatch.delenv("SWAY_API_KEY_FT", raising=False)
+    draft = view().draft
+    for side, text in (("base", "HOME"), ("base", "sk-pasted"), ("ft", "sk-pasted")):
+        draft.set_values({("models", s, "key_env"): text if s == side else None for s in ("base", "ft")})
+        words = key_words(draft)
+        assert words.startswith("Give the name of a variable, SWAY_API_KEY or")
+        assert text not in words
+    draft.set_values(
+        {("models", "base", "key_env"): "SWAY_API_KEY_LAB", ("models", "ft", "key_env"): "SWAY_API_KEY_FT"}
+    )
+    words = key_words(draft)
+    assert "Base model: The key is taken from SWAY_API_KEY_LAB" in words
+    assert "Tuned model: No key is sent: SWAY_API_KEY_FT is not set" in words
 
 
 def test_run_opens_the_entry_and_the_fold_of_the_first_problem() -> None:

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import panel as pn
+from pydantic import ValidationError
 
 from sway_dash.core.model import ModelSpec
 from sway_dash.dash.components import column, grid, html, set_html
@@ -91,12 +92,27 @@ SERVED = (
 
 def key_words(draft: Draft) -> str:
     """Where the key comes from; never the key."""
-    named = draft.get("models", "base", "key_env")
-    looked = [named] if isinstance(named, str) and named else list(USUAL_KEYS)
+    named = [draft.get(*place) for place in _both("key_env")]
+    # What is not such a name may be the key itself: it is not said again.
+    if not all(n in (None, "") or _allowed(n) for n in named):
+        return "Give the name of a variable, SWAY_API_KEY or one that begins SWAY_API_KEY_, never the key itself."
+    base, tuned = map(_key_from, named)
+    return f"{base}." if base == tuned else f"Base model: {base}. Tuned model: {tuned}."
+
+
+def _allowed(name: object) -> bool:
+    try:
+        return ModelSpec(base="any", key_env=name).key_env == name
+    except ValidationError:
+        return False
+
+
+def _key_from(named: str | None) -> str:
+    looked = [named] if named else list(USUAL_KEYS)
     found = [name for name in looked if os.environ.get(name)]
     if found:
-        return f"The key is taken from {found[0]}; it is written nowhere."
-    return f"No key is sent: {' and '.join(looked)} {'are' if len(looked) > 1 else 'is'} not set where this page runs."
+        return f"The key is taken from {found[0]}; it is written nowhere"
+    return f"No key is sent: {' and '.join(looked)} {'are' if len(looked) > 1 else 'is'} not set where this page runs"
 
 
 def _both(name: str) -> list[Place]:
