@@ -62,6 +62,15 @@ def test_a_null_that_is_none_is_shown_as_text_in_the_table_of_probes(null: Any) 
     assert "z 2" in said
 
 
+def test_only_what_passed_is_cut_short_in_a_low_window() -> None:
+    verdicts = ("pass", "fail", "warn", "skip", "error")
+    run = held(*({"name": v, "kind": "external_perplexity", "verdict": v, "message": f"said of {v}"} for v in verdicts))
+    cells = {
+        v: cell for v in verdicts for cell in str(ProbesView(run=run)._table.object).split("<td") if f"of {v}" in cell
+    }
+    assert [v for v in verdicts if "sway-message" in cells[v]] == ["pass"]
+
+
 def test_values_below_zero_are_on_the_plots_by_rank_and_by_kind() -> None:
     one = {"drift": {"rank_1.00": [-0.3, -0.2, -0.25], "rank_2.00": [-0.5, -0.6, -0.4]}}
     two = {"drift": {"rank_1.00": [-0.31, -0.7, -0.26]}}

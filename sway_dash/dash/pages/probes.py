@@ -10,7 +10,7 @@ import panel as pn
 import param
 
 from sway_dash.core.events import PlannedProbe
-from sway_dash.core.result import ProbeResult
+from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.nav import VERSION
 from sway_dash.dash.runs import address_of
@@ -80,7 +80,9 @@ class ProbesView(pn.viewable.Viewer):
         n = null.get("n", "?") if isinstance(null, Mapping) else "?"
         against = esc(f"z {z_text(result.z_score)}, n = {n}") if result.z_score is not None else DASH
         value = esc(value_text(result))
-        message = f'<span class="sway-message" title="{esc(result.message)}">{esc(result.message)}</span>'
+        message = esc(result.message)
+        if result.verdict is Verdict.PASS:  # what is wrong is never cut short
+            message = f'<span class="sway-message" title="{message}">{message}</span>'
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)
 
     def _link(self, name: str) -> str:
