@@ -8,6 +8,9 @@ from sway_dash.core.errors import ModelLoadError
 
 TIMEOUT_S = 10.0
 
+_reached: set[str] = set()
+"""Models that this process has found on the hub: a base that many adapters share is asked for once."""
+
 
 def check_reachable(name: str) -> None:
     """``ModelLoadError`` in one sentence when the hub cannot be asked, or has no such model for this user.
@@ -19,6 +22,8 @@ def check_reachable(name: str) -> None:
             f"the base {name} is not on this machine and HF_HUB_OFFLINE forbids to fetch it: give the folder of a"
             " model, or leave that variable out"
         )
+    if name in _reached:
+        return
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -26,6 +31,7 @@ def check_reachable(name: str) -> None:
         return
     try:
         HfApi().model_info(name, timeout=TIMEOUT_S)
+        _reached.add(name)
     except (RepositoryNotFoundError, HFValidationError):
         raise ModelLoadError(
             f"the base {name} is neither a folder here nor a model of the hub that can be read: give a folder or the id"

@@ -87,13 +87,14 @@ class SuiteText:
     def digest(self, *, device: str | None = None) -> str:
         """SHA-256 of all that a run by this suite depends on but its adapter; comments and layout do not count.
 
-        The document counts with what it holds now, which may be another text under the same name; so do the device that
-        ``auto`` means here and the programs that measure, whose next version may find other numbers.
+        The document counts with what it holds now, which may be another text under the same name; so do the kind of
+        device that ``auto`` means here and the programs that measure, whose next version may find other numbers.
         """
         data = with_device(self.spec, device).model_dump(mode="json")
         data["measured_by"] = [__version__, MEASURE_VERSION, software()["packages"]]
         for side in data["models"].values():
-            side["device"] = device_name(side["device"])
+            # Of which kind the device is: two cards of a machine find the same, and which is free changes by the day.
+            side["device"] = device_name(side["device"]).partition(":")[0]
         if self.spec.dlm_source:
             data[FIELD] = [self.spec.dlm_source, _content(Path(self.spec.dlm_source))]
         own = self.spec.models.ft.adapter

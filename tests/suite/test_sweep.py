@@ -137,6 +137,17 @@ def test_the_digest_is_of_the_programs_that_measure_and_of_the_device_they_take(
             assert suite.digest() != first, place
 
 
+def test_the_digest_is_of_the_kind_of_device_and_not_of_the_card(tmp_path, monkeypatch):
+    path = tmp_path / "sway.yaml"
+    path.write_text(SUITE)
+    suite = SuiteText.read(path)
+    first = suite.digest(device="cuda")
+    assert suite.digest(device="cuda:3") == first
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-abc,GPU-def")
+    assert {suite.digest(device=d) for d in ("cuda", "cuda:0", "cuda:1")} == {first}
+    assert suite.digest(device="cpu") != first
+
+
 def test_the_digest_is_of_what_the_document_holds(tmp_path):
     path, document = tmp_path / "sway.yaml", tmp_path / "handbook.md"
     path.write_text(f"dlm_source: ./handbook.md\n{SUITE}")
