@@ -254,7 +254,10 @@ class SwayCallback(TrainerCallback):  # type: ignore[misc]
         for folder in list_runs(self.runs_dir):
             meta = folder.meta()
             if meta.get("training"):
-                titles[str(meta.get("name")).rpartition(STEP)[0]] = str(meta["training"])
+                title, found, _ = str(meta.get("name")).rpartition(STEP)
+                # A run that was given another name says nothing of the others.
+                if found:
+                    titles[title] = str(meta["training"])
         own = [title for title, training in titles.items() if training == self.training]
         return own[0] if own else unused(called, titles)
 

@@ -61,6 +61,8 @@ class Fold:
     def _clear(self) -> None:
         self.started: RunStarted | None = None
         self.environment: dict[str, Any] = {}
+        self.ready = False
+        """Whether a model of this attempt was there to be measured."""
         self.determinism: dict[str, Any] | None = None
         self.phase: Phase | None = None
         self.status = "running"
@@ -123,7 +125,7 @@ class Fold:
         elif isinstance(event, Phase):
             self.phase = event
         elif isinstance(event, ModelReady):
-            self.environment = event.environment
+            self.environment, self.ready = event.environment, True
             self.determinism = event.determinism or self.determinism
         elif isinstance(event, NoiseMeasured):
             self.environment = {
@@ -209,7 +211,9 @@ class Fold:
         self._finished = {**before.finished, **self._finished}
         if self._finished.keys() - {PREFLIGHT}:
             self._finished.pop(PREFLIGHT, None)
-        self.environment = {**before.environment, **self.environment}
+        # An attempt that had no model has measured nothing: where it was made says nothing of the numbers.
+        own = self.environment if self.ready else {}
+        self.environment = {**self.environment, **before.environment, **own}
 
     def _of_another_model(self, before: _Attempt) -> bool:
         """Whether something both attempts measured was not the same: a file has changed between them."""

@@ -180,6 +180,12 @@ def test_a_second_training_of_one_name_is_told_from_the_first(tmp_path: Path) ->
     assert sway._own_title("quill") == "quill #2"
     sway.training = "quill-1"
     assert sway._own_title("quill") == "quill", "one that is resumed goes on under its name"
+    for name in ("best", "worst"):
+        RunFolder.create("x", root=tmp_path, name=name).write_meta(training="quill-1", step=9)
+    assert sway._own_title("quill") == "quill", "a run that was given another name does not take it away"
+    sway.training = "quill-2"
+    RunFolder.create("x", root=tmp_path, name="final").write_meta(training="quill-2", step=3)
+    assert sway._own_title("feather") == "feather", "the only run was renamed: the training is called as it was"
 
 
 def test_numbers_reach_the_history_and_whatever_reports(watched: Trained) -> None:

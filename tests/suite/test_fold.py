@@ -120,7 +120,7 @@ def test_a_resumed_run_measures_only_what_is_missing(dummy_spec):
     assert first.calls == [("ft", "one"), ("ft", "two")]
     seen: list[Any] = []
     run(spec, second, on_event=seen.append, recall=folder.measurements())
-    assert second.calls == [("ft", "three"), ("ft", "four"), ("ft", "five")]
+    assert sorted(second.calls) == [("ft", "five"), ("ft", "four"), ("ft", "three")]
     assert [m.reused for m in seen if isinstance(m, ev.Measurement)] == [True, True, False, False, False]
     assert seen[0].resumed
 
@@ -266,6 +266,21 @@ def test_measurements_of_another_model_are_not_mixed_in(dummy_spec):
     other = again[at].model_copy(update={"key": "of another adapter"})
     found = Fold().extend([*seen, *again[:at], other, ev.RunCancelledEvent(ts=9e9)])
     assert found.done == 1
+
+
+def test_where_a_model_was_never_loaded_says_nothing_of_the_numbers_of_the_attempt_before():
+    def started(version, **more):
+        return ev.RunStarted(run_id="a", environment={"packages": {"torch": version}, "host": version}, **more)
+
+    ready = ev.ModelReady(environment={"packages": {"torch": "1"}, "adapter_sha256": "of the first"})
+    failed = ev.RunFailed(message="out of memory")
+    attempts = [started("1"), ready, failed, started("2", resumed=True)]
+    found = fold([*attempts, failed]).environment
+    assert found["packages"] == {"torch": "1"}
+    assert found["adapter_sha256"] == "of the first"
+    again = ev.ModelReady(environment={"packages": {"torch": "2"}})
+    found = fold([*attempts, again, failed]).environment
+    assert (found["packages"], found["adapter_sha256"]) == ({"torch": "2"}, "of the first")
 
 
 def run_data(events):
