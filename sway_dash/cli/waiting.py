@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from sway_dash.cli.boundary import note
+from sway_dash.cli.boundary import note, os_sentence
 from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ def turn(
         try:
             line = queue.turn(devices, run=run, name=name, cancelled=stopped, waiting=_tell)
             ours = stack.enter_context(line)
-        except SwayError as error:
-            note(f"{error}; measuring without waiting for others")
+        except (SwayError, OSError) as error:
+            # The folder of runs may be shared: somebody else's lock file, or a disk that is full.
+            why = f"cannot get in line: {os_sentence(error)}" if isinstance(error, OSError) else error
+            note(f"{why}; measuring without waiting for others")
             ours = True
         yield ours
 

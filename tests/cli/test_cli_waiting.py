@@ -63,6 +63,20 @@ def test_a_run_stopped_in_line_can_go_on_later(beside, cli, suite):
     assert folder.result().status == "finished"
 
 
+def test_the_lock_of_somebody_else_keeps_no_run_from_measuring(cli, suite, monkeypatch):
+    class Theirs(queue.FileLock):
+        def acquire(self, *_, **__):
+            raise PermissionError(13, "Permission denied", "/shared/.queue/cpu/host.lock")
+
+    monkeypatch.setattr(queue, "FileLock", Theirs)
+    result = cli("run", suite)
+    assert result.exit_code == 0, result.stderr
+    assert "host.lock: Permission denied; measuring without waiting for others" in result.stderr
+    assert not queue.lines(), "whoever has given up does not stand in line"
+    (folder,) = list_runs()
+    assert folder.result().status == "finished"
+
+
 def test_a_line_that_cannot_be_written_keeps_no_run_from_measuring(cli, suite):
     runs_root().mkdir(parents=True, exist_ok=True)
     (runs_root() / queue.FOLDER).write_text("")
