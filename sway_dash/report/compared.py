@@ -24,14 +24,15 @@ def differences(comparison: Comparison, ids: Sequence[str]) -> pd.DataFrame:
 
 def of_runs(asked: Asked, level: Redaction = "full") -> pd.DataFrame:
     """The same of runs as far as a level lets them leave. ``SwayError`` for what cannot be compared."""
-    from sway_dash.report.html.sides import sides_of
+    from sway_dash.report.html.sides import called, sides_of
     from sway_dash.report.html.source import source_of
     from sway_dash.suite.comparison import compare
 
     sources = [source_of(run) for run in asked.runs]
     sides = sides_of(sources, level, paths=asked.paths)
     ids = [side.name if level == "numbers" else source.id for side, source in zip(sides, sources, strict=True)]
-    return differences(compare(sides, baseline=asked.baseline, probe=asked.probe, metric=asked.metric), ids)
+    probe = called(sources, asked.probe, level)
+    return differences(compare(sides, baseline=asked.baseline, probe=probe, metric=asked.metric), ids)
 
 
 def _rows(comparison: Comparison, contrast: Contrast, ids: Sequence[str]) -> list[dict[str, Any]]:

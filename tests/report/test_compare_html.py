@@ -8,9 +8,12 @@ from typer.testing import CliRunner
 
 from sway_dash.cli.app import app
 from sway_dash.core.errors import SwayError
+from sway_dash.demo import demo_dir
+from sway_dash.report.compared import of_runs
 from sway_dash.report.html.compare import compare_html, preview
 from sway_dash.report.html.compare_elsewhere import Asked
 from sway_dash.report.html.page import unpacked
+from sway_dash.report.html.sides import called
 from sway_dash.suite.comparison import compare, open_side
 from tests.dash.conftest import suite_text
 
@@ -67,6 +70,20 @@ def test_what_is_hidden_is_nowhere_in_the_file(runs, level):
     assert "about light" not in preview(runs, level)
     if level == "numbers":
         assert "moved" not in repr(unpacked(text))
+
+
+def test_the_probe_that_is_asked_for_is_found_under_the_name_it_leaves_with():
+    run = demo_dir() / "run"
+    pair, chosen = [run, run], {"probe": "next_token", "redact": "numbers"}
+    text = compare_html(pair, **chosen)
+    carried, rows = unpacked(text), of_runs(Asked(pair, probe="next_token"), "numbers")
+    assert len(carried["data"]["prompts"]) == len(rows) == 28
+    lines = preview(pair, **chosen, lines=40)
+    assert lines.count("P0") == 28
+    for told in (text, repr(carried), lines, rows.to_csv()):
+        assert "next_token" not in told
+    # A name that no run has does not leave, either.
+    assert [called([], "Quetzal", level) for level in ("no-prompts", "numbers")] == ["Quetzal", ""]
 
 
 def test_untrusted_text_is_never_markup(runs):

@@ -30,7 +30,7 @@ from sway_dash.report.html.page import page
 from sway_dash.report.html.parts import caption, choices, figure, heading, section
 from sway_dash.report.html.process import on_disk
 from sway_dash.report.html.redact import WORDS, Redaction, checked
-from sway_dash.report.html.sides import sides_of
+from sway_dash.report.html.sides import called, sides_of
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.report.paired import NAMES, letters, mismatch_line, remarks, significance, summary
 from sway_dash.suite.checkpoints import Checkpoints, course, ordered
@@ -77,7 +77,7 @@ def compare_html(
             return asked.write(Path(folder) / "compare.html", checked(redact)).read_text(encoding="utf-8")
     sources = [source_of(run) for run in runs]
     sides = sides_of(sources, checked(redact), paths=paths)
-    comparison = compare(sides, baseline=baseline, probe=probe, metric=metric)
+    comparison = compare(sides, baseline=baseline, probe=called(sources, probe, checked(redact)), metric=metric)
     labels = letters(len(sides))
     # By the paths of their adapters, which may not leave.
     report = _Report(comparison, labels, ordered([_unmeasured(source) for source in sources]))
@@ -107,8 +107,9 @@ def preview(
     paths: bool = False,
 ) -> str:
     """The first lines of what would leave: the runs, then prompts with their values."""
-    sides = sides_of([source_of(run) for run in runs], checked(redact), paths=paths)
-    comparison = compare(sides, baseline=baseline, probe=probe, metric=metric)
+    sources = [source_of(run) for run in runs]
+    sides = sides_of(sources, checked(redact), paths=paths)
+    comparison = compare(sides, baseline=baseline, probe=called(sources, probe, checked(redact)), metric=metric)
     labels = letters(len(sides))
     found = [
         f"{label}: {visible(side.name)}; base {visible(side.base) or DASH}; adapter {visible(side.adapter) or DASH}"
