@@ -11,7 +11,7 @@ from sway_dash.core.events import PlannedProbe, ProbeFinished, RunFinished, RunS
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult
 from sway_dash.demo import demo_dir
-from sway_dash.report.html.redact import LEVELS, Redaction, redacted
+from sway_dash.report.html.redact import LEVELS, Redaction, Veil, redacted
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.fold import probe_to_dict
 from tests.evidence_runs import result
@@ -44,12 +44,12 @@ def left(
 
 @pytest.mark.parametrize("level", REDACTED)
 def test_what_was_said_stays_however_deep_and_short_it_is(level: Redaction) -> None:
-    replies = {"base": [["Yes", "1492"]], "tuned": [["Anna-Berg", "It is a secret"]]}
+    replies = {"base": [["Yes", "1492"]], "tuned": [["Anna-Berg", "It is a secret"]], "neutral": []}
     evidence = {"replies": replies, "answers": {"It is a secret": 3}, "per_turn_kls": [0.1, 0.2]}
     told, _, _ = left(level, result("talk", "multi_turn_coherence_decay", evidence=evidence))
     assert not {"Yes", "1492", "Anna-Berg", "secret"} & set(str(told).replace("'", " ").split())
     assert "secret" not in str(told)
-    assert set(told["replies"]) == {"base", "tuned"}
+    assert set(told["replies"]) == {"base", "tuned", "neutral"}
     assert told["per_turn_kls"] == [0.1, 0.2]
 
 
@@ -154,6 +154,23 @@ def test_of_what_something_else_says_only_the_programs_own_words_leave(said: str
     assert there <= {"in", "word", "unexpected", "a"}
 
 
+@pytest.mark.parametrize(
+    ("said", "stays"),
+    [
+        ("RuntimeError: call the user at 555 0134", "RuntimeError: ▮"),
+        ("no: 4111 1111 1111 1111", "no: ▮"),
+        ("ValueError: the number is 4111111111111111", "ValueError: ▮"),
+        ("the key is 555-0134", "▮"),
+        ("it is due in 12 34 56", "▮"),
+        ("the answer is yes", "▮"),
+        ("needs at least 4 items, has 3: 0.25 of 1,024,000", "needs at least 4 items, has 3: 0.25 of 1,024,000"),
+        ("between -0.12 and 1.2e-05", "between -0.12 and 1.2e-05"),
+    ],
+)
+def test_numbers_of_telephones_and_accounts_take_their_sentence_along(said: str, stays: str) -> None:
+    assert Veil(Source("", "", ()), "no-prompts").told(said) == stays
+
+
 @pytest.mark.parametrize("level", HIDING)
 def test_a_key_of_one_word_may_be_the_users(level: Redaction) -> None:
     evidence = {"by_word": {WORD: 0.2, "rank_1.00": 0.1}, "language": WORD, "per_case": [{WORD: 1.0, "lift": 0.25}]}
@@ -164,6 +181,37 @@ def test_a_key_of_one_word_may_be_the_users(level: Redaction) -> None:
     own, _, _ = left(level, result("tools", "tool_use_fidelity", evidence=evidence))
     assert own["by_word"]["rank_1.00"] == 0.1
     assert own["per_case"][0]["lift"] == 0.25
+
+
+@pytest.mark.parametrize("level", HIDING)
+@pytest.mark.parametrize("kind", ["tool_use_fidelity", "of_a_plugin"])
+@pytest.mark.parametrize("prompt", ["hello", "password", "yes", "cat", "user", "mean", "1984", "555-0134", "0171"])
+def test_a_prompt_that_is_a_key_has_its_name_there(level: Redaction, kind: str, prompt: str) -> None:
+    evidence = {"by_prompt": {prompt: 0.2}, "free": [{prompt: 0.1}], "null": {"n": 20}}
+    told, _, _ = left(level, result("a", kind, evidence=evidence), prompts=["other", prompt])
+    assert prompt not in {*told["by_prompt"], *told["free"][0]}
+    assert told["null"] == {"n": 20}
+    if level == "no-prompts" or kind != "of_a_plugin":
+        assert (told["by_prompt"], told["free"]) == ({"P002": 0.2}, [{"P002": 0.1}])
+
+
+@pytest.mark.parametrize("level", REDACTED)
+@pytest.mark.parametrize("kind", ["tool_use_fidelity", "of_a_plugin"])
+@pytest.mark.parametrize("answer", ["hello", "password", "yes", "cat", "user", "1984", "555-0134", "0171"])
+def test_a_key_below_answers_is_an_answer_unless_a_probe_writes_it(level: Redaction, kind: str, answer: str) -> None:
+    rows = [{"prompt": "x", "mean_delta": 0.5, answer: 2}]
+    told, _, _ = left(level, result("a", kind, evidence={"answers": {answer: 3, "layer 3": 1}, "per_prompt": rows}))
+    assert answer not in {*told["answers"], *told["per_prompt"][0]}
+    assert told["answers"]["layer 3"] == 1
+    if kind != "of_a_plugin":
+        assert told["per_prompt"][0]["mean_delta"] == 0.5
+
+
+@pytest.mark.parametrize("text", ["2024-05-17", "555-0134", "41111111"])
+def test_a_number_is_no_name_of_the_programs_own(text: str) -> None:
+    told, _, _ = left("no-prompts", result("a", "style_fingerprint", evidence={"language": text}))
+    assert told["language"] == "▮"
+    assert labels_left("no-prompts", "of_a_plugin", ["4111 1111 1111 1111", "1e5"]) == ["P001", "P002"]
 
 
 def test_names_that_leave_and_settings_stay_in_messages() -> None:

@@ -16,7 +16,8 @@ _NOUNS = (
     "case|chunk|cluster|conversation|draw|example|feature|group|head|item|lag|layer|pair|part|passage|piece|position"
     "|prompt|question|random|rank|section|seed|step|text|token|topic|triple|turn|window"
 )
-NUMBERED = re.compile(rf"(?:own )?(?:{_NOUNS})s?[ _#]*\d+(?:\.\d+)?(?: to \d+)?|[\d.,λ= ×]+", re.IGNORECASE)
+_NUMBER = r"(?:λ ?= ?|×)?\d{1,6}(?:[.,]\d{1,6})?×?"
+NUMBERED = re.compile(rf"(?:own )?(?:{_NOUNS})s?[ _#]*\d+(?:\.\d+)?(?: to \d+)?|{_NUMBER}", re.IGNORECASE)
 """Says which one and nothing of what is in it: ``layer 3``, ``chunk 12``."""
 
 UNITS = frozenset(

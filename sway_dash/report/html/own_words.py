@@ -6,6 +6,7 @@ put it into a message: a tokenizer's error, a probe of another package, a prompt
 
 from __future__ import annotations
 
+import ast
 import builtins
 import re
 import string
@@ -23,8 +24,9 @@ SPEAKERS = ("core", "backends", "probes", "suite")
 """Packages whose words reach a run's records."""
 
 _WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*_*")
-_NUMBER = re.compile(r"\d+(?:e\d*|st|nd|rd|th|s|ms|x|k|σ|B|M|G|[KMGT]i?B)?|nan|inf", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,6}(?:e\d*|st|nd|rd|th|s|ms|x|k|σ|B|M|G|[KMGT]i?B)?|nan|inf", re.IGNORECASE)
 _BREAK = re.compile(r"""\.\s|[:;()\[\]{}<>=|/"“”«»≥≤±]|(?<!\w)['‘]|['’](?!\w)""")
+_BESIDE = re.compile(r"\s+|-")
 _MANY = re.compile(rf"{HIDDEN}(?:[^\w{HIDDEN}]*{HIDDEN})+")
 
 NOT_OWN, WITH_OTHERS, OWN = range(3)
@@ -33,7 +35,7 @@ NOT_OWN, WITH_OTHERS, OWN = range(3)
 LONG = 6
 """Letters from which a word makes two of the program's, one after another, no accident; three need none."""
 
-MOST_ALONE = 5
+MOST_ALONE = 4
 """So many words with no sentence of the program's own around them are somebody else's."""
 
 Phrases = Mapping[str, Sequence[tuple[str, ...]]]
@@ -53,13 +55,17 @@ def only_own(text: str, names: Phrases, aliases: Collection[str] = ()) -> str:
     """The text with a mark in place of everything that is neither the program's own nor a name nor an alias.
 
     A constant of the program stays where all its words stand one after another. A short one, and a number, may belong
-    to a sentence of somebody else: they go with what stands beside them. Marks in a row are one.
+    to a sentence of somebody else: they go with what stands beside them. Long numbers, and several with nothing but
+    blanks or a hyphen between them, are those of a telephone or an account. Marks in a row are one.
     """
     own, signs = _own()
     found = list(_WORD.finditer(text))
     plain = [match[0].casefold() for match in found]
     known = _known(plain, own, names, {a.casefold() for a in aliases})
     between = [text[a.end() : b.start()] for a, b in pairwise(found)]
+    for i, gap in enumerate(between):
+        if _BESIDE.fullmatch(gap) and plain[i].isdecimal() and plain[i + 1].isdecimal():
+            known[i : i + 2] = [NOT_OWN if how == WITH_OTHERS else how for how in known[i : i + 2]]
     for part in _sentences(between, len(found)):
         strange = any(set(between[i]) - signs - {HIDDEN} for i in part[:-1])
         alone = sum(not _NUMBER.fullmatch(plain[i]) for i in part)
@@ -88,7 +94,13 @@ def _sentences(between: Sequence[str], words: int) -> Iterator[range]:
 
 def own_name(text: str) -> bool:
     """Whether the program has made a name: one of its constants, with a number behind it or not."""
-    return text in _said() or text.rstrip(string.digits + "._:+-") in _said()
+    stem = text.rstrip(string.digits + "._:+-")
+    return bool(stem) and (text in _said() or stem in _said())
+
+
+def own_field(text: str) -> bool:
+    """Whether the program's probes write a key of that name."""
+    return text in _fields()
 
 
 def _known(plain: Sequence[str], own: Phrases, names: Phrases, aliases: Collection[str]) -> list[int]:
@@ -129,6 +141,18 @@ def _own() -> tuple[Phrases, frozenset[str]]:
 @cache
 def _said() -> frozenset[str]:
     return frozenset(_constants())
+
+
+@cache
+def _fields() -> frozenset[str]:
+    """Keys of the tables that functions of probes build: those of a module are its data."""
+    root = Path(__file__).resolve().parents[2]
+    trees = [ast.parse(path.read_bytes()) for folder in ("core", "probes") for path in (root / folder).glob("*.py")]
+    functions = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    inside = [node for function in functions for node in ast.walk(function)]
+    keys = [key for node in inside if isinstance(node, ast.Dict) for key in node.keys]
+    keys += [node.slice for node in inside if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)]
+    return frozenset(k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str))
 
 
 def _constants() -> Iterator[str]:

@@ -38,7 +38,7 @@ from sway_dash.core.events import (
 from sway_dash.core.result import jsonable
 from sway_dash.core.yaml_text import load_yaml
 from sway_dash.report.html.own_labels import settings
-from sway_dash.report.html.own_words import HIDDEN, Phrases, only_own, own_name, phrases
+from sway_dash.report.html.own_words import HIDDEN, Phrases, only_own, own_field, own_name, phrases
 from sway_dash.report.html.paths import without_paths
 from sway_dash.report.html.quotes import Quotes
 from sway_dash.report.html.redact_evidence import MEANT, contents, dropped, labels, redacted_evidence
@@ -187,6 +187,10 @@ class Veil:
     def owned(self, text: str) -> bool:
         """Whether the program has made a name."""
         return own_name(text)
+
+    def own_field(self, key: str) -> bool:
+        """Whether a key is one that the program's own probes write."""
+        return own_field(key) or key in settings() or key in Measurement.model_fields
 
     def value(self, value: Any, key: str = "") -> Any:
         """Anything JSON-ready, texts and keys rewritten."""

@@ -87,6 +87,9 @@ class Veils(Protocol):
     def owned(self, text: str) -> bool:
         """Whether a name is one that the program has made."""
 
+    def own_field(self, key: str) -> bool:
+        """Whether a key is one that the program's own probes write."""
+
 
 def contents(entry: Mapping[str, Any]) -> Iterator[str]:
     """Texts of a suite entry that are its user's: prompts, answers, cases; not its name and what it chooses from."""
@@ -220,27 +223,31 @@ class _Strict:
             return [self.value(inner, key, said, depth + 1) for inner in value]
         return self._text(value, key, said) if isinstance(value, str) else value
 
-    def keyed(self, value: Any, key: str = "", depth: int = 0) -> Any:
+    def keyed(self, value: Any, key: str = "", said: bool = False, depth: int = 0) -> Any:
         """The value with keys that may leave where only numbers do; those of a plug-in below the top may be names."""
+        said = said or bool(SAID.search(key))
         if isinstance(value, Mapping):
             out: dict[str, Any] = {}
             for name, inner in value.items():
                 text = str(name)
                 free = self.own or not depth or key in TOP or text in self.veil.names or own_label(self.kind, text)
-                told = self._key(text, len(out), False, not depth) if free else f"{HIDDEN} {len(out) + 1}"
-                out[told] = self.keyed(inner, key if key in TOP else text, depth + 1)
+                told = self._key(text, len(out), said, not depth) if free else f"{HIDDEN} {len(out) + 1}"
+                out[told] = self.keyed(inner, key if key in TOP else text, said, depth + 1)
             return out
-        return [self.keyed(inner, key, depth) for inner in value] if isinstance(value, list | tuple) else value
+        return [self.keyed(inner, key, said, depth) for inner in value] if isinstance(value, list | tuple) else value
 
     def _key(self, key: str, place: int, said: bool, top: bool) -> str:
         """A key as it leaves; those at the top are fields that the probe's author has named."""
-        veil = self.veil
-        if key in veil.kept or own_label(self.kind, key) or not (veil.hides or said):
+        veil, known = self.veil, self.veil.aliases.get(key)
+        if key in veil.kept or not (veil.hides or said) or (top and self.own):
             return key
-        if PLAIN.fullmatch(key) and (veil.owned(key) or (top and not said)):
+        if known is not None:
+            return known if veil.hides else key
+        # A bare number among answers may be one.
+        if own_label(self.kind, key) and (not said or any(map(str.isalpha, key))):
             return key
-        known = veil.aliases.get(key)
-        return f"{HIDDEN} {place + 1}" if known is None else known if veil.hides else key
+        ours = (self.own and veil.own_field(key)) if said else top or (veil.owned if self.own else veil.own_field)(key)
+        return key if ours and PLAIN.fullmatch(key) else f"{HIDDEN} {place + 1}"
 
     def _text(self, text: str, key: str, said: bool) -> str:
         """A text of evidence: the suite's own as far as the level lets it, the program's own, or a mark."""
