@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sway_dash.dash import live
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.courier import Courier
 from sway_dash.dash.pages.export import CompareExport, ExportDialog, Scene
@@ -17,6 +18,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.report import frames
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
+from tests.dash.elsewhere import Elsewhere
 
 
 @pytest.fixture
@@ -111,6 +113,32 @@ def test_without_a_run_there_is_nothing_to_hand_over(handed: list[dict[str, Any]
     compared.open = True
     compared._report()
     assert handed == []
+
+
+def test_a_comparison_is_handed_over_once_all_its_runs_are_read(
+    record: Callable[..., RunFolder], handed: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWAY_RUNS_DIR", str(tmp_path / "runs"))
+    first, second, third = (record(suite_text(base, nulls=0, ablation=False)).id for base in ("plain", "strong2", "x"))
+    elsewhere = Elsewhere()
+    state = CompareState(runs=[first, second], background=elsewhere)
+    monkeypatch.setattr(live, "AT_ONCE", 0)
+    state.add(third)
+    dialog = CompareExport(lambda: Scene("compare"), state=state)
+    dialog.open = True
+    wait = "1 run still being read: export again once all of them are shown."
+    for press in (dialog._report, lambda: dialog._differences("csv")):
+        press()
+        assert wait in said(dialog)
+    assert handed == []
+    assert wait in str(dialog._preview.object)
+    elsewhere.finish()
+    assert len(state.sides) == 3
+    assert said(dialog) == ""
+    assert "C: " in str(dialog._preview.object)
+    dialog._differences("csv")
+    (file,) = handed
+    assert third.encode() in file["data"]
 
 
 @pytest.mark.parametrize(

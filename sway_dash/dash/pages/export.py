@@ -254,6 +254,8 @@ class CompareExport(TakeAlong):
 
     state: CompareState = param.ClassSelector(class_=CompareState)  # type: ignore[assignment]
 
+    _waits = ""
+
     def _files(self) -> list[Any]:
         return [
             html(heading("Report", "One HTML file of the comparison over all prompts; asks for nothing.")),
@@ -263,25 +265,35 @@ class CompareExport(TakeAlong):
         ]
 
     def _differences(self, form: str) -> None:
-        asked = self._asked_for
-        if asked is not None:
-            self._deliver(lambda level: export.make_differences(asked, form, level))
+        self._make(lambda asked, level: export.make_differences(asked, form, level))
 
     def _report(self) -> None:
-        asked = self._asked_for
-        if asked is None:
-            return
-
-        def make(level: Redaction) -> export.File:
+        def make(asked: Asked, level: Redaction) -> export.File:
             with tempfile.TemporaryDirectory(prefix="sway-") as folder:
                 out = asked.write(Path(folder) / "comparison.html", level)
                 return export.File(out.name, export.MEDIA["html"], out.read_bytes())
 
-        self._deliver(make)
+        self._make(make)
+
+    def _make(self, make: Callable[[Asked, Redaction], export.File]) -> None:
+        asked = self._asked_for
+        if self._reading:
+            self._say(self._reading, "sway-alert")
+        elif asked is not None:
+            self._deliver(lambda level: make(asked, level))
 
     def _first_lines(self) -> Callable[[Redaction], str] | None:
-        asked = self._asked_for
+        self._waits, asked = self._reading, self._asked_for
+        if reading := self._waits:
+            return lambda _: reading
         return None if asked is None else lambda level: asked.preview(level, PREVIEW_LINES)
+
+    @param.depends("state.version", watch=True)
+    def _came(self) -> None:
+        """Show the first lines of the runs once all of them are there."""
+        if self.open and self._reading != self._waits:
+            set_html(self._said, "")
+            self._show()
 
     def _origin(self, page: str) -> tuple[str, list[str]]:
         state, comparison = self.state, self.state.comparison
@@ -293,6 +305,12 @@ class CompareExport(TakeAlong):
         times = [side.fold.started.ts for side in state.sides if side.fold is not None and side.fold.started]
         moment = f"last run {export.moment(max(times))}" if times else ""
         return "comparison", [*runs, f"baseline {state.labels[state.base]}", comparison.probe, n, moment]
+
+    @property
+    def _reading(self) -> str:
+        """Why there is nothing to hand over yet; empty once every run is read."""
+        n = len(self.state.opening)
+        return f"{count(n, 'run')} still being read: export again once all of them are shown." if n else ""
 
     @property
     def _asked_for(self) -> Asked | None:
