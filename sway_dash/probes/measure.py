@@ -51,12 +51,14 @@ def measure_prompts(
     top_k: int | None = None,
     role: Role = "probe",
     items: Sequence[int] | None = None,
+    failures: list[ProbeError] | None = None,
 ) -> list[Measurement]:
     """Compare every view with the reference on every prompt and emit each measurement as it is finished.
 
     ``items`` are the indices of the prompts to measure, all by default. Equal prompts are measured once. What
     ``ctx.recall`` knows is not measured again. Prompts that cannot be measured are emitted as :class:`ItemFailed`; when
-    more than a tenth of them fail, or all, ``ProbeError`` carries the first reason.
+    more than a tenth of them fail, or all, ``ProbeError`` carries the first reason. Where these are a part of what a
+    probe measures, it gives a list for the ``failures`` and judges their share itself (:func:`few_failures`).
 
     Returns measurements in the order view, prompt.
     """
@@ -97,10 +99,17 @@ def measure_prompts(
                     continue
                 key = measurement_key(ctx, reference, view, text, positions, continuation_tokens, k)
                 accept(index, view, _measurement(name, index, prompts[index], reference, view, role, key, outcome))
-    if failed and len(failed) > MAX_FAILED_SHARE * len(prompts) * len(wanted):
-        total = len(prompts) * len(wanted)
-        raise ProbeError(name, f"{failed[0]} ({len(failed)} of {total} measurements failed)")
+    if failures is None:
+        few_failures(name, failed, len(prompts) * len(wanted))
+    else:
+        failures += failed
     return [found[i, v] for v in wanted for i in range(len(prompts)) if (i, v) in found]
+
+
+def few_failures(name: str, failed: Sequence[ProbeError], total: int) -> None:
+    """Raise ``ProbeError`` with the first reason when more than a tenth of all measurements failed."""
+    if failed and len(failed) > MAX_FAILED_SHARE * total:
+        raise ProbeError(name, f"{failed[0]} ({len(failed)} of {total} measurements failed)")
 
 
 def measuring_order(n: int, seed: int) -> list[int]:

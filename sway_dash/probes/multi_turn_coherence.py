@@ -9,7 +9,7 @@ length of the context does by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat
@@ -24,7 +24,7 @@ from sway_dash.probes.answers import CONTINUED, ask_both, continuations, score_c
 from sway_dash.probes.base import Probe, ProbeSpec, Prompt, PromptField, RunContext, Work
 from sway_dash.probes.chat import chat_template_of, tokenizer_of
 from sway_dash.probes.conversations import Conversation, Say, hold, neutral_replies
-from sway_dash.probes.measure import divergence_values, measure_prompts
+from sway_dash.probes.measure import divergence_values, few_failures, measure_prompts, measuring_order
 from sway_dash.probes.turn_fit import fit_half_life_turns, relative_slopes, sparkline
 
 FOLLOW_UPS = (
@@ -47,6 +47,21 @@ Curves = dict[str, list[list[float]]]
 
 Lifts = dict[str, list[list[float]]]
 """By who wrote the answers and by turn: how much likelier each is to the tuned model than to the base, nats a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """Conversations that were held together and could be measured at every turn."""
+
+    places: Sequence[int]
+    """Where their first messages stand among the prompts."""
+    held: Held
+    curves: Curves
+    lifts: Lifts
+    truncated: int
+    """Texts, also of other conversations, that lost their beginning."""
+    texts: int
+    """Texts that were to be measured, also of other conversations."""
 
 
 class MultiTurnCoherenceSpec(ProbeSpec):
@@ -83,27 +98,35 @@ class MultiTurnCoherenceProbe(Probe):
             message = "the model has no chat_template, so there are no turns to compare: use a chat model"
             return self._short(spec, Verdict.SKIP, message)
         prompts = list(dict.fromkeys(p.text for p in spec.prompts))
+        order: Sequence[int] = range(len(prompts))
+        if len(prompts) > CONTINUED:
+            # Those that are held before a stop are a fair sample of all.
+            order = measuring_order(len(prompts), ctx.seed)
         # A conversation that not everything is known of is none: only whole portions of them are kept.
         own = replace(ctx, keeps_part=False)
-        parts: list[tuple[Held, Curves, int, Lifts]] = []
+        parts: list[_Portion] = []
+        failed: list[ProbeError] = []
         done = 0
         try:
             for done in range(0, len(prompts), CONTINUED):
-                held = self._held(spec, own, tokenizer, prompts[done : done + CONTINUED])
-                curves, truncated = self._curves(spec, own, held)
-                parts.append((held, curves, truncated, _reply_lifts(own, held)))
+                places = sorted(order[done : done + CONTINUED])
+                held = self._held(spec, own, tokenizer, [prompts[i] for i in places])
+                parts.append(self._measured(spec, own, places, held, failed))
         except RunCancelled:
             if not (parts and ctx.keeps_part):
                 raise
             ctx.tally.short = done, len(prompts)
-        whole = [who for who in parts[0][0] if all(who in held for held, _, _, _ in parts)]
+        few_failures(spec.name, failed, sum(p.texts for p in parts))
+        whole = [who for who in parts[0].held if all(who in p.held for p in parts)]
+        found = sorted((place, at, row) for at, p in enumerate(parts) for row, place in enumerate(p.places))
         return self._judge(
             spec,
             ctx,
-            {who: [row for _, curves, _, _ in parts for row in curves[who]] for who in whole},
-            {who: _by_turn([lifts[who] for _, _, _, lifts in parts]) for who in whole if who in parts[0][3]},
-            {who: [c for held, _, _, _ in parts for c in held[who]] for who in whole},
-            sum(truncated for _, _, truncated, _ in parts),
+            [prompts[place] for place, _, _ in found],
+            {who: [parts[at].curves[who][row] for _, at, row in found] for who in whole},
+            {who: _by_turn([p.lifts[who] for p in parts]) for who in whole if who in parts[0].lifts},
+            {who: [parts[at].held[who][row] for _, at, row in found] for who in whole},
+            sum(p.truncated for p in parts),
         )
 
     def work(self, spec: MultiTurnCoherenceSpec, ctx: RunContext) -> Work:
@@ -145,27 +168,33 @@ class MultiTurnCoherenceProbe(Probe):
         out["neutral"] = hold(tokenizer, prompts, spec.follow_ups, spec.max_turns, nobody)
         return out
 
-    def _curves(self, spec: MultiTurnCoherenceSpec, ctx: RunContext, held: Held) -> tuple[Curves, int]:
+    def _measured(
+        self, spec: MultiTurnCoherenceSpec, ctx: RunContext, places: Sequence[int], held: Held, failed: list[ProbeError]
+    ) -> _Portion:
         """Divergences at turns 2 and later; all texts in one go, so that each view is entered once."""
-        places = [(who, i, t) for who, cs in held.items() for i, c in enumerate(cs) for t in range(1, len(c.asked))]
-        prompts = [Prompt(text=held[who][i].asked[t]) for who, i, t in places]
+        asked = [(who, i, t) for who, cs in held.items() for i, c in enumerate(cs) for t in range(1, len(c.asked))]
+        prompts = [Prompt(text=held[who][i].asked[t]) for who, i, t in asked]
         # The texts are the probe's own, not prompts of the suite: they are no rows of the screen.
         quiet = replace(ctx, emit=lambda event: None)
-        measured = measure_prompts(spec.name, prompts, quiet, top_k=spec.top_k)
-        found = dict(zip((m.item for m in measured), divergence_values(measured, spec.divergence), strict=True))
-        size = spec.max_turns - 1
-        rows = {
-            who: [[found.get(n * len(cs) * size + i * size + t) for t in range(size)] for i in range(len(cs))]
-            for n, (who, cs) in enumerate(held.items())
-        }
-        complete = [i for i in range(len(held["tuned"])) if all(None not in own[i] for own in rows.values())]
-        out: Curves = {who: [[float(v or 0.0) for v in own[i]] for i in complete] for who, own in rows.items()}
-        return out, sum(1 for m in measured if m.truncated_tokens)
+        measured = measure_prompts(spec.name, prompts, quiet, top_k=spec.top_k, failures=failed)
+        values = dict(zip((m.item for m in measured), divergence_values(measured, spec.divergence), strict=True))
+        found = {asked[item]: value for item, value in values.items()}
+        turns = range(1, spec.max_turns)
+        complete = [i for i in range(len(places)) if all((who, i, t) in found for who in held for t in turns)]
+        return _Portion(
+            places=[places[i] for i in complete],
+            held={who: [cs[i] for i in complete] for who, cs in held.items()},
+            curves={who: [[found[who, i, t] for t in turns] for i in complete] for who in held},
+            lifts=_reply_lifts(ctx, held),
+            truncated=sum(1 for m in measured if m.truncated_tokens),
+            texts=len(prompts),
+        )
 
     def _judge(
         self,
         spec: MultiTurnCoherenceSpec,
         ctx: RunContext,
+        prompts: Sequence[str],
         curves: Curves,
         lifts: dict[str, list[float]],
         held: Held,
@@ -235,7 +264,7 @@ class MultiTurnCoherenceProbe(Probe):
                 "max_turns": spec.max_turns,
                 "num_prompts": paired,
                 "truncated_texts": truncated,
-                "prompts": [p.text for p in spec.prompts],
+                "prompts": list(prompts),
                 "replies": {who: [list(c.replies) for c in cs] for who, cs in held.items()},
                 "sparkline": sparkline(means["tuned"]),
                 "weight": spec.weight,

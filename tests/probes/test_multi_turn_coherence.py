@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend
+from sway_dash.core.errors import ProbeError
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import TokenDist
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
+from sway_dash.probes.answers import CONTINUED
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.chat import chat_template_of, fallback_format
 from sway_dash.probes.conversations import follow_up, hold, neutral_replies
+from sway_dash.probes.measure import measuring_order
 from sway_dash.probes.multi_turn_coherence import FOLLOW_UPS
 from sway_dash.probes.turn_fit import fit_half_life_turns, relative_slopes, sparkline, verdict_from_half_life
 from tests.adapters import opened
@@ -108,6 +111,24 @@ def test_what_fades_fails_with_its_half_life():
     assert "answers about nothing:" not in result.message
     assert result.evidence["turns_axis"] == [2.0, 3.0, 4.0]
     assert [len(p.x) for p in read_panels(result.evidence)] == [3, 3, 3]
+
+
+def test_one_text_that_cannot_be_measured_costs_its_conversation_and_no_other():
+    prompts = [f"prompt {i} of many" for i in range(CONTINUED + 1)]
+    # The last of the order is held by itself: of its few texts one is far more than a tenth.
+    lost = prompts[measuring_order(len(prompts), 0)[-1]]
+
+    def sharpness(text: str, turn: int) -> float:
+        return math.nan if f"<user>{lost}<" in text and turn == 2 and "says tuned" in text else 3.0
+
+    result = judged(Talking(sharpness), prompts=prompts)
+    assert result.verdict is Verdict.PASS
+    assert result.evidence["prompts"] == [p for p in prompts if p != lost]
+    assert result.evidence["num_prompts"] == CONTINUED
+    assert "16 conversations" in result.message
+    # A third of all texts is no few, however they are spread over the portions.
+    with pytest.raises(ProbeError, match="51 of 153 measurements failed"):
+        judged(Talking(lambda text, turn: math.nan if turn == 2 else 3.0), prompts=prompts)
 
 
 def test_what_holds_passes_and_so_does_what_grows():
