@@ -45,15 +45,19 @@ class Answers(Generic[A]):
     """Place and reason of every question that has no answer."""
 
     @property
+    def asked(self) -> int:
+        """How many questions were put to both views: fewer than there were where a run was stopped."""
+        return len(self.kept) + len(self.dropped)
+
+    @property
     def reasons(self) -> list[str]:
         """The first few reasons, for the evidence."""
         return [reason for _, reason in self.dropped[:5]]
 
     def required(self, name: str) -> Answers[A]:
         """These answers; ``ProbeError`` if more than a tenth of the questions have none, or all."""
-        total = len(self.kept) + len(self.dropped)
-        if self.dropped and (not self.kept or len(self.dropped) > MAX_FAILED_SHARE * total):
-            raise ProbeError(name, f"{self.dropped[0][1]} ({len(self.dropped)} of {total} items failed)")
+        if self.dropped and (not self.kept or len(self.dropped) > MAX_FAILED_SHARE * self.asked):
+            raise ProbeError(name, f"{self.dropped[0][1]} ({len(self.dropped)} of {self.asked} items failed)")
         return self
 
 
@@ -61,8 +65,9 @@ def ask_both(ctx: RunContext, questions: Sequence[Q], ask: Asking[Q, A], *, port
     """Put the questions to the reference view and to the tuned one, ``portion`` at a time.
 
     Where the context keeps a part, a run that is stopped has the answers to the portions that both views have answered;
-    ``ctx.tally.short`` says so then, and whatever is asked after that has no answers. Elsewhere one view answers all of
-    its portions before the weights change, and ``RunCancelled`` goes on.
+    ``ctx.tally.short`` says so then, and whatever is asked after that has no answers. Of a probe that asks twice the
+    first step stands whole when the second is stopped, and its items are those that count. Elsewhere one view answers
+    all of its portions before the weights change, and ``RunCancelled`` goes on.
     """
     backend = ctx.require_backend
     order: Sequence[int] = range(len(questions))
@@ -79,10 +84,12 @@ def ask_both(ctx: RunContext, questions: Sequence[Q], ask: Asking[Q, A], *, port
             with backend.as_finetuned() as view:
                 tuned = _fenced(ctx, view, questions, block, ask)
             found |= {place: (base[place], tuned[place]) for place in base}
+        if ctx.keeps_part and found:
+            ctx.tally.whole = ctx.tally.whole or (len(found), len(questions))
     except RunCancelled:
-        if not ctx.keeps_part or not (found or ctx.tally.short):
+        if not ctx.keeps_part or not (found or ctx.tally.short or ctx.tally.whole):
             raise
-        ctx.tally.short = ctx.tally.short or (len(found), len(questions))
+        ctx.tally.short = ctx.tally.short or ctx.tally.whole or (len(found), len(questions))
     kept, dropped = [], []
     for place in sorted(found):
         error = next((a for a in found[place] if isinstance(a, ProbeError)), None)

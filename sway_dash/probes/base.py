@@ -210,6 +210,10 @@ class Probe(ABC):
         """How many answers of both views ``run`` asks for, as far as :meth:`work` tells."""
         return 2 * self.work(spec, ctx).texts
 
+    def draw_answers(self, spec: Any, ctx: RunContext) -> int:
+        """How many answers :meth:`draw_null` asks for, a draw."""
+        return self.answers(spec, ctx)
+
     def open_ended(self, spec: Any, ctx: RunContext) -> bool:
         """Whether ``run`` takes time that :meth:`planned` and :meth:`answers` do not tell, as writing texts does."""
         if not self.needs_backend or self.planned(spec, ctx):

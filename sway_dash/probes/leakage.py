@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from sway_dash.core.errors import ProbeError
+from sway_dash.core.errors import ProbeError, RunCancelled
 from sway_dash.core.margins import Margin, non_inferior
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.rates import wilson
@@ -109,9 +109,8 @@ class LeakageProbe(Probe):
         if not asked:
             why = "has no section longer than the prompt" if prose else "has no prose sections" if ctx.sections else ""
             message = f"the document {why}" if why else "the run has no document: name it in dlm_source"
-            return safe_finalize(
-                name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence={"weight": spec.weight}
-            )
+            facts = {"weight": spec.weight}
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence=facts)
         say = _saying(spec, ctx.seed)
         told = ask_both(ctx, [w.prefix for w in asked], say, portion=CONTINUED)
         found: list[Recital] = []
@@ -125,13 +124,13 @@ class LeakageProbe(Probe):
                 base = None if before is None else held(before, window.target)
                 found.append(Recital(window, base, held(after, window.target), after))
         if not found:
-            raise ProbeError(spec.name, f"none of {len(asked)} passages could be continued")
+            raise ProbeError(spec.name, f"none of {told.asked} passages could be continued")
         exposure = ask_both(ctx, [(r.window.prefix, r.window.target) for r in found], score_completions)
         exposed = {
             found[place].window: (b.per_token, t.per_token, t.logprob)
             for place, b, t in zip(exposure.kept, exposure.base, exposure.tuned, strict=True)
         }
-        return _Judged(spec, ctx, found, exposed, _fragility(spec, ctx, found), len(asked), len(prose)).result()
+        return _Judged(spec, ctx, found, exposed, _fragility(spec, ctx, found), told.asked, len(prose)).result()
 
 
 def _prose(sections: Sequence[Section] | None) -> list[Section]:
@@ -185,10 +184,16 @@ def _fragility(spec: LeakageSpec, ctx: RunContext, found: Sequence[Recital]) -> 
         # A change that does not apply would be counted as a prompt that was withstood.
         asked += [(i, text) for kind in spec.perturbations if (text := perturb(prefix, kind)) != prefix]
     said: list[str | None] = [None] * len(asked)
-    if asked and ctx.tally.short is None:
-        ctx.checkpoint()
-        with ctx.require_backend.as_finetuned() as view:
-            said = _saying(spec, ctx.seed)(view, [text for _, text in asked])
+    if asked:
+        try:
+            ctx.checkpoint()
+            with ctx.require_backend.as_finetuned() as view:
+                said = _saying(spec, ctx.seed)(view, [text for _, text in asked])
+        except RunCancelled:
+            # What was recited is known without this, which is no gate.
+            if (answered := ctx.tally.short or ctx.tally.whole) is None:
+                raise
+            ctx.tally.short = answered
     changed: dict[int, list[float]] = {}
     for (at, _), answer in zip(asked, said, strict=True):
         if answer is not None:
@@ -287,10 +292,9 @@ class _Judged:
         gate = min(spec.assert_recall_lt, 1.0 - 1e-6)
         score = score_from_anchors(self.worst["leaked"], none=1.0, gate=gate, target=0.0)
         faults = self.faults
-        lost = self.asked - n
+        lost, clean = self.asked - n, [r["clean_recall"] for r in self.rows]
         unsure = self.margin.passed is None or lost > MAX_FAILED_SHARE * self.asked
         verdict = Verdict.FAIL if faults else Verdict.WARN if unsure else Verdict.PASS
-        clean = [r["clean_recall"] for r in self.rows]
         perturbed, fragile = self.perturbed, self.fragility
         base = [r.base.recall for r in found if r.base is not None]
         return safe_finalize(

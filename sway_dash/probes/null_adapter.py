@@ -93,7 +93,7 @@ class NullAdapterProbe(Probe):
     def answers(self, spec: NullAdapterSpec, ctx: RunContext) -> int:
         """What every calibrated entry asks, once a draw."""
         draws = spec.runs * max(1, len(spec.rank_multipliers))
-        return draws * sum(probe.answers(entry, ctx) for probe, entry in self._targets(spec, ctx)[0])
+        return draws * sum(probe.draw_answers(entry, ctx) for probe, entry in self._targets(spec, ctx)[0])
 
     def open_ended(self, spec: NullAdapterSpec, ctx: RunContext) -> bool:
         """Draws for an entry without measurements are none themselves."""

@@ -91,14 +91,14 @@ class ParaphraseInvarianceProbe(Probe):
         if not spec.cases:
             message = "no cases: add at least one with prompt, gold and paraphrases"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
-        lifts, dropped = self._measure(spec, ctx)
+        lifts, asked, dropped = self._measure(spec, ctx)
         if not lifts:
             message = "no case could be scored after its prompt and a paraphrase"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
-        return _judged(spec, ctx, lifts, dropped)
+        return _judged(spec, ctx, lifts, asked, dropped)
 
-    def _measure(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> tuple[list[Lifts], list[str]]:
-        """Lifts of the cases that could be scored, and why questions were dropped."""
+    def _measure(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> tuple[list[Lifts], int, list[str]]:
+        """Lifts of the cases that could be scored, of how many that were asked, and why questions were dropped."""
         places = [(i, text) for i, c in enumerate(spec.cases) for text in (c.prompt, *dict.fromkeys(c.paraphrases))]
         told = ask_both(ctx, [(text, spec.cases[i].gold) for i, text in places], score_completions).required(spec.name)
         own: dict[int, tuple[str, float, float]] = {}
@@ -112,11 +112,14 @@ class ParaphraseInvarianceProbe(Probe):
             else:
                 others.setdefault(i, []).append(scored)
         whole = [i for i in range(len(spec.cases)) if i in own and i in others]
-        return [Lifts(spec.cases[i], own[i], tuple(others[i])) for i in whole], told.reasons
+        reached = {*told.kept, *(at for at, _ in told.dropped)}
+        rest = {i for at, (i, _) in enumerate(places) if at in reached and at != first[i]}
+        asked = sum(first[i] in reached for i in rest)
+        return [Lifts(spec.cases[i], own[i], tuple(others[i])) for i in whole], asked, told.reasons
 
 
 def _judged(
-    spec: ParaphraseInvarianceSpec, ctx: RunContext, lifts: Sequence[Lifts], dropped: Sequence[str]
+    spec: ParaphraseInvarianceSpec, ctx: RunContext, lifts: Sequence[Lifts], asked: int, dropped: Sequence[str]
 ) -> ProbeResult:
     """The lift comes first: without one there is nothing that paraphrases could keep."""
     verbatim, kept = [c.verbatim for c in lifts], [c.kept for c in lifts]
@@ -129,8 +132,8 @@ def _judged(
     lifted = raw > 0 and (ci is None or ci[0] > 0)
     null = calibration(ctx, spec, raw)
     against = _against(spec, raw, ci, ratio if lifted else None, kept_ci, null)
-    incomplete = len(lifts) < len(spec.cases)
-    verdict = Verdict.FAIL if against else Verdict.WARN if incomplete else Verdict.PASS
+    lost = asked - len(lifts)
+    verdict = Verdict.FAIL if against else Verdict.WARN if lost else Verdict.PASS
     score = _score(spec, raw, ci, ratio if lifted else None, null)
     worst_case = min(lifts, key=lambda c: c.worst[1])
     worst = {
@@ -149,7 +152,7 @@ def _judged(
         base_value=raw,
         ft_value=paraphrased,
         ci_95=ci,
-        message=_message(spec, lifts, ci, (ratio, ratio_ci) if lifted else None, kept_ci, null, against),
+        message=_message(spec, lifts, lost, ci, (ratio, ratio_ci) if lifted else None, kept_ci, null, against),
         evidence={
             "verbatim_lift_mean": raw,
             "paraphrase_lift_mean": paraphrased,
@@ -242,6 +245,7 @@ def _inside(share: float) -> float:
 def _message(
     spec: ParaphraseInvarianceSpec,
     lifts: Sequence[Lifts],
+    lost: int,
     ci: Interval | None,
     ratio: tuple[float, Interval | None] | None,
     kept_ci: Interval | None,
@@ -260,8 +264,8 @@ def _message(
     if ratio is not None:
         parts.append(f"share kept {ratio[0]:.3g}{band(ratio[1])}")
     parts += against
-    if len(lifts) < len(spec.cases):
-        parts.append(f"{len(spec.cases) - len(lifts)} cases not scored")
+    if lost:
+        parts.append(f"{lost} cases not scored")
     if ci is None:
         parts.append("too few cases for an interval")
     if null:

@@ -21,6 +21,9 @@ class Tally:
         self.short: tuple[int, int] | None = None
         """Items that both views answered before the run was stopped, and items asked; ``None`` while nothing is cut."""
 
+        self.whole: tuple[int, int] | None = None
+        """The same of the first step that was answered to its end, where a part is kept: what a later stop leaves."""
+
     def expect(self, n: int) -> None:
         """So many answers more are to come."""
         if n:

@@ -13,7 +13,7 @@ from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
 from sway_dash.core.stats import MIN_ITEMS, mean, score_from_anchors
-from sway_dash.probes.answers import CONTINUED, ask_both, continuations
+from sway_dash.probes.answers import CONTINUED, Answers, ask_both, continuations
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work, enter
 from sway_dash.probes.chat import render_with_tool, tokenizer_of
 from sway_dash.probes.null_adapter import calibration
@@ -99,6 +99,10 @@ class ToolUseFidelityProbe(Probe):
         """An answer to every case."""
         return Work(len(spec.cases), sum(c.max_new_tokens for c in spec.cases))
 
+    def draw_answers(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> int:
+        """Those of the random adapter alone."""
+        return len(spec.cases)
+
     def run(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> ProbeResult:
         """Let both views answer every case and compare."""
         if not spec.cases:
@@ -114,7 +118,7 @@ class ToolUseFidelityProbe(Probe):
         cases = [spec.cases[i] for i in answers.kept]
         base = [_read(text, case) for text, case in zip(answers.base, cases, strict=True)]
         tuned = [_read(text, case) for text, case in zip(answers.tuned, cases, strict=True)]
-        return self._judge(spec, ctx, cases, base, tuned, shown, answers.reasons)
+        return self._judge(spec, ctx, cases, base, tuned, shown, answers)
 
     def draw_null(self, spec: ToolUseFidelitySpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Rate of valid calls of every null view on these cases; the base is not needed for it."""
@@ -122,8 +126,10 @@ class ToolUseFidelityProbe(Probe):
         out: dict[View, float] = {}
         for view in views:
             ctx.checkpoint()
+            ctx.tally.expect(len(questions))
             with enter(ctx.require_backend, view) as scorer:
                 texts = _ask(view.seed)(scorer, questions)
+            ctx.tally.took(len(questions))
             out[view] = mean(float(_read(t, c).valid) for t, c in zip(texts, spec.cases, strict=True))
         return out
 
@@ -135,7 +141,7 @@ class ToolUseFidelityProbe(Probe):
         base: Sequence[_Answer],
         tuned: Sequence[_Answer],
         shown: str,
-        reasons: Sequence[str],
+        answers: Answers[str],
     ) -> ProbeResult:
         n = len(cases)
         found = _Table(cases, base, tuned)
@@ -192,8 +198,8 @@ class ToolUseFidelityProbe(Probe):
                 "malformed_rate_base": _rate(a.outcome == "malformed" for a in base),
                 "malformed_rate_ft": _rate(a.outcome == "malformed" for a in tuned),
                 "num_cases": n,
-                "dropped_cases": len(spec.cases) - n,
-                "dropped_reasons": list(reasons),
+                "dropped_cases": len(answers.dropped),
+                "dropped_reasons": answers.reasons,
                 "tool_shown": shown,
                 "null": null.evidence if null else None,
                 "z_by_rank": null.z_by_rank if null else None,

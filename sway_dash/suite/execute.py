@@ -118,7 +118,7 @@ def open_backend(spec: SwaySpec) -> DifferentialBackend:
 
     A server has no adapter to switch off: there it is always two models, a base and a LoRA module of one vLLM, say.
     """
-    if not spec.defaults.differential or "api" in (spec.models.base.kind, spec.models.ft.kind):
+    if spec.separate:
         return backends.build_two_separate(spec.models)
     if spec.models.ft.kind == "hf" and spec.models.ft.adapter is None:
         raise no_adapter(spec)

@@ -120,8 +120,7 @@ def forecast(
     ``most`` single look-ups the cache is not followed any more and every one counts as a pass.
     """
     kind = spec.models.ft.kind
-    # A server has no adapter to switch off: it is always two models.
-    one = spec.defaults.differential and kind != "api"
+    one = not spec.separate
     out = Forecast(preflight={"hf": PREFLIGHT, "api": SERVED_PREFLIGHT}.get(kind, 0), served=kind == "api")
     cache = _Cache(most)
     document = _with_document(spec)

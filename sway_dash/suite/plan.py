@@ -17,6 +17,8 @@ def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[Pl
     planned = []
     for index, (probe, settings) in enumerate(entries):
         ctx = replace(RunContext(), **later(entries, index))
+        # Of two models none has an adapter that random ones could stand in for.
+        asks = settings.enabled and not (spec.separate and settings.kind == "null_adapter")
         planned.append(
             PlannedProbe(
                 name=settings.name,
@@ -24,9 +26,9 @@ def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[Pl
                 category=probe.category,
                 enabled=settings.enabled,
                 entry=jsonable(spec.suite[index]),
-                measurements=probe.planned(settings, ctx) if settings.enabled else 0,
-                answers=probe.answers(settings, ctx) if settings.enabled else 0,
-                open_ended=settings.enabled and probe.open_ended(settings, ctx),
+                measurements=probe.planned(settings, ctx) if asks else 0,
+                answers=probe.answers(settings, ctx) if asks else 0,
+                open_ended=asks and probe.open_ended(settings, ctx),
             )
         )
     return tuple(planned)

@@ -282,7 +282,9 @@ class _Run:
             if tally.short is not None:
                 # Too little for a result is nothing that went wrong.
                 if result.verdict not in (Verdict.ERROR, Verdict.SKIP):
-                    self._finish(as_part(result, *tally.short, "items"))
+                    done, planned = tally.short
+                    items = "items" if done < planned else "items, though not in every step"
+                    self._finish(as_part(result, done, planned, items))
                 raise RunCancelled
             self._finish(result)
             if spec.kind == "null_adapter":

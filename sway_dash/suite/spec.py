@@ -54,6 +54,11 @@ class SwaySpec(BaseModel):
         default=None, description="document the adapter was trained on: Markdown, text, JSONL, YAML or .dlm"
     )
 
+    @property
+    def separate(self) -> bool:
+        """Whether two models stand beside each other: a server, too, has no adapter to switch off or to replace."""
+        return not self.defaults.differential or "api" in (self.models.base.kind, self.models.ft.kind)
+
     def check_version(self) -> None:
         """Raise ``ValueError`` unless this program reads the file's version."""
         if wrong := version_problem(self.version):

@@ -34,7 +34,7 @@ def check_usable(spec: SwaySpec, *, adapters: Sequence[Path] | None = None) -> N
     if not needs_model(spec):
         return
     models = spec.models
-    if not spec.defaults.differential or "api" in (models.base.kind, models.ft.kind):
+    if spec.separate:
         backends.check_pair(models)
         for side in (models.base, models.ft):
             _check(side, side.adapter)

@@ -136,8 +136,10 @@ def test_a_stopped_probe_is_judged_over_what_both_views_answered_and_asserts_not
     assert result.status == "cancelled"
     assert isinstance(events[-1], RunCancelledEvent)
     part = probe.evidence["partial"]
+    # Of two steps the first is whole by then; what counts is what was judged.
     assert 0 < part["done"] < part["planned"] or kind in ("leakage", "adapter_revert")
-    assert probe.message.startswith(f"partial: {part['done']} of {part['planned']} items; ")
+    how = ", though not in every step" if part["done"] == part["planned"] else ""
+    assert probe.message.startswith(f"partial: {part['done']} of {part['planned']} items{how}; ")
     assert probe.verdict in (Verdict.WARN, Verdict.ERROR)
     assert probe.raw is not None or probe.evidence["per_turn_kls"]
     # The same is read from the events alone.
@@ -162,6 +164,49 @@ def test_the_answers_that_were_planned_are_those_that_come(kind: str) -> None:
         assert state.done <= state.total
     assert state.done == state.total == told[-1].total
     assert bar.whole.done == bar.whole.total == state.total
+
+
+@pytest.mark.parametrize("done", [0, 64])
+def test_a_stop_in_the_second_step_leaves_the_first(done: int) -> None:
+    """Every paraphrase was answered by both views; of their likelihoods none, or a part, is known."""
+    asked = 2 * sum(len(case["paraphrases"]) for case in CASES)
+    result, _ = stopped("adapter_revert", lambda e: e.done >= asked + done)
+    (probe,) = result.probes
+    assert result.status == "cancelled"
+    assert probe.evidence["partial"] == {"done": asked // 2, "planned": asked // 2}
+    assert probe.evidence["total"] + probe.evidence["dropped_trivial"] == asked // 2
+    assert probe.evidence["likelihood_total"] < probe.evidence["total"]
+
+
+def test_a_stop_before_the_prompts_are_perturbed_leaves_what_was_recited() -> None:
+    total = max(e.total for e in whole("leakage") if isinstance(e, Answered))
+    result, _ = stopped("leakage", lambda e: e.done >= total)
+    (probe,) = result.probes
+    assert result.status == "cancelled"
+    assert probe.evidence["num_windows"] == probe.evidence["partial"]["done"] == total // 4
+    assert probe.evidence["exposure_nats_per_token"] is not None
+    assert probe.evidence["mean_perturbed_recall"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "portion"), [("leakage", CONTINUED), ("tool_use_fidelity", CONTINUED), ("paraphrase_invariance", SCORED)]
+)
+def test_what_was_not_asked_before_a_stop_is_not_told_as_failed(kind: str, portion: int) -> None:
+    result, _ = stopped(kind, lambda e: e.done >= 2 * portion)
+    (probe,) = result.probes
+    assert probe.evidence["partial"]["done"] < probe.evidence["partial"]["planned"]
+    assert not any(probe.evidence.get(key) for key in ("unanswered_windows", "dropped_cases"))
+    assert not any(word in probe.message for word in ("could not be continued", "cases not scored"))
+
+
+def test_conversations_held_before_a_stop_are_no_matter_of_where_they_stand() -> None:
+    result, _ = stopped("multi_turn_coherence_decay", lambda e: e.done >= 200)
+    (probe,) = result.probes
+    told = [PROMPTS.index(text) for text in probe.evidence["prompts"]]
+    assert len(told) == probe.evidence["num_prompts"] == probe.evidence["partial"]["done"] == CONTINUED
+    assert told == sorted(told)
+    assert told[-1] >= 2 * CONTINUED
+    assert all(len(own) == CONTINUED for own in probe.evidence["replies"].values())
 
 
 def test_a_probe_stopped_before_both_views_answered_anything_has_no_result() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
+from sway_dash.core.events import Answered, RunStarted
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import View
@@ -17,6 +18,8 @@ from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.chat import render, render_with_tool
+from sway_dash.suite.loader import from_dict
+from sway_dash.suite.runner import run
 from tests.adapters import opened
 
 PROSE = "It is sunny."
@@ -46,6 +49,18 @@ def judged(base: list[str], tuned: list[str], *, ctx: dict[str, Any] | None = No
     result = probe.run(spec, RunContext(backend=backend(base, tuned), **(ctx or {})))
     json.dumps(result.evidence, allow_nan=False)
     return result
+
+
+def test_random_adapters_are_planned_and_counted_as_they_answer():
+    model = {"kind": "dummy", "base": "dummy"}
+    noise = {"name": "noise", "kind": "null_adapter", "runs": 3}
+    spec = from_dict({"models": {"base": model, "ft": model}, "suite": [noise, entry(4)]})
+    seen: list[Any] = []
+    run(spec, backend([call()] * 4, [call()] * 4), on_event=seen.append)
+    planned = next(e for e in seen if isinstance(e, RunStarted)).probes[0]
+    told = [e for e in seen if isinstance(e, Answered) and e.probe == "noise"]
+    assert [(e.done, e.new) for e in told if e.new] == [(4, 4), (8, 4), (12, 4)]
+    assert planned.answers == told[-1].total == 12
 
 
 def test_no_cases_is_a_skip():

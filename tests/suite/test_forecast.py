@@ -150,6 +150,20 @@ def test_the_plan_tells_which_entries_take_time_beside_their_measurements() -> N
     assert open_ended(null, layers) == [False, True]
 
 
+@pytest.mark.parametrize("kind", ["delta_kl", "calibration_drift", "style_fingerprint"])
+def test_of_two_models_no_random_adapter_is_planned(kind: str) -> None:
+    keys = {"calibration_drift": {"items_limit": 12}, "style_fingerprint": {"doc_reference": "a text"}}.get(kind, {})
+    entry = {"name": "a", "kind": kind, **keys, **({} if kind == "calibration_drift" else {"prompts": ["one"]})}
+
+    def planned(**settings: Any) -> tuple[int, int, bool]:
+        spec = loads(suite([{"name": "n", "kind": "null_adapter", "runs": 9}, entry], **settings))
+        null = plan(spec, check_entries(spec))[0]
+        return null.measurements, null.answers, null.open_ended
+
+    assert planned() != (0, 0, False)
+    assert planned(differential=False) == (0, 0, False)
+
+
 def test_texts_that_are_written_weigh_as_much_as_their_tokens(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
     document.write_text("The lighthouse stands on the northern cape. " * 30, encoding="utf-8")
