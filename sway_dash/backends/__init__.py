@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sway_dash.backends.api_client import checked_url
+from sway_dash.backends.api_client import KEY_NAME, checked_url
 from sway_dash.backends.two_model import MIXED, BothSpecs, TwoModelDifferential
 from sway_dash.core.errors import BackendNotAvailableError, SpecValidationError
 from sway_dash.core.model import ModelSpec
@@ -147,8 +147,8 @@ def _api(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:
     from sway_dash.backends.api import ApiScoringBackend
 
     _check_server(spec)
-    key = os.environ.get(spec.key_env) if spec.key_env else None
-    return ApiScoringBackend(base_url=spec.endpoint or "", model_name=spec.base, api_key=key)
+    where, name = spec.endpoint or "", spec.key_env or KEY_NAME
+    return ApiScoringBackend(base_url=where, model_name=spec.base, api_key=os.environ.get(name), key_name=name)
 
 
 def _custom(spec: ModelSpec, adapter: Path | None) -> DifferentialBackend:

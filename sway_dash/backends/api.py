@@ -6,8 +6,6 @@ next tokens come back, so divergences are estimates with a stated bound; nothing
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sway_dash.backends.api_client import ApiClient, Refused
+from sway_dash.backends.api_client import KEY_NAME, ApiClient, Refused
+from sway_dash.backends.api_known import fingerprint, same
 from sway_dash.backends.api_meeting import ECHO, ONE, TOP_K, Abilities, canary, meet
 from sway_dash.backends.api_tokens import as_dist, completion_start, read_echo, read_next, spans, total
 from sway_dash.backends.instrumentation import BackendInstrumentation, pair_name
@@ -48,6 +47,8 @@ class ApiScoringBackend:
         The model as the server calls it; for vLLM a LoRA module has a name of its own.
     api_key
         Default: ``SWAY_API_KEY``, else ``OPENAI_API_KEY`` of the environment. Kept in memory alone.
+    key_name
+        The variable to set where the server wants another key.
     vocab_size
         Size of the vocabulary, where it is known: a list as long as that leaves nothing out.
     timeout_s, max_retries
@@ -62,13 +63,14 @@ class ApiScoringBackend:
         base_url: str,
         model_name: str,
         api_key: str | None = None,
+        key_name: str = KEY_NAME,
         vocab_size: int | None = None,
         timeout_s: float = 30.0,
         max_retries: int = 3,
         concurrency: int | None = None,
     ) -> None:
-        key = api_key or os.environ.get("SWAY_API_KEY") or os.environ.get("OPENAI_API_KEY")
-        self.client = ApiClient(base_url, api_key=key, timeout_s=timeout_s, max_retries=max_retries)
+        key = api_key or os.environ.get(KEY_NAME) or os.environ.get("OPENAI_API_KEY")
+        self.client = ApiClient(base_url, api_key=key, key_name=key_name, timeout_s=timeout_s, max_retries=max_retries)
         self.base_url, self.model_name, self.vocab_size = self.client.url, model_name, vocab_size
         self.id = f"api:{model_name}"
         self.view_id = self.id
@@ -78,7 +80,6 @@ class ApiScoringBackend:
         self._concurrency = concurrency or _concurrency()
         self._abilities: Abilities | None = None
         self._served: dict[str, Any] = {}
-        self._system: Any = None
         self._texts: dict[int, str] = {}
         self._silent = False
         self._pool: ThreadPoolExecutor | None = None
@@ -103,12 +104,11 @@ class ApiScoringBackend:
         """Where the model is and what its server can do.
 
         The fingerprint holds what the server says of the model and some of the model's answers: a server may load
-        other weights under the same name.
+        other weights under the same name (:mod:`~sway_dash.backends.api_known`).
         """
         can = self.abilities
         ids = can.ids if self.ids_allowed else ""
-        identity = [self.base_url, self.model_name, self._served, can.top_k, ids, can.answers]
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+        identity = [self.base_url, self.model_name, self._served, can.top_k, ids]
         return {
             "backend": "api",
             "base": self.model_name,
@@ -121,7 +121,7 @@ class ApiScoringBackend:
             "prompts_per_request": PROMPTS_PER_REQUEST if can.lists else 1,
             "requests_at_once": self._concurrency,
             "prompt_format": "plain text, without a chat template",
-            "fingerprint": digest,
+            "fingerprint": fingerprint(identity, can.answers),
         }
 
     def preflight_finite_check(self) -> tuple[bool, str]:
@@ -157,7 +157,7 @@ class ApiScoringBackend:
         known = self._abilities
         if known is None:
             return True
-        if canary(self.request, known.top_k) == known.answers and self._what_it_says() == self._served:
+        if same(canary(self.request, known.top_k), known.answers) and self._what_it_says() == self._served:
             return True
         self._abilities, self._silent = None, False
         self._texts.clear()
@@ -333,7 +333,6 @@ class ApiScoringBackend:
         if not isinstance(choices, list) or len(choices) != len(prompts) or not all(map(_is_dict, choices)):
             got = len(choices) if isinstance(choices, list) else "no"
             raise ProbeError("api", f"{self.base_url} answered {len(prompts)} prompts with {got} choices")
-        self._system = found.get("system_fingerprint")
         if len(choices) > 1:
             if sorted(str(c.get("index")) for c in choices) != sorted(map(str, range(len(choices)))):
                 raise ProbeError("api", f"{self.base_url} does not say which choice answers which prompt")
@@ -351,10 +350,9 @@ class ApiScoringBackend:
             return {}
 
     def _what_it_says(self) -> dict[str, Any]:
-        """What the server tells of this model and of itself, as far as that is the same every time it is asked."""
+        """What the server tells of this model, as far as that is the same every time it is asked."""
         own = self._models().get(self.model_name, {})
-        told = {"system_fingerprint": self._system, **{key: own.get(key) for key in TOLD}}
-        return {key: value for key, value in told.items() if value not in (None, "")}
+        return {key: own[key] for key in TOLD if own.get(key) not in (None, "")}
 
     def _text(self, id: int) -> str:
         """Text of a token that the server named by its id alone; vLLM can be asked for it."""

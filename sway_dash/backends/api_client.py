@@ -18,6 +18,8 @@ from sway_dash.core.errors import BackendNotAvailableError, ProbeError, SpecVali
 if TYPE_CHECKING:
     import httpx
 
+KEY_NAME = "SWAY_API_KEY"
+"""Variable with the key where a suite names none."""
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 """Statuses after which the same request may well succeed."""
 FIRST_WAIT_S = 0.5
@@ -83,6 +85,7 @@ class ApiClient:
         url: str,
         *,
         api_key: str | None = None,
+        key_name: str = KEY_NAME,
         timeout_s: float = 30.0,
         max_retries: int = 3,
         deadline_s: float | None = None,
@@ -90,7 +93,7 @@ class ApiClient:
         self.url = checked_url(url)
         # Servers are given with and without the version; both mean the same place.
         self.root = self.url.removesuffix("/v1")
-        self._key = api_key or None
+        self._key, self._key_name = api_key or None, key_name
         self.timeout_s, self.max_retries = timeout_s, max_retries
         self.deadline_s = max(120.0, timeout_s * (max_retries + 1)) if deadline_s is None else deadline_s
         self._http: httpx.Client | None = None
@@ -227,8 +230,8 @@ class ApiClient:
 
     def _refusal(self, url: str, status: int, said: str) -> str:
         hint = {
-            401: "; set SWAY_API_KEY to the server's key",
-            403: "; set SWAY_API_KEY to a key that may use this model",
+            401: f"; set {self._key_name} to the server's key",
+            403: f"; set {self._key_name} to a key that may use this model",
             404: "; mend endpoint, or the model's name in base",
         }.get(status, "")
         if status in (301, 302, 307, 308):

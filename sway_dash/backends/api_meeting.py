@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sway_dash.backends.api_client import Refused, Unreachable
+from sway_dash.backends.api_known import Answers
 from sway_dash.backends.api_tokens import ApiToken, listed, read_echo, read_next, spans
 from sway_dash.core.errors import ProbeError
 
@@ -54,7 +55,7 @@ class Abilities:
     """Empty when it gives the log-probabilities of a text; else why not."""
     cut: tuple[str, ...]
     """Sample texts as its tokenizer cuts them; empty if it does not tell."""
-    answers: tuple[tuple[str, float], ...]
+    answers: Answers
     """What :func:`canary` was told: part of what identifies the model."""
     names: frozenset[str]
     """Every token listed after it, as the server writes tokens."""
@@ -74,16 +75,17 @@ def meet(request: Request) -> Abilities:
     return Abilities(k, ids, _takes_lists(request, found.tokens[0], k), echo, cut, canary(request, k), names)
 
 
-def canary(request: Request, k: int) -> tuple[tuple[str, float], ...]:
+def canary(request: Request, k: int) -> Answers:
     """Likeliest tokens after two prompts, to three decimals: other weights under the same name answer otherwise.
 
-    Each is asked alone, so that a batch of another size does not look like another model.
+    Each is asked alone, so that a batch of another size does not look like another model: that of the prompts asked
+    here. What others ask a server at the same time still moves its answers a little.
     """
-    said: list[tuple[str, float]] = []
+    said = []
     for prompt in (SAMPLE, SECOND):
         choices, _ = request([prompt], {**ONE, "logprobs": min(k, CANARY_TOP)})
-        said += ((t.text, round(t.logprob or 0.0, 3) + 0.0) for t in listed(choices[0]))
-    return tuple(sorted(said))
+        said.append(tuple(sorted((t.text, round(t.logprob or 0.0, 3) + 0.0) for t in listed(choices[0]))))
+    return tuple(said)
 
 
 def _first_answer(request: Request) -> tuple[Any, int]:

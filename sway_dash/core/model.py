@@ -24,7 +24,8 @@ class ModelSpec(BaseModel):
     trust_remote_code: bool = Field(default=False, description="run Python code that ships with the model")
     entry_point: str | None = Field(default=None, description="module:Class, for kind custom")
     endpoint: str | None = Field(default=None, description="base URL, for kind api")
-    # No other variable: a suite from elsewhere must not have any secret of the environment sent to its server.
+    # No other variable can be named: a suite from elsewhere must not have any secret it likes sent to its server. Where
+    # it names none the server gets SWAY_API_KEY, else OPENAI_API_KEY, whoever it is: the public format has it so.
     key_env: str | None = Field(
         default=None,
         pattern=r"^SWAY_API_KEY(_[A-Z0-9_]+)?$",

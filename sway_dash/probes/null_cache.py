@@ -13,14 +13,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from sway_dash.core.events import Measurement
-
-
-def root() -> Path:
-    """``$SWAY_NULL_CACHE_DIR``, else ``$XDG_CACHE_HOME/sway-dash/null-draws``, else under ``~/.cache``."""
-    if own := os.environ.get("SWAY_NULL_CACHE_DIR"):
-        return Path(own)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "sway-dash" / "null-draws"
+from sway_dash.core.kept import root
 
 
 def draws_file(fingerprint: str) -> str:

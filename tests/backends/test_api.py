@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +16,10 @@ from sway_dash.backends.api import ApiScoringBackend
 from sway_dash.backends.dummy import DummyDifferentialBackend
 from sway_dash.core.divergence import KL_COVERED, compare_dists, divergence
 from sway_dash.core.errors import ModelLoadError, ProbeError, SpecValidationError
+from sway_dash.core.kept import root
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.scoring import Describable, DifferentialBackend, PreflightCheckable, ScoringBackend
-from tests.api_server import ELSEWHERE, ApiServer, ToyModel, serving, status
+from tests.api_server import ELSEWHERE, ApiServer, Handler, ToyModel, serving, status
 
 PROMPTS = [f"The keeper reads chapter {i} of the book by the" for i in range(40)]
 STYLES = ["vllm", "python", "llama.cpp", "openai"]
@@ -418,8 +421,8 @@ def test_the_noise_of_a_server_is_measured(server: ApiServer) -> None:
 def test_another_model_under_the_same_name_has_another_fingerprint(server: ApiServer) -> None:
     first = paired(specs(server)).describe()["fingerprint"]
     assert first == paired(specs(server)).describe()["fingerprint"]
-    # Trained a little further: no likely token changes its place.
-    server.setup.models = {**MODELS, "tuned": ToyModel(moved=1.002)}
+    # Trained a little further.
+    server.setup.models = {**MODELS, "tuned": ToyModel(moved=1.1)}
     assert first != paired(specs(server)).describe()["fingerprint"]
     server.setup.models = MODELS
     assert first == paired(specs(server)).describe()["fingerprint"]
@@ -427,6 +430,39 @@ def test_another_model_under_the_same_name_has_another_fingerprint(server: ApiSe
     told = paired(specs(server)).describe()
     assert first != told["fingerprint"]
     assert told["served"] == {"root": "/models/tuned-2"}
+
+
+def test_a_busy_server_keeps_its_fingerprint(server: ApiServer) -> None:
+    first = paired(specs(server)).describe()["fingerprint"]
+    # What others ask at the same time moves every answer, each time in another way, now and then by a step of 16 bits.
+    rng = random.Random(3)
+    server.setup.warp = lambda v: v + rng.uniform(-0.02, 0.02) - (0.125 if rng.random() < 0.1 else 0.0)
+    pair = paired(specs(server))
+    assert pair.describe()["fingerprint"] == first
+    before = dists(pair, "The")
+    sent = len(server.requests)
+    assert pair.describe()["fingerprint"] == first
+    assert len(server.requests) == sent + 4
+    assert compare_dists(dists(pair, "The")[1], before[1]).js == 0.0, "what was answered before still stands"
+    # A line that is no answer costs nothing.
+    (path, *_) = (root() / "servers").glob("*.jsonl")
+    path.write_text('{"a": 1}\n[[["cut of' + path.read_text())
+    assert paired(specs(server)).describe()["fingerprint"] == first
+
+
+def test_what_a_server_says_of_one_request_is_no_part_of_its_fingerprint(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, count = Handler.send, itertools.count()
+
+    def told(self: Handler, status: int, body: Any, headers: Any = None) -> None:
+        send(self, status, {**body, "system_fingerprint": f"fp_{next(count)}"}, headers)
+
+    monkeypatch.setattr(Handler, "send", told)
+    pair = paired(specs(server))
+    first = pair.describe()["fingerprint"]
+    assert pair.describe()["fingerprint"] == first
+    assert paired(specs(server)).describe()["fingerprint"] == first
 
 
 def test_answers_of_a_model_that_was_exchanged_are_not_used_in_the_next_run(server: ApiServer) -> None:

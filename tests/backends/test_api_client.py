@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from sway_dash.backends import api_client
+from sway_dash.backends import api_client, build
 from sway_dash.backends.api import ApiScoringBackend
 from sway_dash.backends.api_client import ApiClient, checked_url, is_loopback, retry_after
 from sway_dash.core.errors import BackendNotAvailableError, ProbeError, SpecValidationError
+from sway_dash.core.model import ModelSpec
 from tests.api_server import ApiServer, body, cut, dripping, serving, slow, status
 
 ASK = {"model": "base", "prompt": "The river", "max_tokens": 1, "logprobs": 5}
@@ -168,6 +169,20 @@ def test_the_key_is_sent_and_said_nowhere(server: ApiServer, monkeypatch: pytest
     assert not ok
     assert "401" in reason
     assert "sk-" not in repr(vars(backend)) + reason
+
+
+def test_a_wrong_key_is_said_of_the_variable_the_suite_names(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.setup.key = "sk-right"
+    monkeypatch.setenv("SWAY_API_KEY_LAB", "sk-wrong")
+    made: Any = build(ModelSpec(kind="api", base="base", endpoint=server.url, key_env="SWAY_API_KEY_LAB"))
+    OPENED.append(made)
+    with pytest.raises(ProbeError, match="set SWAY_API_KEY_LAB to the server's key"):
+        made.next_token_dist("The")
+    server.always = status(403, "not yours")
+    with pytest.raises(ProbeError, match="set SWAY_API_KEY_LAB to a key that may use this model"):
+        made.next_token_dist("The")
 
 
 @pytest.mark.parametrize(
