@@ -23,6 +23,7 @@ from sway_dash.figures.derive_null import Metric, NullRange, NullSet, value_of
 from sway_dash.figures.log_lines import LogLine, log_line
 from sway_dash.probes.adapter_ablation import AdapterAblationSpec
 from sway_dash.probes.measure import divergence_bounds as bounds_of
+from sway_dash.probes.measure import measuring_order
 from sway_dash.probes.null_adapter import primary_rank, rank_key
 from sway_dash.suite.fold import Fold, probe_from_dict
 
@@ -63,7 +64,7 @@ class ProbeSeries:
     """Prompts that could not be measured."""
     texts: dict[int, tuple[Measurement, str]] = field(default_factory=dict, repr=False)
     """Prompt index → the measurement and its texts in one, as a search has last looked through them."""
-    _running: dict[Metric, RunningMean] = field(default_factory=dict)
+    _running: dict[Metric, tuple[bool, RunningMean]] = field(default_factory=dict)
 
     @property
     def null(self) -> NullSet | None:
@@ -101,11 +102,29 @@ class ProbeSeries:
         null = self.null
         return null.draws(metric, self.planned) if null else []
 
+    @property
+    def whole(self) -> bool:
+        """Every prompt that was planned is measured or has failed."""
+        return 0 < self.planned <= len(self.rows) + len(self.failed)
+
     def running(self, metric: Metric) -> list[MeanPoint]:
-        """Mean after every prompt; extends what is there, so each prompt is looked at once per metric."""
-        state = self._running.setdefault(metric, RunningMean(metric, self.seed, stopping=self.stopping))
-        state.extend(self.rows[len(state.points) :], self.planned, self.failed)
+        """Mean after every prompt; extends what is there, so each prompt is looked at once per metric.
+
+        Once the probe is :attr:`whole` the prompts stand in their random order and not in that of the batches, which
+        hold prompts of like length: any first part of them is then a random part of all, and has its band.
+        """
+        known = self._running.get(metric)
+        if known is None or known[0] != self.whole:
+            known = self._running[metric] = (self.whole, RunningMean(metric, self.seed, stopping=self.stopping))
+        state = known[1]
+        if len(state.points) < len(self.rows):
+            rows = self._shuffled() if self.whole else self.rows
+            state.extend(rows[len(state.points) :], self.planned, self.failed)
         return state.points
+
+    def _shuffled(self) -> list[Measurement]:
+        ranks = {item: rank for rank, item in enumerate(measuring_order(self.planned, self.seed))}
+        return sorted(self.rows, key=lambda m: ranks.get(m.item, self.planned))
 
     def by_tag(self, metric: Metric) -> dict[str, list[float]]:
         """Divergences by tag, tags in the order they first appear in the suite."""

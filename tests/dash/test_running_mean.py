@@ -6,12 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from sway_dash.core.events import Measurement
+from sway_dash.core.events import Event, Measurement, ProbeFinished, RunCancelledEvent, RunFinished, RunStarted
 from sway_dash.core.sequences import confidence_sequence
 from sway_dash.dash.pages.trend import MeanView
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.derive import ProbeSeries
 from sway_dash.figures.derive_mean import RunningMean
 from sway_dash.probes.measure import measuring_order
+from sway_dash.report.html import drawn
+from sway_dash.report.html.source import source_of
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
 
@@ -45,6 +48,19 @@ def test_prompts_that_might_have_stopped_have_no_interval_but_one_that_holds_at_
     assert "that of the result" not in said
 
 
+def test_a_probe_that_is_whole_shows_its_prompts_in_random_order_each_with_its_band() -> None:
+    n, seed = 40, 3
+    order = measuring_order(n, seed)
+    series = ProbeSeries("p", seed=seed, planned=n)
+    by_length = sorted(range(n), key=lambda i: i % 2)
+    series.rows += [row(i, 0.01 + 0.6 * (i % 2)) for i in by_length[:-1]]
+    assert [p.n for p in series.running("js") if p.ci is not None] == []
+    series.rows.append(row(by_length[-1], 0.61))
+    points = series.running("js")
+    assert [p.value for p in points] == [0.01 + 0.6 * (i % 2) for i in order]
+    assert [p.n for p in points if p.ci is not None] == list(range(4, n + 1))
+
+
 def row(item: int, value: float) -> Measurement:
     return Measurement(
         probe="p", item=item, prompt=f"prompt {item}", view="ft", js=value, kl=value, kl_reverse=0, same_top=1
@@ -66,13 +82,36 @@ def test_a_band_stands_only_where_those_measured_are_a_random_part_of_all() -> N
     for point in mean.points[15:]:
         assert point.ci == pytest.approx((lower[point.n - 1], upper[point.n - 1]), abs=1e-3)
     assert mean.points[7].mean == pytest.approx(0.01)
-    assert "portion" in mean.points[7].unsure
+    assert "portion" in mean.points[7].unsure(over=False)
+    assert mean.points[7].unsure(over=True) == "no interval: those measured are not a random part of all"
+    assert mean.points[15].unsure(over=False) == mean.points[15].unsure(over=True) == ""
     # All at once gives the same.
     again = RunningMean("js", seed)
     again.extend([row(item, values[item]) for item in came[:-1]], n)
     for one, other in zip(mean.points, again.points, strict=True):
         assert (one.ci is None) == (other.ci is None)
         assert one.ci is None or one.ci == pytest.approx(other.ci, abs=1e-3)
+
+
+def test_a_run_that_was_stopped_in_a_portion_promises_no_interval(record: Record) -> None:
+    def half(events: list[Event]) -> list[Event]:
+        """Stopped after six of the twelve prompts, which are not those it would have measured first."""
+        seed = next(e.seed for e in events if isinstance(e, RunStarted))
+        kept = set(measuring_order(12, seed)[1:7])
+        said = [e for e in events if not isinstance(e, Measurement | ProbeFinished | RunFinished)]
+        measured = [e for e in events if isinstance(e, Measurement) and e.item in kept]
+        return [*said, *measured, RunCancelledEvent(reason="asked to")]
+
+    folder = record(suite_text(prompts=12, ablation=False, nulls=0), keep=half)
+    run = RunState()
+    run.open(folder)
+    assert run.status == "cancelled"
+    told = str(MeanView(run=run, choice=Selection())._caption.object)
+    page = drawn.Drawn()
+    drawn.prompts(source_of(folder).data(), page)
+    for text in (told, page.first("mean")):
+        assert "no interval: those measured are not a random part of all" in text
+        assert "portion" not in text
 
 
 def test_a_prompt_that_fails_does_not_take_the_band_away() -> None:
@@ -84,6 +123,23 @@ def test_a_prompt_that_fails_does_not_take_the_band_away() -> None:
     without = RunningMean("js", 0)
     without.extend(rows, 20)
     assert without.points[-1].ci is None
+
+
+def test_a_prompt_that_is_listed_twice_does_not_take_the_band_away() -> None:
+    order = measuring_order(40, 0)
+    first, again = sorted((order[4], order[-1]))
+    texts = {first: "twice", again: "twice"}
+    place = order.index(first)
+    came = [item for item in order if item != again]
+    came.insert(came.index(first) + 1, again)
+    rows = [row(item, 0.1).model_copy(update={"prompt": texts.get(item, f"prompt {item}")}) for item in came]
+    mean = RunningMean("js", 0)
+    for one in rows:
+        mean.extend([one], 40)
+    bare = [p.n for p in mean.points if p.ci is None and p.n > 3]
+    # Only where the later of both comes first in the order is there a place that nobody fills until then.
+    assert bare == list(range(order.index(again) + 1, place + 1))
+    assert mean.points[-1].distinct == 39
 
 
 def test_what_nobody_has_planned_is_taken_as_it_comes() -> None:

@@ -124,7 +124,7 @@ def _mean(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> Non
     largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
     plot.reach("y", largest, bound=bounds_of(metric)[1], anew=True)
     plot.figure.x_range.update(start=0.5, end=max(series.planned, len(points), 2) + 0.5)
-    plot.describe(f"Running mean over prompts in the order they were measured. {_mean_words(series, metric)}")
+    plot.describe(f"Running mean over the prompts. {_mean_words(series, metric)}")
 
 
 def _mean_words(series: ProbeSeries, metric: Metric) -> str:
@@ -132,7 +132,8 @@ def _mean_words(series: ProbeSeries, metric: Metric) -> str:
     if not points:
         return "No prompt was measured."
     last = points[-1]
-    ci = last.unsure or f"95 % CI {interval(last.interval)}"
+    # Nothing comes to a page that is written.
+    ci = last.unsure(over=True) or f"95 % CI {interval(last.interval)}"
     note = f" {last.note} {last.order}" if last.note else ""
     return f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}.{note}"
 
