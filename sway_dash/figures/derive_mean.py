@@ -71,13 +71,14 @@ class MeanPoint:
             text += " Here the mean has left it, for prompts that came early differ from later ones."
         return text
 
-    @property
-    def unsure(self) -> str:
-        """Why there is no interval, in words; empty with one."""
+    def unsure(self, *, over: bool) -> str:
+        """Why there is no interval, in words; empty with one. ``over``: no more prompts are to come."""
         if self.interval is not None:
             return ""
         if self.distinct < MIN_ITEMS:
             return f"no interval below {MIN_ITEMS} prompts"
+        if over:
+            return "no interval: those measured are not a random part of all"
         return "an interval when the portion that is being measured is complete"
 
     @property

@@ -73,14 +73,14 @@ class MeanView(pn.viewable.Viewer):
         if anew:
             end = max(series.planned, len(points), 2) + 0.5
             self.plot.figure.x_range.update(start=0.5, end=end, reset_start=0.5, reset_end=end)
-        self._describe(points, metric)
+        self._describe(points, metric, over=not self.run.live or series.name in self.run.data.finished)
 
-    def _describe(self, points: list[Any], metric: str) -> None:
+    def _describe(self, points: list[Any], metric: str, *, over: bool) -> None:
         if not points:
             text = "No prompt measured yet."
         else:
             last = points[-1]
-            ci = last.unsure or f"95 % CI {interval(last.interval)}"
+            ci = last.unsure(over=over) or f"95 % CI {interval(last.interval)}"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
         self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
