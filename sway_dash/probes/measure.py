@@ -89,7 +89,8 @@ def measure_prompts(
     groups: dict[tuple[str, ...], list[View]] = {}
     for view, texts in missing.items():
         groups.setdefault(tuple(texts), []).append(view)
-    for wording, group in groups.items():
+    for texts_of_group, group in groups.items():
+        wording = texts_of_group if items is not None else _taken_by_rank(texts_of_group, prompts, ctx.seed)
         for at, view, outcome in _compare(ctx, reference, group, wording, positions, continuation_tokens, k):
             text = wording[at]
             for index in missing[view][text]:
@@ -115,6 +116,24 @@ def few_failures(name: str, failed: Sequence[ProbeError], total: int) -> None:
 def measuring_order(n: int, seed: int) -> list[int]:
     """Indices of ``n`` prompts in the random order in which they are taken; those of a batch are measured together."""
     return [int(i) for i in np.random.default_rng(seed).permutation(n)]
+
+
+def _taken_by_rank(texts: Sequence[str], prompts: Sequence[Prompt], seed: int) -> list[str]:
+    """Texts arranged so that they are taken in the order of all prompts, whatever is missing or listed twice.
+
+    Whoever measures them takes them in the :func:`measuring_order` of as many. So those measured are at any time a
+    random part of all prompts, on a resumed run, too. A text has the place of the first prompt that has it: by the
+    earliest of its places what is listed often would come early.
+    """
+    first: dict[str, int] = {}
+    for index, prompt in enumerate(prompts):
+        first.setdefault(prompt.text, index)
+    ranks = {index: rank for rank, index in enumerate(measuring_order(len(prompts), seed))}
+    arranged = list(texts)
+    ranked = sorted(texts, key=lambda text: ranks[first[text]])
+    for place, text in zip(measuring_order(len(texts), seed), ranked, strict=True):
+        arranged[place] = text
+    return arranged
 
 
 def distinct(measurements: Sequence[Measurement]) -> list[Measurement]:

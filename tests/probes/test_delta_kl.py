@@ -264,6 +264,34 @@ def test_a_prompt_that_is_listed_twice_is_not_twice_the_evidence(dummy_spec):
     assert "3 of 8 are repeats" in got.message
 
 
+class Shuffled(Exact):
+    """Takes prompts one by one in the order of the seed, as a model takes its batches."""
+
+    def compare(self, reference, views, prompts, **how):
+        order = measuring_order(len(prompts), how["seed"])
+        for at, view, answer in super().compare(reference, views, [prompts[i] for i in order], **how):
+            yield order[at], view, answer
+
+
+def test_prompts_are_taken_in_one_order_whatever_is_known_already_or_listed_twice():
+    texts = [f"prompt {i}" for i in range(40)]
+    order = measuring_order(40, 5)
+
+    def taken(texts, recall=lambda key: None):
+        seen: list[Any] = []
+        cls, spec = probe(prompts=texts)
+        cls.run(spec, RunContext(backend=Shuffled(), emit=seen.append, seed=5, fingerprint="f", recall=recall))
+        return [m for m in seen if not m.reused]
+
+    whole = taken(texts)
+    assert [m.item for m in whole] == order
+    known = {m.key: m for m in whole[:16]}
+    assert taken(texts, known.get) == whole[16:]
+    again = [*texts[:30], texts[3], *texts[31:]]
+    came = list(dict.fromkeys(m.prompt for m in taken(again)))
+    assert came == [texts[i] for i in order if i != 30]
+
+
 def test_what_takes_long_is_measured_in_random_portions():
     seen = []
 
