@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -110,6 +110,8 @@ class RunningMean:
         self._next_band = 0
         self._ranks: dict[int, int] = {}
         self._highest = -1
+        self._repeats: list[int] = []
+        """Ranks of prompts whose text had been measured at another place: nothing is to come there. Ascending."""
         self._waiting: list[tuple[int, float]] = []
         """Rank and value of texts that the band has not taken yet."""
 
@@ -117,7 +119,7 @@ class RunningMean:
         """Take the next prompts of a probe that is to measure ``planned``, of which the ``failed`` will not come."""
         if len(self._ranks) != planned:
             self._ranks = {item: rank for rank, item in enumerate(measuring_order(planned, self.seed))}
-        bands = self._bands(rows, {self._ranks.get(item, -1) for item in failed})
+        bands = self._bands(rows, [self._ranks.get(item, -1) for item in failed])
         last = len(self.points) + len(rows)
         for row in rows:
             n, value = len(self.points) + 1, value_of(row, self.metric)
@@ -147,11 +149,15 @@ class RunningMean:
         for n, row in enumerate(rows, start=len(self.points) + 1):
             # Where nobody has said how many there will be they are taken as they come.
             rank = self._ranks.get(row.item, n - 1)
-            self._highest = max(self._highest, rank)
-            if row.prompt not in known:
+            if row.prompt in known:
+                # A text has one place, that of its first prompt, and is measured there for all of them.
+                insort(self._repeats, rank)
+            else:
                 known.add(row.prompt)
+                self._highest = max(self._highest, rank)
                 self._waiting.append((rank, value_of(row, self.metric)))
-            whole = self._highest + 1 == n + sum(0 <= f <= self._highest for f in failed)
+            empty = bisect_right(self._repeats, self._highest) + sum(0 <= f <= self._highest for f in failed)
+            whole = self._highest + 1 == len(known) + empty
             if whole:
                 taken += [value for _, value in sorted(self._waiting)]
                 self._waiting.clear()
