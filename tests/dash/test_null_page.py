@@ -483,6 +483,22 @@ def test_a_draw_over_part_of_the_prompts_is_no_draw() -> None:
     assert nc.calibrated(data)[0].standing.stats == pytest.approx(null_stats([0.3]))
 
 
+@pytest.mark.parametrize("metric", ["js", "kl"])
+def test_only_a_divergence_that_has_a_bound_ends_the_range_of_the_next_draw(metric: str) -> None:
+    data = RunData()
+    entry = {"prompts": ["a"], "divergence": metric}
+    planned = PlannedProbe(name="moved", kind="delta_kl", category="adherence", entry=entry, measurements=1)
+    data.add(RunStarted(probes=(planned,)))
+    for seed, value in enumerate((0.01, 0.03, 0.1)):
+        drawn = Measurement(probe="moved", item=0, prompt="a", js=value, kl=value, kl_reverse=value, same_top=1)
+        data.add(drawn.model_copy(update={"view": f"null_{seed}", "role": "null"}))
+    data.add(Measurement(probe="moved", item=0, prompt="a", js=0.2, kl=0.2, kl_reverse=0.2, same_top=1))
+    (found,) = nc.calibrated(data)
+    assert found.metric == metric
+    assert found.standing.expected is not None
+    assert (found.standing.expected[1] == math.log(2)) is (metric == "js")
+
+
 def test_the_result_of_a_null_entry_stands_even_where_prompts_failed() -> None:
     """The engine averages over the prompts that could be measured; the page shows what was judged."""
     data = RunData()
