@@ -255,7 +255,11 @@ def _reason(spec: ModelSpec, error: Exception) -> str:
             "trust them, save the model once with model.save_pretrained(folder, safe_serialization=True)"
         )
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-    hint = " (HF_HUB_OFFLINE is set, so only what is already on disk can be used)" if offline and not folder.is_dir() else ""
+    hint = (
+        " (HF_HUB_OFFLINE is set, so only what is already on disk can be used)"
+        if offline and not folder.is_dir()
+        else ""
+    )
     return f"the base {spec.base} cannot be loaded: {first}{hint}"
 
 

@@ -300,6 +300,8 @@ def test_dark_changes_the_plots_without_a_reload(open_page: Open) -> None:
     palette = """() => { for (const doc of Bokeh.documents) for (const m of doc._all_models.values())
         if (m.type === 'CategoricalColorMapper') return m.palette[0] }"""
     tab.until(lambda: tab.page.evaluate(palette) == "#C44E00")
+    # Figures are known before the page that holds them is painted, and its buttons with it.
+    tab.until(lambda: "mean ΔJS" in said(tab, "summary"))
     tab.page.evaluate("window.__mark = 1")
     tab.page.get_by_label("Toggle theme").click()
     tab.until(lambda: tab.page.evaluate(palette) == "#FF9E5E")

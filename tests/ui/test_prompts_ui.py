@@ -84,11 +84,11 @@ def still(tab: Tab) -> None:
         const find = (n) => n.querySelector(s) ?? [...n.querySelectorAll("*")].reduce(
           (found, e) => found ?? (e.shadowRoot ? find(e.shadowRoot) : null), null)
         const box = find(document)?.getBoundingClientRect(); return box ? [box.y, box.height] : null })"""
-    seen = [tab.page.evaluate(places)]
+    seen = [(tab.page.evaluate(places), frame(tab))]
     while len(seen) < 4 or any(one != seen[-1] for one in seen[-4:]):
         assert len(seen) < 100
         tab.page.wait_for_timeout(250)
-        seen.append(tab.page.evaluate(places))
+        seen.append((tab.page.evaluate(places), frame(tab)))
 
 
 def chart(tab: Tab) -> Any:
@@ -168,7 +168,7 @@ def test_a_brush_fills_the_table_and_a_click_opens(open_tab: Open, server: Serve
     ready(tab, 12)
     tab.until(lambda: tab.rows() == 12)
     chart(tab).scroll_into_view_if_needed()
-    tab.page.wait_for_timeout(800)
+    still(tab)
     box = frame(tab)
     mouse = tab.page.mouse
     mouse.move(box["x"] + 2, row_y(box, 1.5))

@@ -40,6 +40,7 @@ class MeanView(pn.viewable.Viewer):
         self._root = column(head, figure(self.plot, fit=self.fit), self._caption, self._note, gap=2)
         self._key: tuple[Any, ...] = ()
         self._cursor = 0
+        self._whole = False
         self._refresh()
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -51,7 +52,10 @@ class MeanView(pn.viewable.Viewer):
         metric = self.choice.metric_of(self.run.data)
         points = series.running(metric)
         key = (self.run.epoch, series.name, metric)
-        anew = key != self._key
+        # A probe that is whole has its prompts in another order: the same picture of other numbers, zoomed as it was.
+        other = key != self._key
+        anew = other or series.whole != self._whole
+        self._whole = series.whole
         fresh = points if anew else points[self._cursor :]
         line, band = columns.running(fresh)
         for name, data in (("line", line), ("band", band)):
@@ -69,8 +73,8 @@ class MeanView(pn.viewable.Viewer):
         # The first bands are wide; the axis is not made for them but for the values.
         wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= SETTLED]
         largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
-        self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=anew)
-        if anew:
+        self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=other)
+        if other:
             end = max(series.planned, len(points), 2) + 0.5
             self.plot.figure.x_range.update(start=0.5, end=end, reset_start=0.5, reset_end=end)
         self._describe(points, metric, over=not self.run.live or series.name in self.run.data.finished)
@@ -82,7 +86,7 @@ class MeanView(pn.viewable.Viewer):
             last = points[-1]
             ci = last.unsure(over=over) or f"95 % CI {interval(last.interval)}"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
-        self.plot.describe(f"Running mean over prompts in the order they were measured. {text}")
+        self.plot.describe(f"Running mean over the prompts. {text}")
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
         note = points[-1].note if points else ""
         why = (
