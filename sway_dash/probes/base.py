@@ -322,7 +322,9 @@ def field_problems(
             message = f"needs at least {context['min_length']} items, has {context['actual_length']}"
         else:
             given = item.get("input")
-            simple = isinstance(given, str | int | float | bool) and len(repr(given)) < 60
+            # Somebody may have written the key itself where its variable is named.
+            secret = loc[-1:] == ("key_env",)
+            simple = isinstance(given, str | int | float | bool) and len(repr(given)) < 60 and not secret
             message = item["msg"].removeprefix("Value error, ") + (f" (got {given!r})" if simple else "")
         found.append((loc, message))
     return found

@@ -110,6 +110,7 @@ def test_a_key_is_taken_from_no_other_variable() -> None:
     found.form_models.server.key.widget.value = "AWS_SECRET_ACCESS_KEY"
     assert found.form_models.server.key.widget.error_state
     assert any("key_env" in line for line in found.draft.lines())
+    assert "AWS_SECRET" not in " ".join([found.form_models.server.key.widget.helper_text, *found.draft.lines()])
 
 
 def test_what_is_no_name_of_a_key_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
