@@ -50,7 +50,7 @@ def asked(targets: Sequence[str], *, a: Path | None, b: Path | None, base: str |
     return found
 
 
-def diff_adapters(what: Asked, *, device: str | None, details: int, again: bool, shown: Shown) -> int:
+def diff_adapters(what: Asked, *, device: str | None, details: int, again: bool, wait: bool, shown: Shown) -> int:
     """Measure both adapters and compare them; return the exit code."""
     from sway_dash.suite.execute import with_device
     from sway_dash.suite.sweep import Sweep
@@ -61,7 +61,7 @@ def diff_adapters(what: Asked, *, device: str | None, details: int, again: bool,
     check_usable(with_device(suite.spec, device), adapters=what.adapters)
     name = f"diff-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     sweep = Sweep(suite, what.adapters, name=name, anywhere=not again, device=device, details=details)
-    outcomes, stopped = _measure(sweep, made=what.suite is None)
+    outcomes, stopped = _measure(sweep, made=what.suite is None, wait=wait)
     for outcome in outcomes:
         note(f"run: {outcome.folder.path}")
     if stopped is not None:
@@ -101,15 +101,11 @@ def _suite(what: Asked) -> SuiteText:
     return SuiteText(Path.cwd() / "diff", text, loads(text, source="the suite of diff", folder=Path.cwd()))
 
 
-def _measure(sweep: Sweep, *, made: bool) -> tuple[list[Outcome], int | None]:
+def _measure(sweep: Sweep, *, made: bool, wait: bool) -> tuple[list[Outcome], int | None]:
     """What became of both, and the exit code when it was stopped. ``made``: the suite is no file."""
     from sway_dash.cli.interrupt import StopSwitch
     from sway_dash.cli.progress import RunProgress
-
-    def begin(target: Target, folder: RunFolder) -> None:
-        note(f"measuring {target.label}")
-        if made:
-            folder.write_meta(spec_path="")
+    from sway_dash.cli.waiting import Turns
 
     outcomes: list[Outcome] = []
     with StopSwitch() as stop:
@@ -117,6 +113,13 @@ def _measure(sweep: Sweep, *, made: bool) -> tuple[list[Outcome], int | None]:
         def asked_to_stop() -> bool:
             return stop.requested() or stop.hurried
 
+        def begin(target: Target, folder: RunFolder) -> None:
+            note(f"measuring {target.label}")
+            if made:
+                folder.write_meta(spec_path="")
+            turns.take(sweep.suite.spec, folder, device=sweep.device)
+
+        turns = Turns(asked_to_stop, wait=wait)
         try:
             for target in sweep.targets:
                 with RunProgress() as progress:
@@ -131,7 +134,9 @@ def _measure(sweep: Sweep, *, made: bool) -> tuple[list[Outcome], int | None]:
         except KeyboardInterrupt:
             return outcomes, stop.code
         finally:
+            # Not before the base has left the device.
             sweep.close()
+            turns.leave()
     return outcomes, None
 
 

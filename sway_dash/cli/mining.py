@@ -24,7 +24,15 @@ SHOWN = 60
 
 
 def mine(
-    suite: Path, *, mode: str, out: Path | None, top_k: int, n_candidates: int, corpus: str | None, seed: int
+    suite: Path,
+    *,
+    mode: str,
+    out: Path | None,
+    top_k: int,
+    n_candidates: int,
+    corpus: str | None,
+    seed: int,
+    wait: bool,
 ) -> int:
     """Mine with the model of a suite and write what was found; everything that can be wrong is told before it loads."""
     import yaml
@@ -48,7 +56,7 @@ def mine(
                 f"--n-candidates {n_candidates} is smaller than --top-k {top_k}: raise it, or lower --top-k"
             )
         cases = _cases(settings, suite)
-        with _talking(target), _opened(spec, seed) as backend:
+        with _talking(target), _opened(spec, seed, wait) as backend:
             found = {"mined_cases": _paraphrases(cases, backend, top_k=top_k, n_candidates=n_candidates, seed=seed)}
     else:
         pool = _pool(settings, corpus, suite)
@@ -56,7 +64,7 @@ def mine(
             fitting = len(pool) // 2
             how = f"--top-k {fitting} fits" if fitting else "give more prompts, or --from-corpus NAME"
             raise UsageError(f"{len(pool)} different prompts are fewer than the {2 * top_k} that two lists take: {how}")
-        with _talking(target), _opened(spec, seed) as backend:
+        with _talking(target), _opened(spec, seed, wait) as backend:
             found = {"mined_outliers": _outliers(pool, backend, top_k=top_k, seed=seed)}
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=110)
     write_text(target, str(text))
@@ -70,19 +78,22 @@ def _talking(target: Path) -> AbstractContextManager[Any]:
 
 
 @contextmanager
-def _opened(spec: SwaySpec, seed: int) -> Iterator[DifferentialBackend]:
-    """The suite's model, given back whatever happens."""
+def _opened(spec: SwaySpec, seed: int, wait: bool) -> Iterator[DifferentialBackend]:
+    """The suite's model when its device is free, given back whatever happens."""
+    from sway_dash.cli.waiting import turn
     from sway_dash.core.determinism import seed_everything
+    from sway_dash.suite import queue
     from sway_dash.suite.execute import open_backend
 
-    seed_everything(seed)
-    backend = open_backend(spec)
-    try:
-        yield backend
-    finally:
-        close = getattr(backend, "close", None)
-        if close is not None:
-            close()
+    with turn(queue.devices(spec), name="mine", wait=wait):
+        seed_everything(seed)
+        backend = open_backend(spec)
+        try:
+            yield backend
+        finally:
+            close = getattr(backend, "close", None)
+            if close is not None:
+                close()
 
 
 def _cases(settings: Sequence[ProbeSpec], suite: Path) -> list[Any]:

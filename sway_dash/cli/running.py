@@ -104,17 +104,17 @@ def _at_turn(
     folder: RunFolder, stop: StopSwitch, attempt: Callable[[], Attempt], *, device: str | None, wait: bool
 ) -> Attempt:
     """The attempt once the device is free; one that was stopped in line is a cancelled run."""
-    from sway_dash.cli.waiting import turn
+    from sway_dash.cli.waiting import WAITED, turn
     from sway_dash.core.events import RunCancelledEvent
-    from sway_dash.suite import queue
     from sway_dash.suite.execute import end, folder_spec
+    from sway_dash.suite.usable import occupied
 
     def stopped() -> bool:
         return stop.requested() or folder.stop_requested()
 
     interrupted = False
     try:
-        devices = queue.devices(folder_spec(folder, device=device))
+        devices = occupied(folder_spec(folder, device=device))
         # The place in line is shown as this run's.
         folder.claim()
         name = str(folder.meta().get("name") or folder.id)
@@ -125,7 +125,7 @@ def _at_turn(
         interrupted = True
     except (SwayError, OSError) as error:
         return Attempt(folder.fold(), failure=error)
-    end(folder, RunCancelledEvent(reason="stopped while it waited for its device"))
+    end(folder, RunCancelledEvent(reason=WAITED))
     return Attempt(folder.fold(), interrupted=interrupted)
 
 

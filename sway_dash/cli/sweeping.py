@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Asked:
     resume: bool = False
     device: str | None = None
     details: int = 0
+    wait: bool = True
     form: str = "terminal"
     html: Path | None = None
     json: Path | None = None
@@ -44,17 +46,21 @@ class Asked:
 class Shown:
     """Progress of one run after the other, and Ctrl-C between and within them."""
 
-    def __init__(self, stop: StopSwitch, total: int | None = None) -> None:
+    def __init__(self, stop: StopSwitch, total: int | None = None, *, wait: bool = True) -> None:
+        from sway_dash.cli.waiting import Turns
+
         self._stop, self._total, self._count = stop, total, 0
+        self._turns = Turns(self.asked, wait=wait)
         self._progress: RunProgress | None = None
 
-    def start(self, target: Target, folder: RunFolder) -> None:
-        """A run begins."""
+    def start(self, sweep: Sweep, target: Target, folder: RunFolder) -> None:
+        """A run begins, when its device is free."""
         from sway_dash.cli.progress import RunProgress
 
         self._count += 1
         self._stop.go_on()
         note(f"{f'{self._count}/{self._total} ' if self._total else ''}{target.label} → {folder.path}")
+        self._turns.take(sweep.suite.spec, folder, device=sweep.device)
         self._progress = RunProgress()
         self._progress.__enter__()
 
@@ -74,6 +80,10 @@ class Shown:
         if self._progress is not None:
             self._progress.__exit__(None, None, None)
         self._progress = None
+
+    def leave(self) -> None:
+        """Others may measure; may be called twice."""
+        self._turns.leave()
 
     def asked(self) -> bool:
         """Whether it is to stop."""
@@ -99,11 +109,8 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
     sweep = Sweep(text, paths, name=name, command=COMMAND, device=asked.device, details=asked.details)
     _check(sweep)
     note(f"sweep: {sweep.name}, {_count(len(sweep.targets), 'adapter')}")
-    try:
-        with StopSwitch() as stop:
-            stopped = _measure(sweep, Shown(stop, len(sweep.targets)), asked)
-    finally:
-        sweep.close()
+    with StopSwitch() as stop:
+        stopped = _measure(sweep, Shown(stop, len(sweep.targets), wait=asked.wait), asked)
     if stopped or stop.requested():
         _say_remaining(sweep, suite)
     done = [o for o in sweep.outcomes if o.complete and not o.error]
@@ -140,7 +147,7 @@ def _measure(sweep: Sweep, shown: Shown, asked: Asked) -> bool:
     """Go through the adapters; whether somebody insisted on stopping at once."""
     told: list[str] = []
     try:
-        for outcome in sweep.run(on_start=shown.start, on_event=shown.event, cancel=shown.asked):
+        for outcome in sweep.run(on_start=partial(shown.start, sweep), on_event=shown.event, cancel=shown.asked):
             shown.end()
             if outcome.error:
                 complain(f"{outcome.target.label}: {outcome.error}")
@@ -155,6 +162,9 @@ def _measure(sweep: Sweep, shown: Shown, asked: Asked) -> bool:
         return True
     finally:
         shown.end()
+        # Not before the base has left the device.
+        sweep.close()
+        shown.leave()
     return False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sway_dash.cli.boundary import note, os_sentence
@@ -11,6 +11,48 @@ from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
     from sway_dash.suite.queue import Standing
+    from sway_dash.suite.spec import SwaySpec
+    from sway_dash.suite.store import RunFolder
+
+WAITED = "stopped while it waited for its device"
+
+
+class Turns:
+    """The turn of a command that measures adapter after adapter: taken when one is to be measured, and kept.
+
+    A command that finds everything measured waits for nobody.
+    """
+
+    def __init__(self, stopped: Callable[[], bool], *, wait: bool) -> None:
+        self._stopped, self._wait = stopped, wait
+        self._held = ExitStack()
+        self._ours = False
+
+    def take(self, spec: SwaySpec, folder: RunFolder, *, device: str | None) -> None:
+        """Wait for the devices of a suite, as the run of ``folder``; returns also when that was stopped."""
+        from sway_dash.core.events import RunCancelledEvent
+        from sway_dash.suite.execute import end, with_device
+        from sway_dash.suite.usable import occupied
+
+        if self._ours:
+            return
+        # The place in line is shown as this run's. Why it cannot be is said when it is to be measured.
+        with suppress(SwayError, OSError):
+            folder.claim()
+        name = str(folder.meta().get("name") or folder.id)
+        line = turn(
+            occupied(with_device(spec, device)), name=name, run=folder.id, stopped=self._stopped, wait=self._wait
+        )
+        try:
+            self._ours = self._held.enter_context(line)
+        except KeyboardInterrupt:
+            end(folder, RunCancelledEvent(reason=WAITED))
+            raise
+
+    def leave(self) -> None:
+        """Let others measure; may be called twice."""
+        self._ours = False
+        self._held.close()
 
 
 @contextmanager

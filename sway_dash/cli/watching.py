@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ class Asked:
     lines: bool = False
     device: str | None = None
     details: int = 0
+    wait: bool = True
     unload: bool = False
     fail_on: str = "fail"
     threshold: float | None = None
@@ -87,7 +89,7 @@ class _Watch:
 
         self._suite, self._lookout, self._history, self._name, self._asked = suite, lookout, history, name, asked
         self._base = SharedBase()
-        self._shown, self._stop = Shown(stop), stop
+        self._shown, self._stop = Shown(stop, wait=asked.wait), stop
         self._seen: list[Watched] = []
         self._sequence = history.last_sequence() if history is not None else 0
         self._sweep: Sweep | None = None
@@ -140,11 +142,15 @@ class _Watch:
             return False
         began = self._shown
         try:
-            outcome = sweep.measure(target, on_start=began.start, on_event=began.event, cancel=began.asked)
+            outcome = sweep.measure(
+                target, on_start=partial(began.start, sweep), on_event=began.event, cancel=began.asked
+            )
         finally:
             self._shown.end()
-        if self._asked.unload:
-            sweep.unload()
+            if self._asked.unload:
+                sweep.unload()
+            # Days may pass before the next checkpoint, and a base that lies there measures nothing.
+            self._shown.leave()
         if sweep.base_failure is not None:
             raise sweep.base_failure
         if outcome.result.status == "cancelled":

@@ -20,12 +20,14 @@ from sway_dash.core.files import write_whole
 from sway_dash.core.result import SuiteResult, SwayScore
 from sway_dash.pytest_plugin import SuiteFailure
 from sway_dash.report.json_io import load_result, to_json
+from sway_dash.suite.adapter_store import with_current_adapter
 from sway_dash.suite.execute import execute
 from sway_dash.suite.loader import check_entries, load_spec
 from sway_dash.suite.naming import new_run
 from sway_dash.suite.score import compute
 from sway_dash.suite.spec import merge_weights
 from sway_dash.suite.store import RESULT
+from sway_dash.suite.usable import check_usable
 
 Weights = Mapping[str, float] | None
 
@@ -96,6 +98,7 @@ def _run(spec: Path, weights: Weights) -> dict[str, str]:
     """Run a suite into a folder of its own; the folder, or why it could not be run."""
     try:
         text = spec.read_text(encoding="utf-8")
+        check_usable(with_current_adapter(load_spec(spec)))
         folder = new_run(text, name=f"pytest {spec.stem}", base_dir=spec.parent, spec_path=str(spec))
     except (SwayError, OSError) as error:
         return {"failure": f"the suite could not be run: {error}"}

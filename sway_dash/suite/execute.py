@@ -176,6 +176,7 @@ def _weights(folder: RunFolder) -> dict[str, float] | None:
 def main(argv: list[str] | None = None) -> int:
     """Run the folder named on the command line when its device is free; the exit code is 0 unless the run failed."""
     from sway_dash.suite import queue
+    from sway_dash.suite.usable import check_usable, occupied
 
     args = sys.argv[1:] if argv is None else argv
     folder = RunFolder.open(args[0])
@@ -183,13 +184,17 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: folder.request_stop())
     try:
         folder.claim()
-        devices = queue.devices(folder_spec(folder))
+        spec, resume = folder_spec(folder), "--resume" in args
+        if not resume:
+            # What files and packages tell is told before it waits. An earlier attempt keeps its end until there is
+            # another one, so one that goes on says it when it loads.
+            check_usable(spec)
         name = str(folder.meta().get("name") or folder.id)
-        with queue.turn(devices, run=folder.id, name=name, cancelled=folder.stop_requested) as ours:
+        with queue.turn(occupied(spec), run=folder.id, name=name, cancelled=folder.stop_requested) as ours:
             if not ours:
                 end(folder, RunCancelledEvent(reason="stopped while it waited for its device"))
                 return 0
-            execute(folder, resume="--resume" in args)
+            execute(folder, resume=resume)
     except RunFolderError as error:
         # Another process writes there: not a word into its events.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

@@ -18,6 +18,7 @@ from sway_dash.backends.model_files import AdapterFacts, BaseFacts, look_at_adap
 from sway_dash.core.errors import BackendNotAvailableError, ModelLoadError
 from sway_dash.core.model import ModelSpec
 from sway_dash.probes import build_probe
+from sway_dash.suite import queue
 from sway_dash.suite.adapter_store import no_adapter
 from sway_dash.suite.spec import SwaySpec
 
@@ -53,6 +54,11 @@ def needs_model(spec: SwaySpec) -> bool:
     """Whether any probe that is switched on asks a model."""
     built: list[tuple[Any, Any]] = [build_probe(entry) for entry in spec.suite]
     return any(settings.enabled and probe.needs_backend for probe, settings in built)
+
+
+def occupied(spec: SwaySpec) -> tuple[str, ...]:
+    """The devices a run of this suite measures on: none if no probe asks a model."""
+    return queue.devices(spec) if needs_model(spec) else ()
 
 
 def look_at_pair(adapter: Path, base: str) -> tuple[AdapterFacts, BaseFacts | None]:

@@ -299,12 +299,23 @@ def test_a_model_that_cannot_be_loaded_fails_with_its_reason(tmp_path: Path) -> 
     assert RunBar(run=state)._resume.label == "Try again"
 
 
-def test_a_suite_that_cannot_be_read_fails_before_it_waits(tmp_path: Path) -> None:
+NOWHERE = """\
+models:
+  base: {base: ./nowhere, device: cpu}
+  ft: {base: ./nowhere, device: cpu, adapter: ./mine}
+suite:
+  - {name: moved, kind: delta_kl, prompts: [one, two, three, four]}
+"""
+
+
+@pytest.mark.parametrize(("text", "said"), [("models: [", ""), (NOWHERE, "mine does not exist")], ids=["suite", "model"])
+def test_what_cannot_be_measured_fails_before_it_waits(tmp_path: Path, text: str, said: str) -> None:
     with queue.turn(["cpu"], name="another"):
-        folder, state = begin(tmp_path, "models: [")
+        folder, state = begin(tmp_path, text)
         wait(state, lambda: not state.live)
     assert state.status == "failed"
     assert state.data.fold.reason
+    assert said in state.data.fold.reason
     assert load_result(folder.path / RESULT)[0].status == "failed"
 
 

@@ -177,6 +177,14 @@ def test_a_suite_that_cannot_be_run_is_tried_once_and_says_why(run, loads, backe
     assert loads() == 1
 
 
+def test_what_cannot_be_measured_here_leaves_no_run(run, pytester):
+    models = "models:\n  base: {base: ./nowhere}\n  ft: {base: ./nowhere, adapter: ./mine}\n"
+    result = run(suite=models + SUITE[SUITE.index("suite:") :])
+    assert result.parseoutcomes()["failed"] == 5
+    result.stdout.fnmatch_lines(["*the suite could not be run: *mine does not exist*"])
+    assert not list(list_runs())
+
+
 def test_two_marks_on_one_suite_share_a_run_also_with_other_weights(run, loads):
     tests = TESTS + '\n@pytest.mark.sway("sway.yaml", weights={"adherence": 1})\ndef test_again():\n    pass\n'
     run(tests=tests).assert_outcomes(passed=5, failed=3, skipped=2)

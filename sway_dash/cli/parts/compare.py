@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sway_dash.cli.boundary import fenced
-from sway_dash.cli.parts.options import DETAILS, Details, Device
+from sway_dash.cli.parts.options import DETAILS, Details, Device, Wait
 
 app = typer.Typer()
 
@@ -112,6 +112,7 @@ def diff(
     again: Annotated[bool, typer.Option("--again", help="Measure anew what an earlier diff or sweep has.")] = False,
     device: Device = None,
     details: Details = DETAILS,
+    wait: Wait = True,
     format: Format = CompareFormat.terminal,
     out: Out = None,
     fail_on_regression: FailOnRegression = 0.0,
@@ -133,4 +134,4 @@ def diff(
 
     what = asked(targets, a=a, b=b, base=base, prompts=prompts)
     shown = Shown(format.value, out, threshold=threshold, fail_on=fail_on_regression, top=top)
-    raise typer.Exit(diff_adapters(what, device=device, details=details, again=again, shown=shown))
+    raise typer.Exit(diff_adapters(what, device=device, details=details, again=again, wait=wait, shown=shown))

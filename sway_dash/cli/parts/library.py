@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sway_dash.cli.boundary import fenced
+from sway_dash.cli.parts.options import Wait
 from sway_dash.cli.parts.show import ExportFormat, Redacted
 
 app = typer.Typer()
@@ -246,6 +247,7 @@ def mine(
         typer.Option("--from-corpus", metavar="NAME", help="outliers: pieces of a shipped corpus, not the prompts."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Order in which wordings are tried.")] = 0,
+    wait: Wait = True,
 ) -> None:
     """Which prompts are worth a place in the suite?
 
@@ -266,6 +268,7 @@ def mine(
             n_candidates=n_candidates,
             corpus=from_corpus,
             seed=seed,
+            wait=wait,
         )
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sway_dash.cli.boundary import fenced
-from sway_dash.cli.parts.options import Device, FailOn
+from sway_dash.cli.parts.options import Device, FailOn, Wait
 
 app = typer.Typer()
 
@@ -61,6 +61,7 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last sweep by this suite.")] = False,
     device: Device = None,
     details: Details = 0,
+    wait: Wait = True,
     format: Annotated[
         SweepFormat, typer.Option("--format", help="How to print the comparison.")
     ] = SweepFormat.terminal,
@@ -95,6 +96,7 @@ def sweep(
         resume=resume,
         device=device,
         details=details,
+        wait=wait,
         form=format.value,
         html=html,
         json=json,
@@ -142,6 +144,7 @@ def watch(
     ] = WatchFormat.text,
     device: Device = None,
     details: Details = 0,
+    wait: Wait = True,
     unload: Annotated[
         bool, typer.Option("--unload", help="Give the memory back between checkpoints; the base is loaded each time.")
     ] = False,
@@ -156,7 +159,8 @@ def watch(
     sway-dash watch out/ --spec sway.yaml --on-fail 'echo $SWAY_RUN >> alarm.txt'
     sway-dash watch out/ --spec sway.yaml --once --format json
 
-    The base stays in memory between checkpoints. What is measured is known by its content, so a restart measures
+    The base stays in memory between checkpoints, and the device is free for other runs: each checkpoint waits for its
+    turn. What is measured is known by its content, so a restart measures
     nothing twice. The threshold is that of the suite unless --threshold is given. Ctrl-C or SIGTERM ends it after the
     current batch, with exit code 0.
 
@@ -174,6 +178,7 @@ def watch(
         lines=format is WatchFormat.json,
         device=device,
         details=details,
+        wait=wait,
         unload=unload,
         fail_on=fail_on.value,
         threshold=threshold,
