@@ -308,7 +308,7 @@ suite:
 """
 
 
-@pytest.mark.parametrize(("text", "said"), [("models: [", ""), (NOWHERE, "mine does not exist")], ids=["suite", "model"])
+@pytest.mark.parametrize(("text", "said"), [("models: [", ""), (NOWHERE, "mine does not exist")], ids=["text", "model"])
 def test_what_cannot_be_measured_fails_before_it_waits(tmp_path: Path, text: str, said: str) -> None:
     with queue.turn(["cpu"], name="another"):
         folder, state = begin(tmp_path, text)
