@@ -113,7 +113,7 @@ def sweep_adapters(suite: Path, adapters: Sequence[Path], folders: Sequence[Path
         stopped = _measure(sweep, Shown(stop, len(sweep.targets), wait=asked.wait), asked)
     if stopped or stop.requested():
         _say_remaining(sweep, suite)
-    done = [o for o in sweep.outcomes if o.complete and not o.error]
+    done = _apart([o for o in sweep.outcomes if o.complete and not o.error])
     if STDOUT not in outputs:
         _compare(done, asked.form)
     written = asked.html is None or _write_html(done, asked.html)
@@ -207,13 +207,24 @@ def _say_remaining(sweep: Sweep, suite: Path) -> None:
         note(f"go on with the same command and --name {sweep.name} (or --resume): what is measured is kept")
 
 
+def _apart(done: Sequence[Outcome]) -> list[Outcome]:
+    """One of those that share a run: a final adapter is often its last checkpoint once more."""
+    found: dict[Path, Outcome] = {}
+    for outcome in done:
+        first = found.setdefault(outcome.folder.path, outcome)
+        if first is not outcome:
+            same = f"{first.target.label} and {outcome.target.label}"
+            note(f"{same} are one and the same adapter: they are compared as {first.target.label}")
+    return list(found.values())
+
+
 def _compare(done: Sequence[Outcome], form: str) -> None:
     from sway_dash.cli.comparing import Shown as Comparison
     from sway_dash.cli.comparing import show
     from sway_dash.suite.run_comparison import open_runs
 
     if len(done) < 2:
-        note(f"{_count(len(done), 'adapter')} measured: there is nothing to compare")
+        note(f"{_count(len(done), 'different adapter')} measured: there is nothing to compare")
         return
     show(open_runs([o.folder.path for o in done]), baseline=None, shown=Comparison(form))
 
@@ -222,7 +233,7 @@ def _write_html(done: Sequence[Outcome], path: Path) -> bool:
     from sway_dash.report.html.compare import compare_html
 
     if len(done) < 2:
-        complain(f"{path} is not written: a comparison takes two adapters that were measured")
+        complain(f"{path} is not written: a comparison takes two adapters that were measured and differ")
         return False
     chosen = spread(len(done), MOST_IN_HTML)
     if len(chosen) < len(done):

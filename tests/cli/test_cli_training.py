@@ -83,6 +83,17 @@ def test_the_same_sweep_again_measures_only_what_is_new(cli, suite, out):
     assert {told["sweep"] for told in lines(again.stdout)} == {"night"}
 
 
+def test_a_last_checkpoint_that_is_the_final_adapter_stands_once_in_the_comparison(cli, suite, tmp_path):
+    given = [adapter(tmp_path / name, content=content) for name, content in (("a", "1"), ("b", "2"), ("last", "2"))]
+    done = cli("sweep", suite, *given, "--html", tmp_path / "course.html")
+    assert done.exit_code == 0, done.stderr
+    assert "b and last are one and the same adapter: they are compared as b" in done.stderr
+    assert "composite" in done.stdout
+    assert (tmp_path / "course.html").stat().st_size > 10_000
+    alike = cli("sweep", suite, *given[1:])
+    assert "1 different adapter measured: there is nothing to compare" in alike.stderr
+
+
 def test_the_comparison_is_also_one_file(cli, suite, out, tmp_path):
     done = cli("sweep", suite, "--adapters", out, "--html", tmp_path / "new" / "course.html", "--format", "md")
     assert done.exit_code == 0, done.stderr
