@@ -135,7 +135,7 @@ def test_the_answer_its_pictures_and_the_probes_are_seen_together(open_tab: Open
     parts = [
         tab.page.locator(".sway-hook-verdict"),
         tab.page.get_by_role("img", name="Dot plot of 28 prompts"),
-        tab.page.get_by_role("img", name="Running mean over prompts"),
+        tab.page.get_by_role("img", name="Running mean over the prompts"),
         tab.page.locator(".sway-hook-probes tbody tr").nth(2),
     ]
 
