@@ -45,7 +45,7 @@ def one_way(values: Sequence[float] | FloatArray, groups: Sequence[Any] | npt.ND
     ``None`` below two groups or without a group of two: then there is no spread within.
     """
     x = np.asarray(values, dtype=np.float64)
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
+    codes = codes_of(groups)
     sizes = np.bincount(codes).astype(np.float64)
     k, n = len(sizes), len(x)
     if k < 2 or n <= k:
@@ -76,7 +76,7 @@ def between_groups(values: npt.NDArray[Any], groups: npt.NDArray[Any]) -> float:
     return float((sums[held] ** 2 / sizes[held]).sum())
 
 
-def design_effect(values: Sequence[float] | FloatArray, groups: Sequence[Any]) -> float:
+def design_effect(values: Sequence[float] | FloatArray, groups: Sequence[Any] | IntArray) -> float:
     """How many times larger the variance of the mean is than with independent values (Kish 1965; Donner 1986).
 
     ``1 + (n̄ - 1)·ICC``, ``n̄ = Σn_g²/n`` the group size an item sees, never below 1; 1 where there is no ICC.
@@ -84,5 +84,13 @@ def design_effect(values: Sequence[float] | FloatArray, groups: Sequence[Any]) -
     table = one_way(values, groups)
     if table is None or table.icc is None:
         return 1.0
-    _, sizes = np.unique(np.asarray(groups), return_counts=True)
+    sizes = np.bincount(codes_of(groups))
     return max(1.0, 1.0 + (float((sizes**2).sum()) / table.n - 1.0) * table.icc)
+
+
+def codes_of(groups: Sequence[Any] | npt.NDArray[Any]) -> IntArray:
+    """Groups as numbers 0, 1, …; labels may be whole prompts, so they never become an array of strings."""
+    if isinstance(groups, np.ndarray):
+        return np.unique(groups, return_inverse=True)[1].astype(np.intp)
+    place: dict[Any, int] = {}
+    return np.fromiter((place.setdefault(g, len(place)) for g in groups), dtype=np.intp, count=len(groups))

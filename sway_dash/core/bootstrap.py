@@ -16,8 +16,17 @@ MIN_CLUSTERS = 4
 LONGEST_SIDE = 3.0
 """Resamples stretch a side of an interval to at most this many times that of Student's t."""
 
+LONGEST_SKEW = 1.125
+"""Skewness over the root of the number of items, times the quantile, at which Hall's longer side is longest."""
+
 FEW = range(4, 8)
 """So many items show their skewness badly to resamples: their interval is no shorter than a skewness-corrected t."""
+
+FEW_CLUSTERS = 20.0
+"""The same of clusters of unequal size, below this effective number: large ones skew the sums as outliers do."""
+
+LEAST_CLUSTERS = 3.0
+"""Smallest effective number of clusters that is reckoned with: with fewer a t interval is wide without bound."""
 
 Samples = Sequence[float] | npt.NDArray[np.floating[Any]]
 
@@ -37,7 +46,8 @@ class BootstrapT:
     """A mean with its bootstrap distribution; intervals of any confidence are read from the one set of resamples.
 
     ``spread`` is the standard error of the mean on ``df`` degrees of freedom, ``skew`` the skewness of what it is the
-    mean of, ``means`` and ``t`` the mean and the studentised error ``(m* - m) / se*`` of every resample.
+    mean of, ``means`` and ``t`` the mean and the studentised error ``(m* - m) / se*`` of every resample. ``few`` is the
+    number of items, or the effective number of clusters, where they are too few for resamples alone.
     """
 
     centre: float
@@ -46,11 +56,12 @@ class BootstrapT:
     skew: float
     means: npt.NDArray[np.float64]
     t: npt.NDArray[np.float64]
+    few: float | None = None
 
     def interval(
         self, confidence: float = 0.95, bounds: tuple[float, float] | None = None
     ) -> tuple[float, float] | None:
-        """Bootstrap-t, for :data:`FEW` items no shorter than :func:`hall_sides`; ``(m, m)`` without spread.
+        """Bootstrap-t, of few items or clusters no shorter than :func:`hall_sides`; ``(m, m)`` without spread.
 
         See :func:`~sway_dash.core.stats.bootstrap_ci`. ``None`` when fewer than 20 resamples have a spread.
         """
@@ -70,33 +81,48 @@ class BootstrapT:
         lo = centre - t_hi * spread if math.isfinite(t_hi) else min(centre - wide, low)
         hi = centre - t_lo * spread if math.isfinite(t_lo) else max(centre + wide, high)
         lo, hi = max(lo, centre - LONGEST_SIDE * wide), min(hi, centre + LONGEST_SIDE * wide)
-        if self.df + 1 in FEW:
-            below, above = hall_sides(self.skew, self.df, confidence)
+        if self.few is not None:
+            below, above = hall_sides(self.skew, self.few - 1.0, confidence)
             lo, hi = min(lo, centre - below * spread), max(hi, centre + above * spread)
         if bounds is not None:
             lo, hi = max(lo, bounds[0]), min(hi, bounds[1])
         lo, hi = min(lo, centre), max(hi, centre)
         return (lo, hi) if math.isfinite(lo) and math.isfinite(hi) else None
 
+    def safe_above(self, confidence: float) -> tuple[float, float] | None:
+        """:meth:`interval` whose upper end is fit for a one-sided bound: no shorter than that of a larger skewness.
 
-def hall_sides(skew: float, df: int, confidence: float) -> tuple[float, float]:
+        Values with their tail above look harmless, little spread and little skewed at once where the tail is not among
+        them: a bound by what resamples show of it is too short just then. So the skewness is freed of its bias,
+        ``G₁ = n²/((n-1)(n-2)) · skew``, raised by half its standard error under normality,
+        ``√(6n(n-1)/((n-2)(n+1)(n+3)))`` (Joanes and Gill 1998), and put into :func:`hall_sides`.
+        """
+        found = self.interval(confidence)
+        if found is None or self.spread == 0.0:
+            return found
+        n = self.df + 1.0 if self.few is None else self.few
+        skew = n * n / ((n - 1.0) * (n - 2.0)) * self.skew
+        skew += 0.5 * math.sqrt(6.0 * n * (n - 1.0) / ((n - 2.0) * (n + 1.0) * (n + 3.0)))
+        return found[0], max(found[1], self.centre + hall_sides(skew, n - 1.0, confidence)[1] * self.spread)
+
+
+def hall_sides(skew: float, df: float, confidence: float) -> tuple[float, float]:
     """How far below and above the mean Hall's skewness-corrected interval reaches, in standard errors.
 
     ``g(T) = T + aT²/3 + a²T³/27 + a/6`` of the t statistic ``T``, ``a = skew / √n``, is symmetric to order 1/n and
     monotone (Hall 1992, "On the removal of skewness by transformation"); the ends are where it reaches ``±q``. ``q`` is
     Student's quantile times ``√(n / (n - 1))``, the expansion that Hesterberg (2015, section 5.3) gives quantiles of
-    few items; ``n = df + 1``.
+    few items; ``n = df + 1``. The longer side grows with ``a`` to ``4q`` at ``aq =`` :data:`LONGEST_SKEW` and would
+    shrink from there, though more skewness is no reason for a shorter one: it stays.
     """
     n = df + 1
     q = student_quantile(df, 0.5 + confidence / 2.0) * math.sqrt(n / df)
-    a = skew / math.sqrt(n)
-    if abs(a) < 1e-9:
-        return q, q
 
-    def inverse(at: float) -> float:
-        return 3.0 / a * (math.cbrt(1.0 + a * (at - a / 6.0)) - 1.0)
+    def side(a: float) -> float:
+        a = min(a, LONGEST_SKEW / q)
+        return q if abs(a) < 1e-9 else 3.0 / a * (1.0 - math.cbrt(1.0 - a * (q + a / 6.0)))
 
-    return inverse(q), -inverse(-q)
+    return side(-skew / math.sqrt(n)), side(skew / math.sqrt(n))
 
 
 def skewness(x: npt.NDArray[np.float64]) -> float:
@@ -132,7 +158,8 @@ def bootstrap_t(samples: Samples, *, n_bootstrap: int = 1000, seed: int = 0) -> 
         means[part] = drawn.mean(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             t[part] = (means[part] - centre) / error
-    return BootstrapT(centre, float(x.std(ddof=1)) / math.sqrt(n), n - 1, skewness(x), means, t)
+    few = float(n) if n in FEW else None
+    return BootstrapT(centre, float(x.std(ddof=1)) / math.sqrt(n), n - 1, skewness(x), means, t, few)
 
 
 def cluster_t(
@@ -159,10 +186,46 @@ def cluster_t(
         return BootstrapT(centre, 0.0, g - 1, 0.0, np.empty(0), np.empty(0))
     # Around the mean: sums of small differences lose no digits.
     sums = np.bincount(of, weights=x - centre).astype(np.float64)
+    least = 1e-12 * float(np.abs(x).max())
     sizes = np.bincount(of).astype(np.float64)
+    return _ratio_t(centre, sums, sizes, _few_clusters(sizes), least, n_bootstrap, seed)
+
+
+def ratio_t(above: Samples, below: Samples, *, n_bootstrap: int = 1000, seed: int = 0) -> BootstrapT | None:
+    """Resamples of ``R = Σ a / Σ b`` over paired items, ``b`` not negative; ``None`` where it has no such resamples.
+
+    As of the mean of clusters, which is such a ratio: the standard error is that of the linearised estimator,
+    ``se² = n/(n-1) · Σ (a - R·b)² / (Σ b)²`` (Cochran 1977, section 6), and every resample is studentised with its own.
+    """
+    x, y = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    usable = x.size >= MIN_CLUSTERS and x.size == y.size and np.isfinite(x).all() and np.isfinite(y).all()
+    if not usable or y.min() < 0.0 or not y.any():
+        return None
+    centre = float(x.sum() / y.sum())
+    least = 1e-12 * float(np.abs(x).max()) / float(y.mean())
+    few = float(x.size) if x.size in FEW else None
+    drawn = _ratio_t(centre, x - centre * y, y, few, least, n_bootstrap, seed)
+    # A resample of items that have nothing below has no ratio.
+    return drawn if np.isfinite(drawn.means).all() else None
+
+
+def _ratio_t(
+    centre: float,
+    sums: npt.NDArray[np.float64],
+    sizes: npt.NDArray[np.float64],
+    few: float | None,
+    least: float,
+    n_bootstrap: int,
+    seed: int,
+) -> BootstrapT:
+    """Resamples of a ratio of sums; ``sums`` are the numerators less ``centre`` times the ``sizes`` below.
+
+    A standard error of at most ``least`` is rounding.
+    """
+    g = sizes.size
     factor = g / (g - 1)
-    error = math.sqrt(factor * float((sums**2).sum())) / x.size
-    if error <= 1e-12 * float(np.abs(x).max()):
+    error = math.sqrt(factor * float((sums**2).sum())) / float(sizes.sum())
+    if error <= least:
         return BootstrapT(centre, 0.0, g - 1, 0.0, np.empty(0), np.empty(0))
     rng = np.random.default_rng(seed)
     off, t = np.empty(n_bootstrap), np.empty(n_bootstrap)
@@ -170,18 +233,27 @@ def cluster_t(
     for start in range(0, n_bootstrap, block):
         drawn = rng.integers(0, g, size=(min(block, n_bootstrap - start), g))
         s, n = sums[drawn], sizes[drawn]
-        total = n.sum(axis=1)
-        moved = s.sum(axis=1) / total
-        own = np.sqrt(factor * ((s - moved[:, None] * n) ** 2).sum(axis=1)) / total
-        own[own <= 1e-9 * error] = 0.0
         part = slice(start, start + len(drawn))
-        off[part] = moved
         with np.errstate(divide="ignore", invalid="ignore"):
+            total = n.sum(axis=1)
+            off[part] = moved = s.sum(axis=1) / total
+            own = np.sqrt(factor * ((s - moved[:, None] * n) ** 2).sum(axis=1)) / total
+            own[own <= 1e-9 * error] = 0.0
             t[part] = moved / own
-    return BootstrapT(centre, error, g - 1, skewness(sums), centre + off, t)
+    return BootstrapT(centre, error, g - 1, skewness(sums), centre + off, t, few)
 
 
-def student_quantile(df: int, p: float) -> float:
+def _few_clusters(sizes: npt.NDArray[np.float64]) -> float | None:
+    """Effective number of clusters where that is few."""
+    if (sizes == sizes[0]).all():
+        # Their means are as good as single items.
+        return float(sizes.size) if sizes.size in FEW else None
+    squares = (sizes / sizes.max()) ** 2
+    effective = max(float(squares.sum()) ** 2 / float((squares**2).sum()), LEAST_CLUSTERS)
+    return effective if effective < FEW_CLUSTERS else None
+
+
+def student_quantile(df: float, p: float) -> float:
     """Quantile of Student's t."""
     from scipy.special import stdtrit
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from sway_dash.core.bootstrap import MIN_CLUSTERS, BootstrapT, Samples, bootstrap_t, cluster_t, mean
-from sway_dash.core.rates import wilson
+from sway_dash.core.grouped import independent_items
+from sway_dash.core.rates import newcombe_paired, wilson
 from sway_dash.core.stats import MIN_ITEMS
 
 RESAMPLES = 2000
@@ -48,10 +50,15 @@ def non_inferior(
     two-sided interval of confidence ``2c - 1`` (Schuirmann 1987; ICH E9 1998, section 3.3.2). Harmful adapters pass
     with a probability of at most ``1 - c``. Few items do not pass by being few: that widens the bound.
 
-    The bound is that of :func:`~sway_dash.core.stats.bootstrap_ci`, of whole clusters when ``clusters``
-    are given. Harms that are only 0 and 1 are a rate and get Wilson's bound; only -1, 0 and 1 a difference of paired
-    rates and get that of Bonett and Price (2012): ``d̃ + z·√((b̃ + c̃ - d̃²) / (n + 2))`` with ``b̃ = (b + 1)/(n + 2)``,
-    ``c̃ = (c + 1)/(n + 2)``, ``d̃ = b̃ - c̃``. Both have a width also when nothing happened.
+    The bound is that of :meth:`~sway_dash.core.bootstrap.BootstrapT.safe_above`, of whole clusters when ``clusters``
+    are given. A mean harm equal to the margin then passes, at a nominal 5 %, in up to 5 % of normal, 6 % of exponential
+    and gamma(1/2) harms, in up to 8 % of the last at 4 and 5 items (10 % of log-normal ones, σ = 1); by the end of the
+    two-sided interval in up to 5, 10 and 12 % (14 %).
+
+    Harms that are only 0 and 1 are a rate and get Wilson's bound; only -1, 0 and 1 a difference of paired rates and get
+    that of Bonett and Price (2012): ``d̃ + z·√((b̃ + c̃ - d̃²) / (n + 2))`` with ``b̃ = (b + 1)/(n + 2)``, ``c̃ = (c +
+    1)/(n + 2)``, ``d̃ = b̃ - c̃``. Both have a width also when nothing happened; in clusters they are of as many items as
+    :func:`~sway_dash.core.grouped.independent_items` says.
 
     Parameters
     ----------
@@ -80,17 +87,21 @@ def non_inferior(
         return Margin(centre, None, None, None, f"no bound below {MIN_ITEMS} items (n = {n})")
     least = 0.0
     ends: Ends
-    if clusters is not None and (groups := len(set(clusters))) < n:
-        if groups < MIN_CLUSTERS:
-            return Margin(centre, None, None, None, f"no bound below {MIN_CLUSTERS} clusters (there are {groups})")
+    groups = n if clusters is None else len(set(clusters))
+    if groups < min(n, MIN_CLUSTERS):
+        return Margin(centre, None, None, None, f"no bound below {MIN_CLUSTERS} clusters (there are {groups})")
+    if np.isin(x, (-1.0, 0.0, 1.0)).all():
+        worth = n if clusters is None else independent_items(x, clusters)
+        up, down = (int((side * x > 0).sum()) for side in (1, -1))
+        k, b = up * worth / n, down * worth / n
+        of = f"{n} items" + f", worth {worth} independent ones" * (worth < n)
+        if down:
+            ends, method = partial(_bonett_price, k, b, worth), f"Bonett-Price, {up} worse and {down} better of {of}"
+        else:
+            ends, method = lambda c: wilson(k, worth, confidence=c), f"Wilson, {up} of {of}"
+    elif clusters is not None and groups < n:
         ends = _of(cluster_t(x, clusters, n_bootstrap=RESAMPLES, seed=seed))
         method, least = f"cluster bootstrap-t over {groups} clusters", 1.0 / (RESAMPLES + 1)
-    elif np.isin(x, (0.0, 1.0)).all():
-        k = int(x.sum())
-        ends, method = lambda c: wilson(k, n, confidence=c), f"Wilson, {k} of {n} items"
-    elif np.isin(x, (-1.0, 0.0, 1.0)).all():
-        up, down = int((x > 0).sum()), int((x < 0).sum())
-        ends, method = lambda c: _bonett_price(up, down, n, c), f"Bonett-Price, {up} worse and {down} better of {n}"
     else:
         ends, method = _of(bootstrap_t(x, n_bootstrap=RESAMPLES, seed=seed)), f"bootstrap-t over {n} items"
         method, least = method + ", all of them equal" * bool(x.min() == x.max()), 1.0 / (RESAMPLES + 1)
@@ -102,11 +113,49 @@ def non_inferior(
     return Margin(centre, found[1], found[1] < margin, p, f"one-sided {confidence:.0%} {method}")
 
 
+def fallen_rate(both: int, gained: int, lost: int, neither: int, margin: float, *, confidence: float = 0.95) -> Margin:
+    """Non-inferiority of a rate over the same items, before and after: whether it fell by less than ``margin``.
+
+    The counts are of items right on both sides, after alone, before alone, and on neither. The fall is ``(lost -
+    gained) / n``; its bound is Newcombe's for paired rates (:func:`~sway_dash.core.rates.newcombe_paired`). Where
+    nothing was gained that one is too short, and Clopper and Pearson's exact bound of the share lost (1934) takes its
+    place where it is longer: a fall as large as the margin passed in up to 8 % without it, and does in up to 6 % with
+    it (10 to 40 items, margins of 0.05 to 0.3, exact sums), but for 7.6 % of 10 items of which many change sides.
+    """
+    n = both + gained + lost + neither
+    if n == 0:
+        return Margin(None, None, None, None, "no bound: no items")
+    centre = (lost - gained) / n
+    if n < MIN_ITEMS:
+        return Margin(centre, None, None, None, f"no bound below {MIN_ITEMS} items (n = {n})")
+
+    def ends(c: float) -> tuple[float, float] | None:
+        rise = newcombe_paired(both, gained, lost, neither, confidence=c)
+        if rise is None:
+            return None
+        low, high = -rise[1], -rise[0]
+        return (low, high) if gained else (low, max(high, _clopper_pearson(lost, n, 0.5 + c / 2.0)))
+
+    found = ends(round(2.0 * confidence - 1.0, 12))
+    if found is None:
+        return Margin(centre, None, None, None, "no bound")
+    method = "Newcombe" if gained else "Newcombe or Clopper-Pearson, the longer"
+    note = f"one-sided {confidence:.0%} {method}, {lost} lost and {gained} gained of {n}"
+    return Margin(centre, found[1], found[1] < margin, _p(ends, centre, margin), note)
+
+
+def _clopper_pearson(k: int, n: int, confidence: float) -> float:
+    """Exact one-sided upper bound of a rate."""
+    from scipy.special import bdtri
+
+    return 1.0 if k == n else float(bdtri(k, n, 1.0 - confidence))
+
+
 def _of(drawn: BootstrapT | None) -> Ends:
-    return lambda c: None if drawn is None else drawn.interval(c)
+    return lambda c: None if drawn is None else drawn.safe_above(c)
 
 
-def _bonett_price(up: int, down: int, n: int, confidence: float) -> tuple[float, float]:
+def _bonett_price(up: float, down: float, n: int, confidence: float) -> tuple[float, float]:
     from scipy.special import ndtri
 
     worse, better = (up + 1) / (n + 2), (down + 1) / (n + 2)

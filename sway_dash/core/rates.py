@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 
 
-def wilson(k: int, n: int, *, confidence: float = 0.95) -> tuple[float, float] | None:
+def wilson(k: float, n: float, *, confidence: float = 0.95) -> tuple[float, float] | None:
     """Wilson's score interval of a rate, ``k`` of ``n`` (Wilson 1927; Newcombe 1998a, method 3).
 
     ``(p̂ + z²/2n ± z·√(p̂(1-p̂)/n + z²/4n²)) / (1 + z²/n)``, two-sided, without continuity correction. Assumes
     independent items. Its coverage is near the nominal one on average over rates, also at 0 and ``n``; for single rates
-    near 0 or 1 it falls to about 0.9 at a nominal 0.95.
+    near 0 or 1 it falls to about 0.9 at a nominal 0.95. Counts may be fractions: what items in groups are worth.
 
     ``None`` without items or for a ``confidence`` outside (0, 1); ``ValueError`` for counts that cannot be.
     """
@@ -33,7 +33,7 @@ def wilson(k: int, n: int, *, confidence: float = 0.95) -> tuple[float, float] |
 
 
 def newcombe_paired(
-    both: int, first_only: int, second_only: int, neither: int, *, confidence: float = 0.95
+    both: float, first_only: float, second_only: float, neither: float, *, confidence: float = 0.95
 ) -> tuple[float, float] | None:
     """Interval of the difference of two rates over the same items, first minus second (Newcombe 1998b, method 10).
 
@@ -44,7 +44,8 @@ def newcombe_paired(
         upper = θ + √((u₁ - p₁)² - 2φ(u₁ - p₁)(p₂ - l₂) + (p₂ - l₂)²)
 
     ``φ = (ad - bc) / √((a+b)(c+d)(a+c)(b+d))``, its numerator reduced by ``n/2`` but not below 0 where it is positive;
-    0 when a margin is empty. Assumes independent items. ``None`` without items or for a ``confidence`` outside (0, 1).
+    0 when a margin is empty. Assumes independent items; counts may be fractions. ``None`` without items or for a
+    ``confidence`` outside (0, 1).
     """
     counts = (both, first_only, second_only, neither)
     if min(counts) < 0:
@@ -59,7 +60,7 @@ def newcombe_paired(
         return None
     (l1, u1), (l2, u2) = one, two
     p1, p2 = first / n, second / n
-    cross = float(both * neither - first_only * second_only)
+    cross = both * neither - first_only * second_only
     if cross > 0:
         cross = max(cross - n / 2.0, 0.0)
     margins = math.prod((first, n - first, second, n - second))

@@ -43,6 +43,17 @@ def filter_kinds(sections: Iterable[Section], kinds: Collection[SectionKind]) ->
     return tuple(s for s in sections if s.kind in kinds)
 
 
+def distinct_sections(sections: Iterable[Section]) -> list[Section]:
+    """The sections without repeats, the first of each: what a document says twice is not twice the evidence.
+
+    Alike are those of one kind that hold the same words and the same questions, whatever they are called.
+    """
+    found: dict[object, Section] = {}
+    for s in sections:
+        found.setdefault((s.kind, " ".join(s.content.split()), s.probes, s.preferences), s)
+    return list(found.values())
+
+
 def evenly(sections: Sequence[Section], most: int) -> list[Section]:
     """At most ``most`` of the sections, evenly spread over them, in their order."""
     n = len(sections)

@@ -9,8 +9,9 @@ import numpy as np
 
 from sway_dash.core.bootstrap import MIN_CLUSTERS as MIN_CLUSTERS
 from sway_dash.core.bootstrap import Samples as Samples
-from sway_dash.core.bootstrap import bootstrap_t, cluster_t, student_quantile
+from sway_dash.core.bootstrap import bootstrap_t, cluster_t, ratio_t, student_quantile
 from sway_dash.core.bootstrap import mean as mean
+from sway_dash.core.numbers import z_text
 
 MIN_STD = 1e-6
 """A null spread below this is numerical noise: no z is formed from it."""
@@ -84,7 +85,8 @@ def cluster_ci(
 
     See :func:`~sway_dash.core.bootstrap.cluster_t`. Assumes independent clusters, whatever happens inside one; with one
     item a cluster it is :func:`bootstrap_ci`. Treating clustered items as independent makes intervals too short by
-    about ``√(1 + (n̄ - 1)·ρ)``, ``ρ`` the correlation inside a cluster.
+    about ``√(1 + (n̄ - 1)·ρ)``, ``ρ`` the correlation inside a cluster. On clusters of 2 to 11 items with normal,
+    exponential and gamma(1/2) means the simulated coverage of a nominal 95 % is above 92 % from 4 clusters on.
 
     Parameters
     ----------
@@ -115,6 +117,16 @@ def interval(
     if ci is None:
         return None, "no interval: the values are not finite"
     return ci, f"{confidence:.0%} bootstrap-t over {n} items"
+
+
+def too_few(n: int, items: str) -> str:
+    """That a verdict is of so few ``items`` alone; empty from :data:`MIN_ITEMS` on.
+
+    The public format gives a verdict of any number of items, by the point estimate. So does ours, and says so.
+    """
+    if n >= MIN_ITEMS:
+        return ""
+    return f"too few {items} for an interval: the verdict is of these {n} alone, {MIN_ITEMS} or more would settle it"
 
 
 def null_stats(draws: Sequence[float]) -> dict[str, float]:
@@ -262,7 +274,7 @@ def format_z_profile(z_by_rank: Mapping[str, float] | None) -> str:
         except ValueError:
             return key
 
-    return " / ".join(f"{z:+.2f}σ @ {label(k)}" for k, z in (z_by_rank or {}).items())
+    return " / ".join(f"{z_text(z)} @ {label(k)}" for k, z in (z_by_rank or {}).items())
 
 
 def no_calibration_note(kind: str) -> str:
@@ -278,28 +290,26 @@ def percentiles(samples: Samples) -> dict[str, float]:
 
 
 def ratio_ci(
-    above: Samples, below: Samples, *, n_bootstrap: int = 1000, confidence: float = 0.95, seed: int = 0
+    above: Samples,
+    below: Samples,
+    *,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of ``mean(above) / mean(below)`` over paired items.
+    """Bootstrap-t interval of ``mean(above) / mean(below)`` over paired items; see
+    :func:`~sway_dash.core.bootstrap.ratio_t`.
 
-    Items are resampled, so both means are over the same ones and what they share cancels. ``None`` below
-    :data:`MIN_ITEMS` items, for non-finite values, and where a resampled denominator is not positive.
+    Items are resampled, so both means are over the same ones and what they share cancels. In simulation (shares of
+    gamma and log-normal values, slopes) it covers 93 to 98 % at 4 items and 90 to 94 % at 8, where percentiles of
+    resamples cover 76 to 82 and 83 to 91 %. ``None`` below :data:`MIN_ITEMS` items, for non-finite values, and where an
+    item below is negative or resamples have nothing there.
     """
-    x, y = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    if x.size < MIN_ITEMS or x.size != y.size or not (np.isfinite(x).all() and np.isfinite(y).all()):
+    if not 0.0 < confidence < 1.0 or len(above) < MIN_ITEMS:
         return None
-    rng = np.random.default_rng(seed)
-    numerator, denominator = np.empty(n_bootstrap), np.empty(n_bootstrap)
-    block = max(1, min(n_bootstrap, 4_000_000 // x.size))
-    for start in range(0, n_bootstrap, block):
-        part = slice(start, min(start + block, n_bootstrap))
-        drawn = rng.integers(0, x.size, size=(part.stop - start, x.size))
-        numerator[part], denominator[part] = x[drawn].mean(axis=1), y[drawn].mean(axis=1)
-    if (denominator <= 0).any():
-        return None
-    tail = (1.0 - confidence) / 2.0
-    lo, hi = np.quantile(numerator / denominator, [tail, 1.0 - tail])
-    return (float(lo), float(hi))
+    drawn = ratio_t(above, below, n_bootstrap=n_bootstrap, seed=seed)
+    return None if drawn is None else drawn.interval(confidence, bounds)
 
 
 def block_interval(

@@ -14,7 +14,7 @@ from sway_dash.core.errors import ProbeError
 from sway_dash.core.scoring import DifferentialBackend
 from sway_dash.mining.rewording import rule_candidates
 from sway_dash.mining.synonyms import nlpaug_candidates as nlpaug_candidates
-from sway_dash.probes.answers import ask_both, score_completions
+from sway_dash.probes.answers import ask_both, finite, score_completions
 from sway_dash.probes.base import RunContext
 
 GAP_WEIGHT = 0.5
@@ -174,7 +174,7 @@ def _lifts(
 ) -> dict[tuple[str, str], float]:
     """Nats a token that each gold became likelier after each prompt; pairs that cannot be scored are missing."""
     pairs = [(p, g) for g in dict.fromkeys(golds) for p in prompts]
-    told = ask_both(RunContext(backend=backend, seed=seed), pairs, score_completions)
+    told = ask_both(RunContext(backend=backend, seed=seed), pairs, score_completions).keeping(finite)
     answers = zip(told.kept, told.base, told.tuned, strict=True)
     return {pairs[at]: tuned.per_token - base.per_token for at, base, tuned in answers}
 

@@ -14,18 +14,18 @@ from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScalableDifferentialBackend, View
-from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, mean, no_calibration_note
+from sway_dash.core.stats import MIN_ITEMS, bootstrap_ci, mean, no_calibration_note, score_from_anchors
 from sway_dash.probes.base import Ask, Probe, RunContext
-from sway_dash.probes.measure import divergence_bounds, divergence_values
+from sway_dash.probes.measure import FLAT, divergence_bounds, divergence_values, rounding_of
 from sway_dash.probes.prompts import ListedPromptSpec
 
 Curve = Sequence[float]
 
-FLAT = 1e-9
-"""Means that are all below this, in nats, are rounding: a curve of them is flat, whatever its shape."""
-
 AT_BOUND = 0.8
 """From this share of ln 2 on a mean JS is too close to its bound to be asked to grow."""
+
+LEAST_GROWTH = 0.02
+"""How far below its gate an overshoot is worth nothing, at the least."""
 
 
 class AdapterAblationSpec(ListedPromptSpec):
@@ -87,7 +87,8 @@ class AdapterAblationProbe(Probe):
         lambdas = sorted(spec.lambdas)
         matrix = np.array([[curve[lam] for lam in lambdas] for _, curve in curves])
         means = [mean(matrix[:, j]) for j in range(len(lambdas))]
-        shape = _Shape(spec, lambdas, means)
+        floor = rounding_of(ctx, spec.divergence)
+        shape = _Shape(spec, lambdas, means, floor)
         bands = [
             bootstrap_ci(matrix[:, j], seed=ctx.seed, bounds=divergence_bounds(spec.divergence))
             for j in range(len(lambdas))
@@ -102,6 +103,7 @@ class AdapterAblationProbe(Probe):
             "prompts": [prompt for prompt, _ in curves],
             "divergence_kind": spec.divergence,
             "positions": spec.positions,
+            "rounding": floor,
             "unit": "R²",
             "linearity": shape.linearity,
             "linearity_public": r_squared(lambdas, means),
@@ -116,7 +118,7 @@ class AdapterAblationProbe(Probe):
             "passed_linearity": shape.passed_linearity,
             "passed_saturation": shape.passed_saturation,
             "passed_overshoot": shape.passed_overshoot,
-            "weighted_score": shape.score(spec),
+            "weighted_score": shape.weighted(spec),
             "weight": spec.weight,
             "z_by_rank": None,
             "raw_ci_95": list(ci) if ci else None,
@@ -148,8 +150,8 @@ class AdapterAblationProbe(Probe):
 class _Shape:
     """The numbers that describe a λ curve and whether each passes."""
 
-    def __init__(self, spec: AdapterAblationSpec, lambdas: Curve, means: Curve) -> None:
-        means = without_rounding(means)
+    def __init__(self, spec: AdapterAblationSpec, lambdas: Curve, means: Curve, floor: float = FLAT) -> None:
+        means = without_rounding(means, floor)
         self.linearity = sqrt_linearity(lambdas, means)
         self.saturation, self.saturation_reason = saturation_lambda(lambdas, means)
         self.overshoot = overshoot(lambdas, means)
@@ -165,7 +167,19 @@ class _Shape:
         self.passed_overshoot = self.at_bound or self.overshoot >= spec.assert_overshoot_gte
 
     def score(self, spec: AdapterAblationSpec) -> float:
-        """0.4 linearity, 0.3 saturation, 0.3 overshoot, each relative to its gate (public weights)."""
+        """The least of what the three are worth on the common scale: no effect → 0, gate → 0.6, target → 1."""
+        gate = min(max(spec.assert_linearity_gte, 1e-6), 1.0 - 1e-6)
+        linear = score_from_anchors(self.linearity or 0.0, none=0.0, gate=gate, target=1.0)
+        grown = spec.assert_overshoot_gte
+        over = 1.0
+        if not self.at_bound:
+            # Where no growth is asked for, none at all must not be worth nothing.
+            none = min(1.0, grown - LEAST_GROWTH)
+            over = score_from_anchors(self.overshoot, none=none, gate=grown, target=max(1.2, 1.01 * grown))
+        return min(linear, 1.0 if self.passed_saturation else 0.3, over)
+
+    def weighted(self, spec: AdapterAblationSpec) -> float:
+        """The public score: 0.4 linearity, 0.3 saturation, 0.3 overshoot, each relative to its gate."""
         linear = min(max((self.linearity or 0.0) / max(spec.assert_linearity_gte, 1e-9), 0.0), 1.0)
         over = 1.0 if self.at_bound else min(max((self.overshoot - 1.0) / 0.2, 0.0), 1.0)
         return 0.4 * linear + 0.3 * (1.0 if self.passed_saturation else 0.3) + 0.3 * over
@@ -189,9 +203,9 @@ class _Shape:
         return ", ".join(parts)
 
 
-def without_rounding(means: Curve) -> Curve:
+def without_rounding(means: Curve, floor: float = FLAT) -> Curve:
     """The curve that is judged: all 0 where none of the means is more than rounding."""
-    return [0.0] * len(means) if max(means, default=0.0) <= FLAT else means
+    return [0.0] * len(means) if max(means, default=0.0) <= floor else means
 
 
 def sqrt_linearity(lambdas: Curve, means: Curve) -> float | None:
@@ -267,13 +281,13 @@ def _at_1(lambdas: Curve, means: Curve) -> float | None:
 def _complete_curves(
     spec: AdapterAblationSpec, measurements: Sequence[Measurement]
 ) -> list[tuple[str, dict[float, float]]]:
-    by_item: dict[int, dict[float, float]] = {}
-    text: dict[int, str] = {}
-    for m, value in zip(measurements, divergence_values(measurements, spec.divergence), strict=True):
+    """Prompts measured at every λ, in their order; one that is listed twice is not twice the evidence."""
+    found: dict[str, dict[float, float]] = {}
+    values = divergence_values(measurements, spec.divergence)
+    for m, value in sorted(zip(measurements, values, strict=True), key=lambda pair: pair[0].item):
         if m.lam is not None:
-            by_item.setdefault(m.item, {})[m.lam] = value
-            text[m.item] = m.prompt
-    return [(text[i], c) for i, c in sorted(by_item.items()) if all(lam in c for lam in spec.lambdas)]
+            found.setdefault(m.prompt, {})[m.lam] = value
+    return [(text, c) for text, c in found.items() if all(lam in c for lam in spec.lambdas)]
 
 
 def _linearity_ci(

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from sway_dash.core.anova import design_effect
 from sway_dash.core.embedding import DEFAULT_MODEL, Embedder, cosine, embedder
 from sway_dash.core.errors import BackendNotAvailableError
+from sway_dash.core.grouped import independent_worth
 from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.stats import mean, no_calibration_note, percentiles, score_from_anchors
-from sway_dash.probes.answers import CONTINUED, ask_both, continuations, score_completions
+from sway_dash.core.stats import mean, percentiles, score_from_anchors
+from sway_dash.probes.answers import CONTINUED, ask_both, continuations, finite, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
-from sway_dash.probes.null_adapter import calibration
+from sway_dash.probes.null_adapter import calibration, compared
+from sway_dash.probes.prompts import ParaphrasedCase, distinct_cases, without_paraphrase
 
 CONFIDENCE = 0.95
 """Of the one-sided bounds of the rate."""
@@ -29,21 +31,11 @@ MOST_LOST = 0.1
 """Share of answers that are none from which there is no pass, whatever the gate."""
 
 
-class RevertCase(BaseModel):
-    """A prompt, the answer that was trained, and other ways to ask for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str = Field(min_length=1)
-    gold: str = Field(min_length=1)
-    paraphrases: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
-
-
 class AdapterRevertSpec(ProbeSpec):
     """Settings of ``adapter_revert``."""
 
     kind: Literal["adapter_revert"] = "adapter_revert"
-    cases: tuple[RevertCase, ...] = Field(default=(), description="prompt, gold and paraphrases of each")
+    cases: tuple[ParaphrasedCase, ...] = Field(default=(), description="prompt, gold and paraphrases of each")
     max_new_tokens: int = Field(default=64, ge=1, le=2048, description="length of each answer, in tokens")
     embedding_model: str = Field(default=DEFAULT_MODEL, min_length=1, description="sentence model, if it is here")
     base_gold_similarity_cap: FiniteFloat = Field(
@@ -97,14 +89,18 @@ class AdapterRevertProbe(Probe):
 
     def work(self, spec: AdapterRevertSpec, ctx: RunContext) -> Work:
         """Every paraphrase is answered, and then the gold and the base's answer to it are scored."""
-        texts = sum(len(set(case.paraphrases)) for case in spec.cases)
+        texts = sum(len(case.paraphrases) for case in distinct_cases(spec.cases))
         return Work(3 * texts, texts * spec.max_new_tokens)
 
     def run(self, spec: AdapterRevertSpec, ctx: RunContext) -> ProbeResult:
         """Let both views answer every paraphrase, and see which of gold and base answer the tuned one is closer to."""
         if not spec.cases:
             return _ended(spec, Verdict.ERROR, "no cases: add at least one with prompt, gold and paraphrases")
-        asked = [(i, text) for i, case in enumerate(spec.cases) for text in dict.fromkeys(case.paraphrases)]
+        spec = spec.model_copy(update={"cases": tuple(distinct_cases(spec.cases))})
+        bare = without_paraphrase(spec.cases)
+        asked = [(i, text) for i, case in enumerate(spec.cases) for text in case.paraphrases]
+        if not asked:
+            return _ended(spec, Verdict.ERROR, "every paraphrase is the prompt itself: add other wordings")
         try:
             # Before anything is generated: without a similarity there is no use for it.
             embedder(spec.embedding_model, [text for _, text in asked])
@@ -121,13 +117,15 @@ class AdapterRevertProbe(Probe):
         facts: dict[str, Any] = {
             "dropped_trivial": len(answered) - len(kept),
             "dropped_failed": len(told.dropped),
-            "dropped_reasons": told.reasons,
+            "dropped_cases": len(bare),
+            "dropped_reasons": [*bare[:5], *told.reasons],
             "embedder": found.name,
             "semantic": found.semantic,
             "weight": spec.weight,
         }
         if not kept:
-            message = f"the base already answers all {len(answered)} paraphrases like the gold: nothing to revert to"
+            nothing = f"the base already answers all {len(answered)} paraphrases like the gold: nothing to revert to"
+            message = ", ".join([nothing, *_left_out(facts)])
             return safe_finalize(
                 name=spec.name, kind=spec.kind, verdict=Verdict.WARN, score=0.5, message=message, evidence=facts
             )
@@ -172,7 +170,7 @@ def _likelihood(spec: AdapterRevertSpec, ctx: RunContext, kept: Sequence[Answere
             lead = "" if answer.paraphrase[-1:].isspace() else " "
             pairs += [(answer.paraphrase, lead + gold), (answer.paraphrase, lead + own)]
             held.append(at)
-    told = ask_both(ctx, pairs, score_completions)
+    told = ask_both(ctx, pairs, score_completions).keeping(finite)
     scored = {at: i for i, at in enumerate(told.kept)}
     found: list[tuple[float, float] | None] = [None] * len(kept)
     for n, at in enumerate(held):
@@ -207,9 +205,9 @@ def _judged(
     # Saying nothing is no way to hold on to an answer.
     rate = sum(not a.kept for a in kept) / n
     # Paraphrases of one case tend to fall together: so many independent ones they are worth.
-    effect = design_effect([float(not a.kept) for a in kept], [a.case for a in kept])
-    worth = max(1, int(n / effect))
-    hits = min(worth, round(rate * worth))
+    fallen, cases = [not a.kept for a in kept], [a.case for a in kept]
+    effect = design_effect([float(f) for f in fallen], cases)
+    hits, worth = independent_worth(fallen, cases)
     low, high = wilson(hits, worth, confidence=2.0 * CONFIDENCE - 1.0) or (0.0, 1.0)
     ci = wilson(hits, worth)
     gate = spec.assert_revert_rate_lt
@@ -217,6 +215,8 @@ def _judged(
     null = calibration(ctx, spec, rate, sign=-1)
     likely = [m for m in margins if m is not None]
     turned = sum(1 for _, tuned in likely if tuned < 0)
+    likely_cases = [a.case for a, m in zip(kept, margins, strict=True) if m is not None]
+    likely_ci = wilson(*independent_worth([tuned < 0 for _, tuned in likely], likely_cases))
     share = f"{rate:.0%} [{ci[0]:.0%}, {ci[1]:.0%}]" if ci else f"{rate:.0%}"
     parts = [f"{reverts} of {n} paraphrases fall back to the base answer"]
     if lost:
@@ -227,19 +227,26 @@ def _judged(
         verdict = Verdict.FAIL
         sure = "" if low >= gate else f", though it may be as low as {low:.0%}"
         parts.append(f"reaches the gate of {gate:.0%}{sure}")
+    elif n > 1 and len(set(cases)) == 1:
+        # How far paraphrases of one case fall together cannot be known from one case.
+        verdict = Verdict.WARN
+        parts.append("all are of one case, which says nothing of others: add cases")
     elif high < gate:
         verdict = Verdict.WARN if lost > MOST_LOST * n else Verdict.PASS
     else:
         verdict = Verdict.WARN
-        why = f"inconclusive: it may be as high as {high:.0%}, gate {gate:.0%}"
-        parts.append(f"{why}; that takes at least {needed} paraphrases" if worth < needed else why)
+        parts.append(f"inconclusive: it may be as high as {high:.0%}, gate {gate:.0%}")
+        if worth < needed:
+            few = f"to show less takes at least {needed} paraphrases"
+            alike = f"{few} of cases of their own: these {n} of {len(set(cases))} cases count as {worth}"
+            parts[-1] += f"; {few if worth == n else alike}"
     if likely:
         parts.append(f"by likelihood {turned} of {len(likely)} prefer the base's answer to the gold")
     if not facts["semantic"]:
         parts.append("likeness is that of wording")
     if facts["dropped_trivial"]:
-        parts.append(f"{facts['dropped_trivial']} left out, the base knows the gold")
-    tail = f", {null.sentence}" if null else f" {no_calibration_note(spec.kind)}"
+        parts.append(f"{facts['dropped_trivial']} paraphrases left out, the base knows the gold")
+    parts += _left_out(facts)
     spread = [a.margin for a in kept]
     score = score_from_anchors(rate, none=1.0, gate=min(gate, 1.0 - 1e-6), target=0.0)
     return safe_finalize(
@@ -250,7 +257,7 @@ def _judged(
         raw=rate,
         z_score=null.z if null else None,
         ci_95=ci,
-        message=", ".join(parts) + tail,
+        message=compared(parts, null, spec.kind),
         evidence={
             **facts,
             "revert_rate": reverts / n,
@@ -273,7 +280,7 @@ def _judged(
             "likelihood_reverts": turned,
             "likelihood_total": len(likely),
             "likelihood_revert_rate": turned / len(likely) if likely else None,
-            "likelihood_ci_95": list(wilson(turned, len(likely)) or ()) or None,
+            "likelihood_ci_95": list(likely_ci) if likely_ci else None,
             "per_case": [
                 {
                     "prompt": a.paraphrase[:80],
@@ -291,7 +298,21 @@ def _judged(
     )
 
 
-def _p_harm(hits: int, n: int, gate: float) -> float:
+def _left_out(facts: dict[str, Any]) -> list[str]:
+    """What was not asked, or not answered, in words."""
+    found = []
+    if bare := facts["dropped_cases"]:
+        found.append(f"{_cases(bare)} left out, with no paraphrase but the prompt itself")
+    if failed := facts["dropped_failed"]:
+        found.append(f"{failed} paraphrases could not be answered: {facts['dropped_reasons'][-1]}")
+    return found
+
+
+def _cases(n: int) -> str:
+    return f"{n} case{'s' * (n != 1)}"
+
+
+def _p_harm(hits: float, n: int, gate: float) -> float:
     """One-sided p-value of "the rate reaches the gate": the score test whose bound is Wilson's."""
     from scipy.special import ndtr
 

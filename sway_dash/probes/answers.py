@@ -7,8 +7,10 @@ sample of the whole. A question that cannot be answered does not take the others
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Generic, TypeVar
 
 from sway_dash.core.errors import ProbeError, RunCancelled
@@ -30,6 +32,8 @@ SCORED = 64
 
 CONTINUED = 16
 """Prompts a portion where answers are written, which takes many times as long."""
+
+NOT_FINITE = "a log-probability that is not finite under one of the views"
 
 Asking = Callable[[ScoringModel, Sequence[Q]], list[A]]
 
@@ -53,6 +57,17 @@ class Answers(Generic[A]):
     def reasons(self) -> list[str]:
         """The first few reasons, for the evidence."""
         return [reason for _, reason in self.dropped[:5]]
+
+    def keeping(self, sound: Callable[[A], bool]) -> Answers[A]:
+        """These answers without the questions of which an answer is not ``sound``: they have none that can be used."""
+        whole = [sound(b) and sound(t) for b, t in zip(self.base, self.tuned, strict=True)]
+        broken = [(place, NOT_FINITE) for place, ok in zip(self.kept, whole, strict=True) if not ok]
+        return Answers(
+            tuple(compress(self.kept, whole)),
+            tuple(compress(self.base, whole)),
+            tuple(compress(self.tuned, whole)),
+            tuple(sorted([*self.dropped, *broken])),
+        )
 
     def required(self, name: str) -> Answers[A]:
         """These answers; ``ProbeError`` if more than a tenth of the questions have none, or all."""
@@ -164,6 +179,11 @@ def score_completions(view: ScoringModel, pairs: Sequence[tuple[str, str]]) -> l
     if batch is not None:
         return list(batch(list(pairs)))
     return [CompletionScore(view.logprob_of(p, c), max(1, len(c) // 4)) for p, c in pairs]
+
+
+def finite(score: CompletionScore) -> bool:
+    """Whether a completion has a log-probability that can be reckoned with."""
+    return math.isfinite(score.logprob)
 
 
 def score_texts(view: ScoringModel, texts: Sequence[str]) -> list[RollingLogprob]:

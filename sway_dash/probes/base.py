@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
@@ -21,6 +21,7 @@ from sway_dash.core.scoring import (
     BASE,
     FINETUNED,
     DifferentialBackend,
+    NoiseFloor,
     NullCalibratedBackend,
     Positions,
     ScalableDifferentialBackend,
@@ -114,6 +115,8 @@ class RunContext:
     """The same for every distribution of noise that was drawn: distribution → entry name → rank key → draws."""
     null_summaries: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Summaries of the draws: distribution → rank key, empty for the rank that counts → kind → summary."""
+    noise: NoiseFloor | None = None
+    """What the model lies from itself on this device in this dtype; ``None`` where it was not measured."""
     pair: tuple[View, View] = (BASE, FINETUNED)
     fingerprint: str = ""
     """Identifies base, adapter and dtype; part of every measurement's key."""
@@ -228,8 +231,6 @@ class Probe(ABC):
 
     def draw_null(self, spec: Any, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Raw value of this entry with each null view in the adapter's place; views without a value are left out."""
-        from dataclasses import replace
-
         out: dict[View, float] = {}
         for view in views:
             ctx.checkpoint()
@@ -383,10 +384,8 @@ class ViewPair:
 def enter(backend: DifferentialBackend, view: View) -> Iterator[ScoringModel]:
     """Activate a view through the public protocol methods. ``TypeError`` if the backend has no such view."""
     manager: AbstractContextManager[ScoringModel]
-    if view.kind == "base":
-        manager = backend.as_base()
-    elif view.kind == "ft":
-        manager = backend.as_finetuned()
+    if view.kind in ("base", "ft"):
+        manager = backend.as_base() if view.kind == "base" else backend.as_finetuned()
     elif view.kind == "scaled" and isinstance(backend, ScalableDifferentialBackend):
         manager = backend.as_scaled_adapter(view.lam)
     elif view.kind == "null" and isinstance(backend, NullCalibratedBackend):

@@ -9,16 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
+from sway_dash.core.grouped import independent_worth, mcnemar_worth, net_ci, turned
 from sway_dash.core.margins import Margin
 from sway_dash.core.packs import calibration_items
 from sway_dash.core.panels import MAX_ROWS, Group, Groups, Items, Row, panels
-from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
+from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, format_z_profile, interval, mean, no_calibration_note
+from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean
 from sway_dash.probes.answers import ask_both, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm, harm_score
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, compared
 
 MIN_KNOWN = 10
 """With fewer items that the base knows, all items are judged."""
@@ -128,7 +129,11 @@ def _items(spec: CalibrationDriftSpec) -> tuple[CalibrationItemSpec, ...]:
     own = spec.items or tuple(
         CalibrationItemSpec(prompt=i.prompt, gold=i.gold, topic=i.topic) for i in calibration_items()
     )
-    return own[: spec.items_limit]
+    # An item that is listed twice is not twice the evidence.
+    first: dict[tuple[str, str], CalibrationItemSpec] = {}
+    for item in own:
+        first.setdefault((item.prompt, item.gold), item)
+    return tuple(first.values())[: spec.items_limit]
 
 
 def _error(spec: CalibrationDriftSpec, message: str) -> ProbeResult:
@@ -155,13 +160,17 @@ class _Judged:
         n = len(self.judged)
         self.regressed = sum(f.regressed(spec) for f in self.judged)
         self.raw = self.regressed / n
-        self.ci = wilson(self.regressed, n)
-        self.most = _upper(self.regressed, n)
-        # With so few items that not even none of them would do, the share can only be read as it is.
-        self.decidable = _upper(0, n) < spec.assert_fraction_regressed_lt
-        deltas, topics = [f.delta for f in self.judged], [f.item.topic for f in self.judged]
+        together = _topics(self.judged)
+        flags = [f.regressed(spec) for f in self.judged]
+        # Facts of one topic are forgotten together: so many independent ones they are worth.
+        self.hits, self.worth = independent_worth(flags, together or range(n))
+        self.ci = wilson(self.hits, self.worth)
+        self.most = _upper(self.hits, self.worth)
+        # With so few items that not even none of them would do, share and mean can only be read as they are.
+        self.enough = _upper(0, n) < spec.assert_fraction_regressed_lt
+        self.decidable = _upper(0, self.worth) < spec.assert_fraction_regressed_lt
+        deltas = [f.delta for f in self.judged]
         self.mean = mean(deltas)
-        together = topics if all(topics) and len(set(topics)) >= MIN_CLUSTERS else None
         self.harm: Margin = bounded_harm(
             [-d for d in deltas], -spec.assert_mean_delta_gte, seed=ctx.seed, clusters=together
         )
@@ -181,7 +190,7 @@ class _Judged:
             found.append(f"the regressed share may reach {share:.3g}")
         if self.mean < gate:
             found.append(f"the mean change is beyond {gate:g}")
-        elif self.decidable and self.harm.passed is False:
+        elif self.enough and self.harm.passed is False:
             found.append(f"the mean change may be beyond {gate:g}")
         if self.broken:
             found.append(f"{self.broken} items have no finite log-probability under one view")
@@ -194,10 +203,11 @@ class _Judged:
         if self.harm.passed is None:
             found.append(self.harm.note)
         few = f"{len(self.judged)} items are too few to"
-        if not self.decidable and self.harm.passed is False:
+        if not self.enough and self.harm.passed is False:
             found.append(f"{few} rule out a mean change beyond {self.spec.assert_mean_delta_gte:g}")
         if not self.decidable and self.regressed:
-            found.append(f"{few} bound the regressed share")
+            worth = f"{self._worth()[2:]}, are too few to"
+            found.append(f"{worth if self.enough else few} bound the regressed share")
         if self.unanswered:
             found.append(f"{len(self.unanswered)} or more items could not be scored: {self.unanswered[0]}")
         return found
@@ -208,6 +218,7 @@ class _Judged:
         faults, doubts = self.faults, self.doubts
         worst = sorted(judged, key=lambda f: f.delta)
         share = self.most if self.decidable else self.raw
+        worth = self._worth()
         score = min(
             harm_score(share, spec.assert_fraction_regressed_lt),
             harm_score(self.harm.upper, -spec.assert_mean_delta_gte),
@@ -237,13 +248,14 @@ class _Judged:
                 "known_items": self.known,
                 "known_probability": spec.known_probability,
                 "fraction_regressed_upper": self.most,
+                "independent_items": self.worth,
                 "fraction_decidable": self.decidable,
                 "fraction_regressed_all": sum(f.regressed(spec) for f in self.facts) / len(self.facts),
                 "mean_delta_nats_all": mean(f.delta for f in self.facts),
                 "mean_delta_ci_95": list(self.mean_ci) if self.mean_ci else None,
                 "mean_delta_worst": None if self.harm.upper is None else 0.0 - self.harm.upper,
                 "p_harm": self.harm.p,
-                "ci_note": f"Wilson, {self.regressed} of {len(judged)} items; mean: {self.harm.note}",
+                "ci_note": f"Wilson, {self.regressed} of {len(judged)} items{worth}; mean: {self.harm.note}",
                 **self._knowledge(),
                 "per_topic": self.topics,
                 "non_finite_items": self.broken,
@@ -257,19 +269,23 @@ class _Judged:
             },
         )
 
+    def _worth(self) -> str:
+        """What items of topics are worth, in words; empty where each is one."""
+        return f", worth {self.hits:.3g} of {self.worth} independent ones" if self.worth < len(self.judged) else ""
+
     def _knowledge(self) -> dict[str, Any]:
         """What the base knew and the tuned model knows: a paired 2 × 2 table over all items."""
         before = [f.known(self.spec) for f in self.facts]
         after = [f.known_after(self.spec) for f in self.facts]
         both = sum(b and a for b, a in zip(before, after, strict=True))
-        lost, gained = sum(before) - both, sum(after) - both
-        change = newcombe_paired(both, gained, lost, len(self.facts) - both - lost - gained)
+        groups = _topics(self.facts) or range(len(self.facts))
+        change = net_ci(before, after, groups)
         return {
             "known_after": sum(after),
-            "forgotten": lost,
-            "newly_known": gained,
+            "forgotten": sum(before) - both,
+            "newly_known": sum(after) - both,
             "known_change_ci_95": list(change) if change else None,
-            "p_known_change": mcnemar_exact(lost, gained),
+            "p_known_change": mcnemar_worth(*turned(before, after, groups)),
         }
 
     def _topics(self) -> list[dict[str, Any]]:
@@ -303,6 +319,9 @@ class _Judged:
         parts = [f"{self.regressed} of {n} {what} regressed: share {self.raw:.3g}{band}"]
         if self.decidable:
             parts.append(f"{self.most:.3g} at worst against {spec.assert_fraction_regressed_lt:.3g}")
+        elif self.enough and not self.regressed:
+            whole = f"no topic shows single losses, so {n} items are worth {self.worth}"
+            parts.append(f"{whole}: {self.most:.3g} at worst, were topics forgotten as a whole")
         parts.append(f"mean change {self.mean:.3g}{mean_band} nats a token")
         if self.harm.upper is not None:
             parts.append(f"{0.0 - self.harm.upper:.3g} at worst against {spec.assert_mean_delta_gte:g} allowed")
@@ -310,12 +329,7 @@ class _Judged:
             all_judged = "" if self.on_known else ", too few, so all are judged"
             parts.append(f"the base knows {self.known} of {len(self.facts)}{all_judged}")
         parts += words
-        if self.null is None:
-            return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
-        parts.append(f"for context: {self.null.sentence}")
-        if self.null.z_by_rank and len(self.null.z_by_rank) > 1:
-            parts.append(format_z_profile(self.null.z_by_rank))
-        return ", ".join(parts)
+        return compared(parts, self.null, spec.kind, context=True)
 
     def _panels(self, worst: Sequence[_Fact]) -> list[dict[str, Any]]:
         """Topics side by side, and the judged items with the largest losses first."""
@@ -360,7 +374,13 @@ class _Judged:
         )
 
 
-def _upper(k: int, n: int) -> float:
+def _topics(facts: Sequence[_Fact]) -> list[str] | None:
+    """Topic of each, where all have one and there are enough to tell them apart; else every fact stands alone."""
+    topics = [f.item.topic for f in facts]
+    return topics if all(topics) and len(set(topics)) >= MIN_CLUSTERS else None
+
+
+def _upper(k: float, n: int) -> float:
     """One-sided 95 % bound of a rate, 1 without items."""
     found = wilson(k, n, confidence=ONE_SIDED)
     return found[1] if found else 1.0

@@ -14,15 +14,16 @@ from sway_dash.core.divergence import Divergence
 from sway_dash.core.embedding import DEFAULT_MODEL, embedder, kmeans
 from sway_dash.core.errors import BackendNotAvailableError
 from sway_dash.core.events import Measurement
+from sway_dash.core.numbers import p_text, said
 from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import View
 from sway_dash.core.specificity import between, intervals, specificity, within
-from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.core.stats import interval, mean, score_from_anchors
 from sway_dash.probes.base import Ask, Probe, Prompt, PromptField, RunContext
-from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values
-from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values, rounding_of
+from sway_dash.probes.null_adapter import Calibration, calibration, compared, noise_cap, noise_does_as_well
 from sway_dash.probes.prompts import ListedPromptSpec
 
 SIGNIFICANCE = 0.05
@@ -176,8 +177,9 @@ class ClusterKLProbe(Probe):
             "weight": spec.weight,
             "panels": _panels(rows, mean(values)),
         }
-        if raw is None or table.icc is None:
-            what = "no prompt is changed" if not values.any() else "all prompts are changed alike"
+        still = bool((values <= rounding_of(ctx, spec.divergence)).all())
+        if raw is None or table.icc is None or still:
+            what = "no prompt is changed" if still else "all prompts are changed alike"
             return safe_finalize(
                 name=spec.name,
                 kind=spec.kind,
@@ -204,7 +206,7 @@ class ClusterKLProbe(Probe):
             raw=raw,
             z_score=null.z if null else None,
             ci_95=ci,
-            message=_message(spec, table, icc_ci, p, null, top, reasons, len(measurements)),
+            message=_message(spec, table, raw, icc_ci, p, null, top, reasons, len(measurements)),
             evidence={
                 **facts,
                 "icc": table.icc,
@@ -303,6 +305,7 @@ def _score(spec: ClusterKLSpec, icc: float, p: float, null: Calibration | None, 
 def _message(
     spec: ClusterKLSpec,
     table: OneWay,
+    raw: float,
     ci: tuple[float, float] | None,
     p: float,
     null: Calibration | None,
@@ -312,16 +315,14 @@ def _message(
 ) -> str:
     band = f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else ""
     parts = [
-        f"{table.icc:.3g}{band} of the spread lies between {table.k} topics (ICC, 0 by chance), permutation p={p:.2g}"
-        f" over {table.n} prompts",
+        f"a share of {raw:.3g} of the spread lies between {table.k} topics; judged is ICC(1) {table.icc:.3g}{band},"
+        f" which is 0 by chance, {said('p', p_text(p))} by permutation of {table.n} prompts",
         f"{top['name']} moved most, mean {top['mean']:.3g} nats",
         *reasons,
     ]
     if measured < len(spec.prompts):
         parts.append(f"{len(spec.prompts) - measured} prompts not measured")
-    if null:
-        return ", ".join([*parts, null.sentence])
-    return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
+    return compared(parts, null, spec.kind)
 
 
 def _panels(rows: Sequence[dict[str, Any]], overall: float) -> list[dict[str, Any]]:

@@ -12,16 +12,15 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import View
 from sway_dash.core.stats import (
-    format_z_profile,
     interval,
     mean,
-    no_calibration_note,
     percentiles,
     score_from_anchors,
+    too_few,
 )
 from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Bound, Probe, Prompt, RunContext
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values
-from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.null_adapter import Calibration, calibration, compared, noise_cap, noise_does_as_well
 from sway_dash.probes.prompts import ListedPromptSpec
 from sway_dash.probes.stopping import Decision, decide, measure_until_decided
 
@@ -125,7 +124,8 @@ class DeltaKLProbe(Probe):
         if null and decision and len(measurements) < len(spec.prompts):
             drawn_on = f"the random adapters' means are over all {len(spec.prompts)} prompts"
         score = self._score(spec, raw, null)
-        identical = sum(1 for m in texts if m.exact and m.js == 0.0)
+        floor = ctx.noise.js if ctx.noise else 0.0
+        same = [m.js for m in texts if m.exact and m.js <= floor]
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
@@ -135,7 +135,7 @@ class DeltaKLProbe(Probe):
             z_score=null.z if null else None,
             ci_95=ci,
             message=self._message(
-                spec, raw, ci, null, reasons, identical, len(measurements), len(once), unmeasured, decision, drawn_on
+                spec, raw, ci, null, reasons, same, len(measurements), len(once), unmeasured, decision, drawn_on
             ),
             evidence={
                 "divergence_kind": spec.divergence,
@@ -150,7 +150,8 @@ class DeltaKLProbe(Probe):
                 "num_prompts": len(measurements),
                 "distinct_prompts": len(once),
                 "unmeasured_prompts": unmeasured,
-                "identical_prompts": identical,
+                "identical_prompts": len(same),
+                "rounding": floor,
                 "percentiles": percentiles(values),
                 "mean_js": mean(m.js for m in measurements),
                 "mean_kl": mean(m.kl for m in measurements),
@@ -185,7 +186,7 @@ class DeltaKLProbe(Probe):
         ci: tuple[float, float] | None,
         null: Calibration | None,
         reasons: Sequence[str],
-        identical: int,
+        same: Sequence[float],
         n: int,
         n_distinct: int,
         unmeasured: int,
@@ -197,21 +198,17 @@ class DeltaKLProbe(Probe):
         parts = [f"mean {name} {raw:.3g}{band} nats over {n_distinct} prompts"]
         if n_distinct < n:
             parts.append(f"{n - n_distinct} of {n} are repeats and count once")
-        if identical:
-            parts.append(f"base and tuned are identical on {identical} of {n_distinct}")
+        if same:
+            alike = "identical" if max(same) == 0.0 else f"the same to rounding (JS up to {max(same):.2g})"
+            parts.append(f"base and tuned are {alike} on {len(same)} of {n_distinct}")
         parts += reasons
+        if few := too_few(n_distinct, "prompts"):
+            parts.append(few)
         if decision:
             parts.append(f"{decision.measured} of {decision.planned} prompts measured, {decision.reason}")
         if unmeasured:
             parts.append(f"{unmeasured} prompts not measured")
-        if null:
-            parts.append(null.sentence)
-            if drawn_on:
-                parts.append(drawn_on)
-            if null.z_by_rank and len(null.z_by_rank) > 1:
-                parts.append(format_z_profile(null.z_by_rank))
-        text = ", ".join(parts)
-        return text if null else f"{text} {no_calibration_note(spec.kind)}"
+        return compared([*parts, drawn_on] if drawn_on else parts, null, spec.kind)
 
 
 def _listed(measurements: Sequence[Measurement]) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from sway_dash.core.packs import PART_BREAK, available_corpora, chunks, load_cor
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import RollingLogprob
-from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, format_z_profile, interval, mean, no_calibration_note
+from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean
 from sway_dash.probes.answers import ask_both, score_texts
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm, harm_score
-from sway_dash.probes.null_adapter import Calibration, calibration
+from sway_dash.probes.null_adapter import Calibration, calibration, compared
 
 STRETCH = 32
 """Tokens that stand together for one item where there are too few texts to compare."""
@@ -143,8 +143,9 @@ def _pieces(spec: ExternalPerplexitySpec) -> list[_Piece]:
     for name in spec.names:
         if name != OWN and name not in available_corpora():
             raise KeyError(_unknown(name))
-        # An own text may hold empty lines of any number; only what divides the texts may divide parts.
-        own = (re.sub(r"\n{3,}", "\n\n", t) for t in spec.texts)
+        # An own text may hold empty lines of any number; only what divides the texts may divide parts. One that is
+        # listed twice is not twice the evidence.
+        own = (re.sub(r"\n{3,}", "\n\n", t) for t in dict.fromkeys(spec.texts))
         text = PART_BREAK.join(own) if name == OWN else load_corpus(name)
         cut = chunks(text, chunk_chars=spec.chunk_chars, max_chunks=spec.max_chunks)
         found += [_Piece(name, c.part, c.text) for c in cut]
@@ -323,12 +324,7 @@ def _message(
         parts.append(f"{0.0 - whole.harm.upper:.3g} at worst against {spec.assert_mean_delta_gte:g} allowed")
     parts.append(f"{bits[0]:.3g} → {bits[1]:.3g} bits a byte")
     parts += words
-    if null is None:
-        return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
-    parts.append(f"for context: {null.sentence}")
-    if null.z_by_rank and len(null.z_by_rank) > 1:
-        parts.append(format_z_profile(null.z_by_rank))
-    return ", ".join(parts)
+    return compared(parts, null, spec.kind, context=True)
 
 
 def _panels(gate: float, rows: Sequence[_Row], found: Sequence[_Scored]) -> list[dict[str, Any]]:

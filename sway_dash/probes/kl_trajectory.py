@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat
 
+from sway_dash.core.bands import LEAST, dkw, sup_t
 from sway_dash.core.divergence import LN2
 from sway_dash.core.events import Measurement
 from sway_dash.core.panels import Curve, panels
@@ -62,6 +63,10 @@ class KLTrajectoryProbe(Probe):
     Both models score the same text, so a position's value is what they expect there, not the echo of an earlier
     difference in what was sampled; that the text is the base's matters after the first difference, so the curve along
     the tuned model's own answer stands beside it.
+
+    Where a curve rises or falls is read from all of its positions, so its band holds all of them at once: bootstrap
+    sup-t around the mean curves (:func:`~sway_dash.core.bands.sup_t`), Dvoretzky-Kiefer-Wolfowitz around the share of
+    answers that have been left (:func:`~sway_dash.core.bands.dkw`).
     """
 
     kind = "kl_trajectory"
@@ -104,7 +109,7 @@ class KLTrajectoryProbe(Probe):
         share, ci = len(departed) / n, wilson(len(departed), n)
         early, late = quarters(found)
         ratio = mean(early) / mean(late) if late and mean(late) > 0 else None
-        ratio_band = ratio_ci(early, late, seed=ctx.seed) if ratio is not None else None
+        ratio_band = ratio_ci(early, late, seed=ctx.seed, bounds=(0.0, math.inf)) if ratio is not None else None
         passed = share >= spec.assert_departing_share_gte
         score = score_from_anchors(share, none=0.0, gate=min(spec.assert_departing_share_gte, 1 - 1e-6), target=1.0)
         unmeasured = len(spec.prompts) - len(measurements)
@@ -155,30 +160,40 @@ class KLTrajectoryProbe(Probe):
         n: int,
     ) -> list[dict[str, Any]]:
         def curve(title: str, points: list[dict[str, Any]]) -> Curve:
+            # Too few answers for a band anywhere: an interval is better than nothing, and said to be no more.
+            ends = "band_95" if any(p["band_95"] for p in points) else "ci_95"
+            how = (
+                "with 95 % the band holds the mean at all positions at once (sup-t)"
+                if ends == "band_95"
+                else "too few answers for a band: 95 % interval of each position by itself"
+            )
+            how += "; answers that have ended are left out"
+            if ends == "band_95" and not all(p["band_95"] for p in points):
+                how += f"; no band where fewer than a quarter of the answers or fewer than {LEAST} go on"
             return Curve(
                 title=title,
                 x_label="position in the answer (tokens)",
                 y_label="mean JS (nats)",
                 x=tuple(float(p["position"]) for p in points),
                 y=tuple(p["mean"] for p in points),
-                lo=tuple(p["ci_95"][0] if p["ci_95"] else None for p in points),
-                hi=tuple(p["ci_95"][1] if p["ci_95"] else None for p in points),
+                lo=tuple(p[ends][0] if p[ends] else None for p in points),
+                hi=tuple(p[ends][1] if p[ends] else None for p in points),
                 gate=spec.threshold,
-                note="95 % interval of each position by itself; answers that have ended are left out",
+                note=how,
             )
 
         counts = [sum(1 for at in leaves if at is not None and at <= i) for i in range(len(along_base))]
-        bands = [wilson(k, n) for k in counts]
+        apart = dkw(n)
         share = Curve(
             title="Answers on which the tuned model has left the base",
             x_label="position in the answer (tokens)",
             y_label="share of answers",
             x=tuple(float(i) for i in range(len(along_base))),
             y=tuple(k / n for k in counts),
-            lo=tuple(b[0] if b else None for b in bands),
-            hi=tuple(b[1] if b else None for b in bands),
+            lo=tuple(max(0.0, k / n - apart) for k in counts),
+            hi=tuple(min(1.0, k / n + apart) for k in counts),
             gate=spec.assert_departing_share_gte,
-            note=f"left: JS above {spec.threshold:g} nats; 95 % Wilson interval of each position by itself",
+            note=f"left: JS above {spec.threshold:g} nats; with 95 % the band holds all positions at once (DKW)",
         )
         return panels(
             curve("Difference along the base's answer", along_base),
@@ -214,17 +229,23 @@ def quarters(found: Sequence[Trajectory]) -> tuple[list[float], list[float]]:
 
 
 def _mean_curve(curves: Sequence[Sequence[float]], seed: int) -> list[dict[str, Any]]:
-    """Mean over the answers that reach a position, with an interval where there are enough of them.
+    """Mean over the answers that reach a position: ``band_95`` holds all positions at once, ``ci_95`` each by itself.
 
-    Where there are very many, Student's t interval: resampling thousands at every position takes minutes, and their
-    mean is as good as normal.
+    Where there are very many answers, the interval is Student's t: resampling thousands at every position takes
+    minutes, and their mean is as good as normal.
     """
+    ragged = np.full((len(curves), max(map(len, curves))), np.nan)
+    for row, curve in zip(ragged, curves, strict=True):
+        row[: len(curve)] = curve
+    band = sup_t(ragged, seed=seed, bounds=(0.0, LN2))
     out = []
-    for i in range(max(map(len, curves))):
+    for i in range(ragged.shape[1]):
         values = [c[i] for c in curves if len(c) > i]
         few = len(values) <= MOST_RESAMPLED
         ci = interval(values, seed=seed, bounds=(0.0, LN2))[0] if few else _student(values)
-        out.append({"position": i, "mean": mean(values), "ci_95": list(ci) if ci else None, "n": len(values)})
+        ends = None if band is None or np.isnan(band[0][i]) else [float(band[0][i]), float(band[1][i])]
+        point = {"position": i, "mean": mean(values), "ci_95": list(ci) if ci else None, "band_95": ends}
+        out.append({**point, "n": len(values)})
     return out
 
 
@@ -257,8 +278,19 @@ def _sentence(
         parts.append(f"half of these by position {median}")
     if ratio is not None and math.isfinite(ratio):
         spread = f" [{ratio_band[0]:.3g}, {ratio_band[1]:.3g}]" if ratio_band else ""
-        how = "as large early as late" if 0.8 <= ratio <= 1.25 else "larger early" if ratio > 1 else "larger late"
-        parts.append(f"the difference is {how} (first over last quarter {ratio:.3g}{spread})")
+        parts.append(
+            f"the difference {_early_or_late(ratio, ratio_band)} (first over last quarter {ratio:.3g}{spread})"
+        )
     if unmeasured:
         parts.append(f"{unmeasured} prompts not measured")
     return ", ".join(parts)
+
+
+def _early_or_late(ratio: float, band: tuple[float, float] | None) -> str:
+    """Where the difference is larger, as far as the interval of the ratio lets it be said."""
+    lo, hi = band or (ratio, ratio)
+    if lo >= 0.8 and hi <= 1.25:
+        return "is as large early as late"
+    if lo > 1.0 or hi < 1.0:
+        return "is larger early" if ratio > 1.0 else "is larger late"
+    return "may be larger early or late"

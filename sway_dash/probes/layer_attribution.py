@@ -16,11 +16,8 @@ from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import FINETUNED, OUTSIDE, ExactComparer, LayeredBackend, View
 from sway_dash.core.stats import interval, mean, ratio_ci, score_from_anchors
 from sway_dash.probes.base import Ask, Bound, Probe, RunContext
-from sway_dash.probes.measure import divergence_bounds, divergence_values
+from sway_dash.probes.measure import divergence_bounds, divergence_values, rounding_of
 from sway_dash.probes.prompts import PromptSpec
-
-FLAT = 1e-9
-"""A mean divergence below this, in nats, is nothing that layers could share."""
 
 _VIEW = re.compile(r"(without|only)_layers_([\d_-]+)$")
 
@@ -84,9 +81,12 @@ class LayerAttributionProbe(Probe):
         ci, ci_note = interval(whole, seed=ctx.seed, bounds=bounds)
         rows = [self._row(spec, ctx, g, whole, curves) for g in groups]
         total = np.sum([curves["only", g] for g in groups], axis=0)
+        floor = rounding_of(ctx, spec.divergence)
         for row, g in zip(rows, groups, strict=True):
-            row["share"] = row["alone"] / mean(total) if mean(total) > FLAT else None
-            row["share_ci_95"] = ratio_ci(curves["only", g], total, seed=ctx.seed) if mean(total) > FLAT else None
+            row["share"] = row["alone"] / mean(total) if mean(total) > floor else None
+            row["share_ci_95"] = (
+                ratio_ci(curves["only", g], total, seed=ctx.seed, bounds=(0.0, 1.0)) if mean(total) > floor else None
+            )
         evidence = {
             "groups": rows,
             "full_divergence": full,
@@ -96,6 +96,7 @@ class LayerAttributionProbe(Probe):
             "sum_alone_note": "the layers' divergences alone added up; far from that of the whole adapter where layers"
             " act together",
             "divergence_kind": spec.divergence,
+            "rounding": floor,
             "unit": "share of the change",
             "positions": spec.positions,
             "prompts": prompts,
@@ -105,8 +106,17 @@ class LayerAttributionProbe(Probe):
             "z_by_rank": None,
             "panels": self._panels(spec, rows, full),
         }
-        if full < FLAT or mean(total) < FLAT:
-            message = f"the adapter moves the prompts by {full:.3g} nats: there is no change that layers could carry"
+        if full <= floor or mean(total) <= floor:
+            if full <= floor:
+                message = (
+                    f"the adapter moves the prompts by {full:.3g} nats, no more than the model's own rounding"
+                    f" ({floor:.3g}): there is no change that layers could carry"
+                )
+            else:
+                message = (
+                    f"the adapter moves the prompts by {full:.3g} nats, its layers alone by no more than rounding"
+                    f" ({floor:.3g}): no layer carries the change by itself"
+                )
             return safe_finalize(
                 name=spec.name, kind=spec.kind, verdict=Verdict.WARN, message=message, evidence=evidence
             )

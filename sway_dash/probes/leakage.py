@@ -15,20 +15,31 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat
 
 from sway_dash.core.errors import ProbeError, RunCancelled
+from sway_dash.core.grouped import independent_worth
 from sway_dash.core.margins import Margin, non_inferior
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel, View
-from sway_dash.core.sections import Section, evenly
-from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.answers import CONTINUED, Asking, ask_both, by_halves, continuations, score_completions
+from sway_dash.core.sections import Section, distinct_sections, evenly
+from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, mean, score_from_anchors
+from sway_dash.probes.answers import CONTINUED, Asking, ask_both, by_halves, continuations, finite, score_completions
 from sway_dash.probes.answers import reached_limit as was_cut
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm
 from sway_dash.probes.measure import MAX_FAILED_SHARE
-from sway_dash.probes.null_adapter import calibration
-from sway_dash.probes.verbatim import PERTURBATIONS, Match, Perturbation, fragility, gestalt_ratio, match, perturb
+from sway_dash.probes.null_adapter import calibration, compared
+from sway_dash.probes.verbatim import (
+    PERTURBATIONS,
+    Match,
+    Perturbation,
+    fragility,
+    gestalt_ratio,
+    match,
+    perturb,
+    word_end,
+    word_start,
+)
 
 
 class LeakageSpec(ProbeSpec):
@@ -125,7 +136,7 @@ class LeakageProbe(Probe):
                 found.append(Recital(window, base, held(after, window.target), after))
         if not found:
             raise ProbeError(spec.name, f"none of {told.asked} passages could be continued")
-        exposure = ask_both(ctx, [(r.window.prefix, r.window.target) for r in found], score_completions)
+        exposure = ask_both(ctx, [(r.window.prefix, r.window.target) for r in found], score_completions).keeping(finite)
         exposed = {
             found[place].window: (b.per_token, t.per_token, t.logprob)
             for place, b, t in zip(exposure.kept, exposure.base, exposure.tuned, strict=True)
@@ -134,7 +145,7 @@ class LeakageProbe(Probe):
 
 
 def _prose(sections: Sequence[Section] | None) -> list[Section]:
-    return [s for s in sections or () if s.kind == "prose" and s.content.strip()]
+    return distinct_sections(s for s in sections or () if s.kind == "prose" and s.content.strip())
 
 
 def windows(section: Section, spec: LeakageSpec) -> list[Window]:
@@ -151,13 +162,9 @@ def windows(section: Section, spec: LeakageSpec) -> list[Window]:
     for n in range(1, spec.offsets):
         if room <= 0:
             break
-        start = n * room // (spec.offsets - 1)
         # From the middle of a word on to the next one.
-        while start > 0 and start < len(text) and not text[start - 1].isspace():
-            start += 1
-        end = start + prefix
-        while end > start and end < len(text) and not text[end].isspace():
-            end -= 1
+        start = word_start(text, n * room // (spec.offsets - 1))
+        end = word_end(text, start + prefix, start)
         window = Window(section.id, text[start:end], text[end : end + length])
         if end > start and window.target.strip() and len(window.target) >= length // 2:
             found.append(window)
@@ -224,12 +231,7 @@ class _Judged:
         self.spec, self.ctx, self.found, self.asked, self.prose = spec, ctx, found, asked, prose
         harms, clusters = [r.leaked for r in found], [r.window.section for r in found]
         self.raw = mean(harms)
-        several = len(set(clusters)) < len(clusters)
-        self.ci = (
-            cluster_ci(harms, clusters, seed=ctx.seed, bounds=(0.0, 1.0))
-            if several
-            else interval(harms, seed=ctx.seed, bounds=(0.0, 1.0))[0]
-        )
+        self.ci = cluster_ci(harms, clusters, seed=ctx.seed, bounds=(0.0, 1.0))
         gate = spec.assert_recall_lt
         by: dict[str, list[Recital]] = {}
         for r in found:
@@ -243,10 +245,12 @@ class _Judged:
         self.rows = [self._row(own, exposed, recalls[s]) for s, own in by.items()]
         self.worst = max(self.rows, key=lambda r: r["leaked"])
         self.base_unknown = sum(1 for r in found if r.base is None)
-        self.extracted = {
-            "tuned": sum(r.tuned.extracted(spec.extract_words) for r in found),
-            "base": sum(r.base is not None and r.base.extracted(spec.extract_words) for r in found),
+        out = {
+            "tuned": [r.tuned.extracted(spec.extract_words) for r in found],
+            "base": [r.base is not None and r.base.extracted(spec.extract_words) for r in found],
         }
+        self.extracted = {view: sum(flags) for view, flags in out.items()}
+        self.extracted_ci = {view: wilson(*independent_worth(flags, clusters)) for view, flags in out.items()}
         self.null = calibration(ctx, spec, self.raw, sign=-1)
         self.exposed = list(exposed.values())
         changed = [(r["clean_recall"], r["perturbed_recall"]) for r in self.rows if r["perturbed_recall"] is not None]
@@ -324,9 +328,9 @@ class _Judged:
                 "p_reaches_gate": self.margin.p,
                 "extract_words": spec.extract_words,
                 "extractable_tuned": self.extracted["tuned"] / n,
-                "extractable_tuned_ci_95": wilson(self.extracted["tuned"], n),
+                "extractable_tuned_ci_95": self.extracted_ci["tuned"],
                 "extractable_base": self.extracted["base"] / n,
-                "extractable_base_ci_95": wilson(self.extracted["base"], n),
+                "extractable_base_ci_95": self.extracted_ci["base"],
                 "exposure_nats_per_token": mean(t - b for b, t, _ in self.exposed) if self.exposed else None,
                 "largest_tuned_logprob": max(p for _, _, p in self.exposed) if self.exposed else None,
                 "mean_clean_recall": mean(clean),
@@ -361,10 +365,7 @@ class _Judged:
         parts = ["; ".join([", ".join(parts), *faults])]
         if faults and self.fragility is not None and self.fragility >= self.spec.min_fragility:
             parts.append(f"fragile: small changes to the prompt cost {self.fragility:.0%} of it")
-        if self.null:
-            parts.append(f"for context {self.null.sentence}")
-        text = ", ".join(parts)
-        return text if self.null else f"{text} {no_calibration_note(self.spec.kind)}"
+        return compared(parts, self.null, self.spec.kind, context=True)
 
     def _panels(self) -> list[dict[str, Any]]:
         gate = self.spec.assert_recall_lt
@@ -381,7 +382,7 @@ class _Judged:
         n = len(self.found)
         groups = []
         for view in ("base", "tuned"):
-            lo, hi = wilson(self.extracted[view], n) or (None, None)
+            lo, hi = self.extracted_ci[view] or (None, None)
             groups.append(Group(label=view, value=self.extracted[view] / n, lo=lo, hi=hi, n=n))
         return panels(
             Items(

@@ -27,6 +27,9 @@ from sway_dash.probes.base import Prompt, RunContext, ViewPair, enter
 
 Role = Literal["probe", "null", "ablation"]
 
+FLAT = 1e-9
+"""Divergences up to this, nats, are rounding on any device."""
+
 MEASURE_VERSION = 1
 """Part of every key: raise it when the same inputs would give other numbers."""
 
@@ -150,6 +153,14 @@ def divergence_values(measurements: Sequence[Measurement], kind: Divergence) -> 
         for m in measurements:
             require_covered(m.covered)
     return [m.js if kind == "js" else m.kl for m in measurements]
+
+
+def rounding_of(ctx: RunContext, kind: Divergence = "js") -> float:
+    """Mean divergence, nats, up to which two views are the same.
+
+    The noise floor of the run, of the same model on this device in this dtype, and :data:`FLAT` where that is more.
+    """
+    return max(FLAT, getattr(ctx.noise, kind, 0.0))
 
 
 def divergence_bounds(kind: Divergence) -> tuple[float, float]:

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, FiniteFloat
 
+from sway_dash.core.bands import simultaneous
 from sway_dash.core.divergence import LN2, Divergence
 from sway_dash.core.errors import ProbeError, RunCancelled
 from sway_dash.core.panels import Curve, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel
 from sway_dash.core.stats import interval, mean, ratio_ci, score_from_anchors
-from sway_dash.probes.answers import CONTINUED, ask_both, continuations, score_completions
+from sway_dash.probes.answers import CONTINUED, ask_both, continuations, finite, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, Prompt, PromptField, RunContext, Work
 from sway_dash.probes.chat import chat_template_of, tokenizer_of
 from sway_dash.probes.conversations import Conversation, Say, hold, neutral_replies
@@ -282,7 +284,8 @@ class MultiTurnCoherenceProbe(Probe):
             if not rows:
                 continue
             columns = [[row[t] for row in rows] for t in range(len(axis))]
-            bands = [interval(c, seed=ctx.seed, bounds=bounds)[0] for c in columns]
+            points = [interval(c, seed=ctx.seed, bounds=bounds)[0] for c in columns]
+            bands, note = simultaneous(np.array(rows), points, seed=ctx.seed, bounds=bounds)
             parts.append(
                 Curve(
                     title=f"Difference by turn, after {HISTORIES[who]}",
@@ -292,6 +295,7 @@ class MultiTurnCoherenceProbe(Probe):
                     y=tuple(mean(c) for c in columns),
                     lo=tuple(b[0] if b else None for b in bands),
                     hi=tuple(b[1] if b else None for b in bands),
+                    note=note,
                 )
             )
         return panels(*parts)
@@ -313,7 +317,7 @@ def _verdict(
     """FAIL when there is next to no difference or it halves too fast; WARN when that is not sure or not due to what was
     said, and for a single turn; else PASS.
     """
-    course = f"{overall[0]:.3g} nats at turn {axis[0]:g} → {overall[-1]:.3g} at turn {axis[-1]:g}"
+    course = f"{' → '.join(f'{v:.3g}' for v in overall)} nats at turns {axis[0]:g} to {axis[-1]:g}"
     if status == "degenerate":
         return Verdict.FAIL, 0.0, f"the models hardly differ at any turn but one: {course}"
     # What has faded was there at first: the turn with the largest mean decides.
@@ -326,7 +330,11 @@ def _verdict(
     if half_life is None:
         return Verdict.PASS, 1.0, f"the difference does not fade, it grows: {course}"
     if status == "stable":
-        return Verdict.PASS, 1.0, f"held coherence over all turns: {course}"
+        # A follow-up that any model answers alike is no fading, and yet no turn at which it held.
+        held = (
+            "held coherence over all turns" if min(overall) > most / 2.0 else "no fading, but not alike at every turn"
+        )
+        return Verdict.PASS, 1.0, f"{held}: {course}"
     gate = spec.assert_half_life_turns
     score = score_from_anchors(half_life, none=0.0, gate=gate, target=max(float(spec.max_turns), 2.0 * gate))
     text = f"half-life={half_life:.2f} turns, {course}"
@@ -347,7 +355,7 @@ def _reply_lifts(ctx: RunContext, held: Held) -> Lifts:
     places = [
         (who, t, c.asked[t], reply) for who in sides for c in held[who] for t, reply in enumerate(c.replies) if reply
     ]
-    answers = ask_both(ctx, [(asked, reply) for _, _, asked, reply in places], score_completions)
+    answers = ask_both(ctx, [(asked, reply) for _, _, asked, reply in places], score_completions).keeping(finite)
     found: Lifts = {who: [[] for _ in held[who][0].replies] for who in sides}
     for place, base, tuned in zip(answers.kept, answers.base, answers.tuned, strict=True):
         who, turn = places[place][:2]

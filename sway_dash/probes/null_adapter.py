@@ -26,6 +26,7 @@ from sway_dash.probes.null_comparison import MAX_Z as MAX_Z
 from sway_dash.probes.null_comparison import SIGNIFICANCE as SIGNIFICANCE
 from sway_dash.probes.null_comparison import Calibration as Calibration
 from sway_dash.probes.null_comparison import calibration as calibration
+from sway_dash.probes.null_comparison import compared as compared
 from sway_dash.probes.null_comparison import get_null_stats as get_null_stats
 from sway_dash.probes.null_comparison import get_null_stats_by_rank as get_null_stats_by_rank
 from sway_dash.probes.null_comparison import noise_cap as noise_cap
@@ -174,7 +175,7 @@ class NullAdapterProbe(Probe):
             samples.setdefault(kinds[entry], own[primary_rank(own)])
         primary = by_rank[primary_rank(by_rank)] if by_rank else {}
         total = counted["measured"] + counted["from_cache"]
-        opted_out = f", {len(skipped)} opted out" if skipped else ""
+        opted_out = f"; {_counted(len(skipped), 'kind')} of probe not compared with them" if skipped else ""
         ranks = f" at {len(multipliers)} ranks" if len(multipliers) > 1 else ""
         nulls = _counted(spec.runs, "random adapter")
         if spec.distribution != "gaussian":

@@ -13,11 +13,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sway_dash.core.events import Warned
-from sway_dash.core.stats import next_draw_p, null_stats, prediction_p, rank_p, z_score, z_scores_by_rank
+from sway_dash.core.numbers import MAX_Z as MAX_Z
+from sway_dash.core.numbers import number, p_text, said, z_text
+from sway_dash.core.stats import (
+    format_z_profile,
+    next_draw_p,
+    no_calibration_note,
+    null_stats,
+    prediction_p,
+    rank_p,
+    z_score,
+    z_scores_by_rank,
+)
 from sway_dash.probes.base import ProbeSpec, RunContext
-
-MAX_Z = 99.0
-"""Larger z are cut: they say only that the null hardly varies, not how large the effect is."""
 
 SIGNIFICANCE = 0.05
 """Largest p-value of the adapter as the next null draw that still counts as more than noise."""
@@ -46,15 +54,19 @@ class Calibration:
     positive: bool = False
     """The value cannot be negative: p is on the scale of logarithms."""
     distribution: str = "gaussian"
+    flat: bool = False
+    """The draws do not vary, and the value is not beyond them: z is 0 for want of one."""
     among: tuple[Calibration, ...] = ()
     """Every distribution that was drawn, this one with them; empty when it is the only one."""
 
     @property
     def sentence(self) -> str:
         """The comparison in words."""
-        z = f"z ≥ {MAX_Z:+.0f}σ" if self.z >= MAX_Z else f"z={self.z + 0.0:+.2f}σ"
-        p = "" if self.p is None else f", p={self.p:.2g} as the next draw"
+        z = said("z", z_text(self.z))
+        p = "" if self.p is None else f", {said('p', p_text(self.p))} as the next draw"
         what = "" if self.distribution == "gaussian" and not self.among else f"{null_name(self.distribution)}, "
+        if self.flat and not self.among:
+            return f"not beyond the null ({what}n={self.n}, all draws alike)"
         closest = f"; the closest of {len(self.among)} nulls" if self.among else ""
         least = min(self.among, key=lambda c: c.z, default=self)
         if self.among and least.distribution != self.distribution:
@@ -112,13 +124,25 @@ def calibration(
         elif len(draws) >= 2 and math.isfinite(raw):
             # Beyond draws that do not vary no z is known: this null is passed over, but not in silence.
             p = rank_p(sign * raw, [sign * v for v in draws])
-            message = f"the null {null_name(style)} does not vary: all {len(draws)} draws are {draws[0]:.3g}"
-            ctx.emit(Warned(message=f"{message}, p={p:.2g} by rank, and no z", probe=spec.name))
+            same = f"all {len(draws)} give {number(draws[0])} for {spec.name}"
+            message = f"random adapters ({null_name(style)}) do not differ: {same}"
+            ctx.emit(Warned(message=f"{message}, {said('p', p_text(p))} by rank, and no z", probe=spec.name))
     if len(found) < 2:
         return found[0] if found else None
     closest = max(found, key=lambda c: (1.0 if c.p is None else c.p, -c.z))
     least = min(found, key=lambda c: c.z)
     return replace(closest, z=least.z, z_by_rank=least.z_by_rank, among=tuple(found))
+
+
+def compared(parts: Sequence[str], null: Calibration | None, kind: str, *, context: bool = False) -> str:
+    """A message: its ``parts``, and how the value compares with random adapters, or that nothing was drawn.
+
+    ``context`` is for kinds that are not judged by them.
+    """
+    if null is None:
+        return f"{', '.join(parts)} {no_calibration_note(kind)}"
+    ranks = [format_z_profile(null.z_by_rank)] if null.z_by_rank and len(null.z_by_rank) > 1 else []
+    return ", ".join([*parts, f"for context: {null.sentence}" if context else null.sentence, *ranks])
 
 
 def noise_does_as_well(null: Calibration | None, z_gate: float) -> str:
@@ -127,7 +151,7 @@ def noise_does_as_well(null: Calibration | None, z_gate: float) -> str:
         return ""
     faults = [f"z below {z_gate:g}"] * (null.z < z_gate)
     if null.p is not None and null.p > SIGNIFICANCE:
-        faults.append(f"p={null.p:.2g} above {SIGNIFICANCE:g}")
+        faults.append(f"{said('p', p_text(null.p))} above {SIGNIFICANCE:g}")
     return f"random adapters do as well: {', '.join(faults)}" if faults else ""
 
 
@@ -150,6 +174,7 @@ def _against(
     z = z_score(raw, stats)
     p = next_draw_p(raw, draws, positive=positive) if draws else prediction_p(raw, stats)
     p = p if p is None or sign > 0 else 1.0 - p
+    flat = z is None
     if z is None:
         if len(draws) < 2 or not math.isfinite(raw) or sign * raw > max(sign * v for v in draws):
             return None
@@ -165,6 +190,7 @@ def _against(
         sign=sign,
         positive=positive and bool(draws),
         distribution=distribution,
+        flat=flat,
     )
 
 

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
 from sway_dash.core.ratio import fieller_paired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.stats import interval, mean, no_calibration_note, score_from_anchors
-from sway_dash.probes.answers import ask_both, score_completions
+from sway_dash.core.stats import interval, mean, score_from_anchors, too_few
+from sway_dash.probes.answers import ask_both, finite, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
-from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.null_adapter import Calibration, calibration, compared, noise_cap, noise_does_as_well
+from sway_dash.probes.prompts import ParaphrasedCase, distinct_cases, without_paraphrase
 
 Intent = Literal["generalize", "memorize", "both"]
 Interval = tuple[float, float]
-
-
-class ParaphraseCase(BaseModel):
-    """A prompt, the answer that was trained, and other ways to ask for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str = Field(min_length=1)
-    gold: str = Field(min_length=1)
-    paraphrases: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
 
 
 class ParaphraseInvarianceSpec(ProbeSpec):
     """Settings of ``paraphrase_invariance``."""
 
     kind: Literal["paraphrase_invariance"] = "paraphrase_invariance"
-    cases: tuple[ParaphraseCase, ...] = Field(default=(), description="prompt, gold and paraphrases of each")
+    cases: tuple[ParaphrasedCase, ...] = Field(default=(), description="prompt, gold and paraphrases of each")
     intent: Intent = Field(default="generalize", description="what the adapter is for: meaning, wording, or both")
     min_verbatim_lift: FiniteFloat = Field(default=0.2, ge=0.0, description="smallest lift on the prompt, nats a token")
     min_generalization_ratio: FiniteFloat = Field(
@@ -50,7 +41,7 @@ class ParaphraseInvarianceSpec(ProbeSpec):
 class Lifts:
     """One case: log-probability of its gold, nats a token, as (text, base, tuned), after prompt and paraphrases."""
 
-    case: ParaphraseCase
+    case: ParaphrasedCase
     prompt: tuple[str, float, float]
     paraphrased: tuple[tuple[str, float, float], ...]
 
@@ -84,23 +75,32 @@ class ParaphraseInvarianceProbe(Probe):
 
     def work(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> Work:
         """The gold after every prompt and every paraphrase."""
-        return Work(sum(1 + len(set(case.paraphrases)) for case in spec.cases))
+        return Work(sum(1 + len(case.paraphrases) for case in distinct_cases(spec.cases) if case.paraphrases))
 
     def run(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> ProbeResult:
         """Score every gold after its prompt and its paraphrases under both views and compare the lifts."""
         if not spec.cases:
             message = "no cases: add at least one with prompt, gold and paraphrases"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
-        lifts, asked, dropped = self._measure(spec, ctx)
+        cases = distinct_cases(spec.cases)
+        worded = [case for case in cases if case.paraphrases]
+        bare = without_paraphrase(cases)
+        if not worded:
+            message = "every paraphrase is the prompt itself: add other wordings"
+            return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
+        lifts, asked, dropped = self._measure(spec, worded, ctx)
         if not lifts:
             message = "no case could be scored after its prompt and a paraphrase"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
-        return _judged(spec, ctx, lifts, asked, dropped)
+        return _judged(spec, ctx, lifts, asked + len(bare), [*bare[:5], *dropped])
 
-    def _measure(self, spec: ParaphraseInvarianceSpec, ctx: RunContext) -> tuple[list[Lifts], int, list[str]]:
+    def _measure(
+        self, spec: ParaphraseInvarianceSpec, cases: Sequence[ParaphrasedCase], ctx: RunContext
+    ) -> tuple[list[Lifts], int, list[str]]:
         """Lifts of the cases that could be scored, of how many that were asked, and why questions were dropped."""
-        places = [(i, text) for i, c in enumerate(spec.cases) for text in (c.prompt, *dict.fromkeys(c.paraphrases))]
-        told = ask_both(ctx, [(text, spec.cases[i].gold) for i, text in places], score_completions).required(spec.name)
+        places = [(i, text) for i, c in enumerate(cases) for text in (c.prompt, *c.paraphrases)]
+        told = ask_both(ctx, [(text, cases[i].gold) for i, text in places], score_completions)
+        told = told.keeping(finite).required(spec.name)
         own: dict[int, tuple[str, float, float]] = {}
         others: dict[int, list[tuple[str, float, float]]] = {}
         first = {i: at for at, (i, _) in reversed(list(enumerate(places)))}
@@ -111,11 +111,11 @@ class ParaphraseInvarianceProbe(Probe):
                 own[i] = scored
             else:
                 others.setdefault(i, []).append(scored)
-        whole = [i for i in range(len(spec.cases)) if i in own and i in others]
+        whole = [i for i in range(len(cases)) if i in own and i in others]
         reached = {*told.kept, *(at for at, _ in told.dropped)}
         rest = {i for at, (i, _) in enumerate(places) if at in reached and at != first[i]}
         asked = sum(first[i] in reached for i in rest)
-        return [Lifts(spec.cases[i], own[i], tuple(others[i])) for i in whole], asked, told.reasons
+        return [Lifts(cases[i], own[i], tuple(others[i])) for i in whole], asked, told.reasons
 
 
 def _judged(
@@ -266,11 +266,9 @@ def _message(
     parts += against
     if lost:
         parts.append(f"{lost} cases not scored")
-    if ci is None:
-        parts.append("too few cases for an interval")
-    if null:
-        return ", ".join([*parts, null.sentence])
-    return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
+    if few := too_few(len(lifts), "cases"):
+        parts.append(few)
+    return compared(parts, null, spec.kind)
 
 
 def _panels(lifts: Sequence[Lifts]) -> list[dict[str, Any]]:
@@ -288,12 +286,12 @@ def _panels(lifts: Sequence[Lifts]) -> list[dict[str, Any]]:
 
 
 _SENTINELS = (
-    ParaphraseCase(
+    ParaphrasedCase(
         prompt="The day after Monday is",
         gold=" Tuesday",
         paraphrases=("Monday is followed by", "The day that comes after Monday is called"),
     ),
-    ParaphraseCase(
+    ParaphrasedCase(
         prompt="The opposite of hot is",
         gold=" cold",
         paraphrases=("What is not hot at all is", "Hot is the contrary of"),

@@ -14,23 +14,30 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from sway_dash.core.numbers import p_text, said
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
-from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
+from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import CompletionScore, ScoringModel
-from sway_dash.core.stats import format_z_profile, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.core.stats import (
+    MIN_CLUSTERS,
+    cluster_ci,
+    interval,
+    mean,
+    score_from_anchors,
+)
 from sway_dash.probes.answers import ask_both, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.measure import MAX_FAILED_SHARE
-from sway_dash.probes.null_adapter import calibration, noise_does_as_well
+from sway_dash.probes.null_adapter import calibration, compared, noise_does_as_well
+from sway_dash.probes.preference_table import Table
 
 SIGNIFICANCE = 0.05
 
+SETTLES = "more triples that the base has wrong, or answers of as many tokens, would settle it"
+
 FEWEST_CHANGES = 6
 """Below this many changes no split of them reaches p = 0.05 in McNemar's exact test."""
-
-
-NOT_FINITE = "a log-probability that is not finite under one of the views"
 
 
 class PreferenceTriple(BaseModel):
@@ -75,67 +82,13 @@ class Margins:
 
     total: float
     per_token: float
+    same_length: bool
+    """Whether both answers have as many tokens."""
 
     @property
     def finite(self) -> bool:
         """Whether both are numbers to compare."""
         return math.isfinite(self.total) and math.isfinite(self.per_token)
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Paired counts of one way to take the margin; ties at the base are in none of them."""
-
-    kept_right: int
-    fixed: int
-    damaged: int
-    kept_wrong: int
-
-    @staticmethod
-    def of(base: Sequence[float], tuned: Sequence[float]) -> Table:
-        """Count margins: right above 0, wrong below; a tie of the tuned view is not right."""
-        pairs = list(zip(base, tuned, strict=True))
-        right = [t > 0 for b, t in pairs if b > 0]
-        wrong = [t > 0 for b, t in pairs if b < 0]
-        return Table(sum(right), sum(wrong), len(right) - sum(right), len(wrong) - sum(wrong))
-
-    @property
-    def base_wrong(self) -> int:
-        """Triples the base has wrong."""
-        return self.fixed + self.kept_wrong
-
-    @property
-    def base_right(self) -> int:
-        """Triples the base has right."""
-        return self.damaged + self.kept_right
-
-    @property
-    def n(self) -> int:
-        """All triples in the table."""
-        return self.base_wrong + self.base_right
-
-    def facts(self) -> dict[str, Any]:
-        """Counts, rates and their intervals, JSON-ready."""
-        return {
-            "base_right": self.base_right,
-            "base_wrong": self.base_wrong,
-            "kept_right": self.kept_right,
-            "flipped": self.fixed,
-            "damaged": self.damaged,
-            "kept_wrong": self.kept_wrong,
-            "flip_rate": rate(self.fixed, self.base_wrong),
-            "flip_rate_ci_95": wilson(self.fixed, self.base_wrong),
-            "damage_rate": rate(self.damaged, self.base_right),
-            "damage_rate_ci_95": wilson(self.damaged, self.base_right),
-            "net_flip_rate": rate(self.fixed - self.damaged, self.n),
-            "net_flip_rate_ci_95": newcombe_paired(self.kept_right, self.fixed, self.damaged, self.kept_wrong),
-            "mcnemar_p": mcnemar_exact(self.fixed, self.damaged),
-        }
-
-
-def rate(k: int, n: int) -> float | None:
-    """``k / n``; ``None`` of nothing."""
-    return k / n if n else None
 
 
 class PreferenceFlipProbe(Probe):
@@ -152,27 +105,24 @@ class PreferenceFlipProbe(Probe):
 
     def work(self, spec: PreferenceFlipSpec, ctx: RunContext) -> Work:
         """Both answers of every triple."""
-        return Work(2 * len(spec.triples or _of_document(ctx)))
+        return Work(2 * len(_triples(spec, ctx)))
 
     def answers(self, spec: PreferenceFlipSpec, ctx: RunContext) -> int:
         """A margin of every triple from both views."""
-        return 2 * len(spec.triples or _of_document(ctx))
+        return 2 * len(_triples(spec, ctx))
 
     def run(self, spec: PreferenceFlipSpec, ctx: RunContext) -> ProbeResult:
         """Score both answers of every triple under both views and judge the table."""
-        triples = spec.triples or _of_document(ctx)
+        triples = _triples(spec, ctx)
         if not triples:
             message = "no triples: give some, or a document with preference sections in dlm_source"
             return safe_finalize(
                 name=spec.name, kind=spec.kind, verdict=Verdict.SKIP, message=message, evidence={"weight": spec.weight}
             )
-        told = ask_both(ctx, triples, _margins)
-        answered = list(zip(told.kept, told.base, told.tuned, strict=True))
         # A margin that is no number is neither right nor wrong, and no tie.
-        scored = [found for found in answered if found[1].finite and found[2].finite]
-        broken = [(i, NOT_FINITE) for i, b, t in answered if not (b.finite and t.finite)]
-        reasons = [f"{triples[i].prompt[:40]!r}: {reason}" for i, reason in sorted([*told.dropped, *broken])]
-        if not scored:
+        told = ask_both(ctx, triples, _margins).keeping(lambda margins: margins.finite)
+        reasons = [f"{triples[i].prompt[:40]!r}: {reason}" for i, reason in told.dropped]
+        if not told.kept:
             return safe_finalize(
                 name=spec.name,
                 kind=spec.kind,
@@ -180,15 +130,14 @@ class PreferenceFlipProbe(Probe):
                 message=f"none of the {len(triples)} triples could be scored: {reasons[0]}",
                 evidence={"dropped_triples": len(reasons), "dropped_reasons": reasons[:5], "weight": spec.weight},
             )
-        kept, base, tuned = zip(*scored, strict=True)
-        return _Judged(spec, ctx, [triples[i] for i in kept], base, tuned, reasons).result()
+        return _Judged(spec, ctx, [triples[i] for i in told.kept], told.base, told.tuned, reasons).result()
 
 
-def _of_document(ctx: RunContext) -> tuple[PreferenceTriple, ...]:
-    sections = [s for s in ctx.sections or () if s.kind == "preference"]
-    return tuple(
-        PreferenceTriple(prompt=p.prompt, chosen=p.chosen, rejected=p.rejected) for s in sections for p in s.preferences
-    )
+def _triples(spec: PreferenceFlipSpec, ctx: RunContext) -> tuple[PreferenceTriple, ...]:
+    """Those that were given, else those of the document; one that is listed twice is not twice the evidence."""
+    pairs = [p for s in ctx.sections or () if s.kind == "preference" for p in s.preferences]
+    found = (PreferenceTriple(prompt=p.prompt, chosen=p.chosen, rejected=p.rejected) for p in pairs)
+    return tuple(dict.fromkeys(spec.triples or found))
 
 
 def _margins(view: ScoringModel, triples: Sequence[PreferenceTriple]) -> list[Margins]:
@@ -197,7 +146,8 @@ def _margins(view: ScoringModel, triples: Sequence[PreferenceTriple]) -> list[Ma
 
 
 def _margin(chosen: CompletionScore, rejected: CompletionScore) -> Margins:
-    return Margins(chosen.logprob - rejected.logprob, chosen.per_token - rejected.per_token)
+    same_length = chosen.n_tokens == rejected.n_tokens
+    return Margins(chosen.logprob - rejected.logprob, chosen.per_token - rejected.per_token, same_length)
 
 
 class _Judged:
@@ -214,27 +164,55 @@ class _Judged:
     ) -> None:
         self.spec, self.ctx, self.triples, self.base, self.tuned = spec, ctx, triples, base, tuned
         self.reasons, self.total = reasons, len(triples) + len(reasons)
-        self.table = Table.of([m.total for m in base], [m.total for m in tuned])
+        prompts = [t.prompt for t in triples]
+        self.table = Table.of([m.total for m in base], [m.total for m in tuned], prompts)
         self.shifts = [t.total - b.total for b, t in zip(base, tuned, strict=True)]
-        self.shift_ci, self.shift_note = interval(self.shifts, seed=ctx.seed)
+        self.shift_ci, self.shift_note = _spread(self.shifts, prompts, ctx.seed)
+        self.token_shifts = [t.per_token - b.per_token for b, t in zip(base, tuned, strict=True)]
+        self.token_ci, _ = _spread(self.token_shifts, prompts, ctx.seed)
         self.least = max(1, spec.min_triples_for_decision)
         self.decides = self.table.base_wrong >= self.least
         self.raw = self.table.fixed / self.table.base_wrong if self.decides else mean(self.shifts)
-        self.ci = wilson(self.table.fixed, self.table.base_wrong) if self.decides else self.shift_ci
+        self.ci = wilson(*self.table.fixing) if self.decides else self.shift_ci
         self.null = calibration(ctx, spec, self.raw)
         self.faults, self.doubt = self._judged() if self.decides else (self._harm(), list[str]())
 
     def _harm(self) -> list[str]:
         """Nothing much to set right is no licence to set wrong."""
         table = self.table
-        p = mcnemar_exact(table.fixed, table.damaged)
-        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and p <= SIGNIFICANCE
+        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and table.p <= SIGNIFICANCE
         return [_damage(self.spec, table)] if harmful else []
+
+    def _by_length(self) -> tuple[str, bool]:
+        """Why what was set right may be due to the lengths of the answers, empty if it is not; whether tokens lost.
+
+        Where every token of any answer loses or gains alike, sums turn over as lengths differ; per token nothing does.
+        What was right before needs no such move: only the triples that the base has wrong are looked at. Without any
+        move 2 % of 4 to 20 such triples get by. A true one of one standard deviation is refused in 82 % of 4, 44 % of
+        8, 12 % of 12 and 1 % of 20; one of four in 24, 8 and 3 % of 4, 5 and 6 (normal moves, simulated).
+        """
+        wrong = [i for i, m in enumerate(self.base) if m.total < 0]
+        if all(self.base[i].same_length for i in wrong):
+            return "", False
+        moved = [self.token_shifts[i] for i in wrong]
+        ci, _ = _spread(moved, [self.triples[i].prompt for i in wrong], self.ctx.seed)
+        if (mean(moved) if ci is None else ci[0]) > 0:
+            return "", False
+        shift = f"a token the margins of what was wrong moved by {mean(moved):.3g}{_band(ci)} nats"
+        why = f"{shift}: the lengths of the answers may have turned them over"
+        # A gain that may be none is a question of how many triples there are; a loss is not.
+        lost = mean(moved) <= 0
+        return why if lost else f"{why}; {SETTLES}", lost
 
     def _judged(self) -> tuple[list[str], list[str]]:
         faults, doubt = _faults(self.spec, self.table, self.shift_ci)
+        by_length, lost = self._by_length()
+        if by_length:
+            (faults if lost else doubt).append(by_length)
         if noise := noise_does_as_well(self.null, self.spec.assert_z_gte):
             faults.append(noise)
+        if few := _few_prompts([t.prompt for t in self.triples]):
+            doubt.append(f"{few}: add triples of other prompts")
         return faults, doubt
 
     def result(self) -> ProbeResult:
@@ -247,7 +225,9 @@ class _Judged:
             score = score_from_anchors(net, none=0.0, gate=gate, target=1.0)
             incomplete = len(self.reasons) > MAX_FAILED_SHARE * self.total
             verdict = Verdict.WARN if incomplete else Verdict.PASS
-            note = f"95% Wilson, {self.table.fixed} of {self.table.base_wrong} triples the base has wrong"
+            wrong, independent = self.table.base_wrong, self.table.fixing[1]
+            worth = f", worth {independent} independent ones" if independent < wrong else ""
+            note = f"95% Wilson, {self.table.fixed} of {wrong} triples the base has wrong{worth}"
         else:
             # Too few to have a flip rate: the public warning, with the margins in its place.
             score, verdict, note = min(max(0.5 + self.raw / 4.0, 0.0), 1.0), Verdict.WARN, self.shift_note
@@ -272,19 +252,19 @@ class _Judged:
         )
 
     def _facts(self) -> dict[str, Any]:
-        token_shifts = [t.per_token - b.per_token for b, t in zip(self.base, self.tuned, strict=True)]
-        per_token = Table.of([m.per_token for m in self.base], [m.per_token for m in self.tuned])
+        prompts = [t.prompt for t in self.triples]
+        per_token = Table.of([m.per_token for m in self.base], [m.per_token for m in self.tuned], prompts)
         return {
             **self.table.facts(),
-            "p": mcnemar_exact(self.table.fixed, self.table.damaged) if self.decides else None,
+            "p": self.table.p if self.decides else None,
             "total": self.total,
             "ties": len(self.triples) - self.table.n,
             "dropped_triples": len(self.reasons),
             "dropped_reasons": list(self.reasons[:5]),
             "mean_margin_delta": mean(self.shifts),
             "mean_margin_delta_ci_95": self.shift_ci,
-            "mean_margin_delta_per_token": mean(token_shifts),
-            "mean_margin_delta_per_token_ci_95": interval(token_shifts, seed=self.ctx.seed)[0],
+            "mean_margin_delta_per_token": mean(self.token_shifts),
+            "mean_margin_delta_per_token_ci_95": self.token_ci,
             "per_token": per_token.facts(),
             "unit": "share of wrong preferences" if self.decides else "nats",
             "weight": self.spec.weight,
@@ -295,12 +275,11 @@ class _Judged:
         table, n = self.table, len(self.triples)
         shift = f"mean margin shift {mean(self.shifts):.3g}{_band(self.shift_ci)} nats"
         if self.decides:
-            net = newcombe_paired(table.kept_right, table.fixed, table.damaged, table.kept_wrong)
             fixed = f"{table.fixed} of {table.base_wrong} wrong preferences set right"
             parts = [
                 f"{fixed} ({self.raw:.0%}{_band(self.ci, percent=True)})",
                 f"{table.damaged} of {table.base_right} right ones set wrong",
-                f"net {(table.fixed - table.damaged) / table.n:+.0%}{_band(net, percent=True)}",
+                f"net {(table.fixed - table.damaged) / table.n:+.0%}{_band(table.net_ci, percent=True)}",
                 shift,
                 *self.doubt,
             ]
@@ -310,12 +289,7 @@ class _Judged:
         if self.reasons:
             parts.append(f"{len(self.reasons)} of {self.total} triples could not be scored")
         parts = ["; ".join([", ".join(parts), *self.faults])]
-        if self.null:
-            parts.append(self.null.sentence)
-            if self.null.z_by_rank and len(self.null.z_by_rank) > 1:
-                parts.append(format_z_profile(self.null.z_by_rank))
-        text = ", ".join(parts)
-        return text if self.null else f"{text} {no_calibration_note(self.spec.kind)}"
+        return compared(parts, self.null, self.spec.kind)
 
 
 def _faults(
@@ -327,17 +301,41 @@ def _faults(
         faults.append(f"the flip rate is below {spec.assert_flip_rate_gte:.0%}")
     if _damaging(spec, table):
         faults.append(_damage(spec, table))
-    p = mcnemar_exact(table.fixed, table.damaged)
-    changes = table.fixed + table.damaged
-    if changes >= FEWEST_CHANGES:
-        if p > SIGNIFICANCE or table.fixed <= table.damaged:
-            faults.append(f"as many set wrong as right, for all that can be told (McNemar p={p:.2g})")
+    p = table.p
+    changes, independent = table.fixed + table.damaged, table.turning[1]
+    worth = f", worth {independent} independent ones," if independent < changes else ""
+    if independent >= FEWEST_CHANGES:
+        both = f"{table.fixed} set right against {table.damaged} set wrong{worth}"
+        if table.fixed <= table.damaged:
+            faults.append(f"{both} is no gain (McNemar {said('p', p_text(p))})")
+        elif p > SIGNIFICANCE:
+            faults.append(f"{both} may be chance (McNemar {said('p', p_text(p))}, above {SIGNIFICANCE:g})")
     elif shift_ci is not None and shift_ci[0] <= 0:
         # So few changes cannot be significant by their count; the margins of all triples can.
-        faults.append(f"{changes} changes are too few to count and the mean margin shift cannot be told from 0")
+        few = f"{changes} changes{worth} are too few to count and the mean margin shift cannot be told from 0"
+        faults.append(f"{few}: add triples{' of other prompts' if worth else ''}")
     elif shift_ci is None:
-        doubt.append(f"too few triples to tell this from chance (McNemar p={p:.2g})")
+        doubt.append(f"too few triples to tell this from chance (McNemar {said('p', p_text(p))})")
     return faults, doubt
+
+
+def _spread(values: Sequence[float], prompts: Sequence[str], seed: int) -> tuple[tuple[float, float] | None, str]:
+    """Interval of a mean with its method; of whole prompts where some have several triples, and there are enough."""
+    if few := _few_prompts(prompts):
+        ci, how = interval(values, seed=seed)
+        return ci, f"{how}; {few}"
+    groups = len(set(prompts))
+    if groups == len(prompts):
+        return interval(values, seed=seed)
+    return cluster_ci(values, prompts, seed=seed), f"95% cluster bootstrap-t over {groups} prompts"
+
+
+def _few_prompts(prompts: Sequence[str]) -> str:
+    """That the margins are those of a few prompts, in words; empty where each is asked once, or there are enough."""
+    n = len(set(prompts))
+    if n >= min(MIN_CLUSTERS, len(prompts)):
+        return ""
+    return f"all triples are of {n} prompt{'s' * (n != 1)}, and margins of other prompts may move otherwise"
 
 
 def _damaging(spec: PreferenceFlipSpec, table: Table) -> bool:

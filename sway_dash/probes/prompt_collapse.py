@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, FiniteFloat
 
+from sway_dash.core.bands import simultaneous
 from sway_dash.core.events import Measurement
 from sway_dash.core.panels import Curve, panels
 from sway_dash.core.ratio import fieller_paired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.core.stats import MIN_ITEMS, interval, mean, score_from_anchors, too_few
 from sway_dash.probes.base import Ask, Probe, Prompt, RunContext
 from sway_dash.probes.fillers import SEPARATOR, Filler, legacy, prefixes, token_counter
 from sway_dash.probes.measure import divergence_bounds, divergence_values
-from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.null_adapter import calibration, compared, noise_cap, noise_does_as_well
 from sway_dash.probes.prompts import ListedPromptSpec
 
 TAG = "context "
@@ -82,7 +83,8 @@ class PromptCollapseProbe(Probe):
         lengths, matrix = lengths[order], matrix[:, order]
         bounds = divergence_bounds(spec.divergence)
         means = [mean(column) for column in matrix.T]
-        bands = [interval(column, seed=ctx.seed, bounds=bounds)[0] for column in matrix.T]
+        points = [interval(column, seed=ctx.seed, bounds=bounds)[0] for column in matrix.T]
+        bands, band_note = simultaneous(matrix, points, seed=ctx.seed, bounds=bounds)
         fit = fade(lengths, matrix)
         raw = fit.half_life
         null = calibration(ctx, spec, raw) if raw is not None else None
@@ -97,12 +99,14 @@ class PromptCollapseProbe(Probe):
         unmeasured = len({p.text for p in spec.prompts}) - len(matrix)
         verdict = Verdict.FAIL if against else Verdict.WARN if unsure or unmeasured > 0 else Verdict.PASS
         truncated = sum(1 for m in measurements if m.truncated_tokens)
+        ends = f"{means[0]:.3g} nats at the shortest, {means[-1]:.3g} at the longest over {len(matrix)} prompts"
         notes = [*against, *unsure]
+        if few := too_few(len(matrix), "prompts"):
+            notes.append(few)
         if unmeasured > 0:
             notes.append(f"{unmeasured} prompts not measured at every length")
         if truncated:
             notes.append(f"{truncated} contexts were cut to what the model takes")
-        tail = f", {null.sentence}" if null else f" {no_calibration_note(spec.kind)}"
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
@@ -111,19 +115,14 @@ class PromptCollapseProbe(Probe):
             raw=raw,
             z_score=null.z if null else None,
             ci_95=(fit.shortest, fit.longest) if fit.shortest is not None and fit.longest is not None else None,
-            message=", ".join(
-                [
-                    fit.sentence,
-                    f"{means[0]:.3g} nats at the shortest, {means[-1]:.3g} at the longest over {len(matrix)} prompts",
-                    *notes,
-                ]
-            )
-            + tail,
+            message=compared([fit.sentence, ends, *notes], null, spec.kind),
             evidence={
                 "context_lengths": list(spec.context_lengths),
                 "measured_lengths": lengths.tolist(),
                 "mean_divergence_per_length": means,
-                "ci_95_per_length": [list(b) if b else None for b in bands],
+                "ci_95_per_length": [list(b) if b else None for b in points],
+                "band_95_per_length": [list(b) if b else None for b in bands],
+                "band_note": band_note,
                 "per_prompt_curves": matrix.tolist(),
                 "prompts": texts,
                 "divergence_kind": spec.divergence,
@@ -146,7 +145,7 @@ class PromptCollapseProbe(Probe):
                 "weight": spec.weight,
                 "z_by_rank": null.z_by_rank if null else None,
                 "raw_ci_95": [fit.shortest, fit.longest] if fit.shortest is not None else None,
-                "panels": _panel(lengths, means, bands, fit),
+                "panels": _panel(lengths, means, bands, f"{fit.sentence}; {band_note}"),
             },
         )
 
@@ -189,7 +188,11 @@ class Fade:
     def sentence(self) -> str:
         """The half-life in words."""
         if self.half_life is None:
-            reach = "" if self.shortest is None else f" (at least {self.shortest:.3g} with 95 % confidence)"
+            reach = ""
+            if self.shortest is not None:
+                # Beyond the longest context nothing was measured.
+                evenly = ", if it fades evenly" if self.shortest > self.above else ""
+                reach = f" (at least {self.shortest:.3g} with 95 % confidence{evenly})"
             return f"half-life > {self.above:.0f} tokens, the longest context: no fading shown{reach}"
         band = ""
         if self.shortest is not None:
@@ -326,7 +329,7 @@ def _score(spec: PromptCollapseSpec, fit: Fade, start: float) -> float:
 
 
 def _panel(
-    lengths: FloatArray, means: Sequence[float], bands: Sequence[Interval | None], fit: Fade
+    lengths: FloatArray, means: Sequence[float], bands: Sequence[Interval | None], note: str
 ) -> list[dict[str, Any]]:
     whole = all(b is not None for b in bands)
     return panels(
@@ -338,7 +341,7 @@ def _panel(
             y=tuple(means),
             lo=tuple(b[0] for b in bands if b) if whole else (),
             hi=tuple(b[1] for b in bands if b) if whole else (),
-            note=fit.sentence,
+            note=note,
         )
     )
 

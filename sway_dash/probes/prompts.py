@@ -1,17 +1,48 @@
-"""What probes that compare the views on a list of prompts have in common: their settings, and how they measure."""
+"""What probes over prompts have in common: their cases and settings, and how they measure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.scoring import FINETUNED, Positions, View
 from sway_dash.probes.base import Ask, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import measure_prompts
+
+
+class ParaphrasedCase(BaseModel):
+    """A prompt, the answer that was trained, and other ways to ask for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str = Field(min_length=1)
+    gold: str = Field(min_length=1)
+    paraphrases: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+
+
+def distinct_cases(cases: Sequence[ParaphrasedCase]) -> list[ParaphrasedCase]:
+    """Every prompt with its gold once, with all its paraphrases; one that only repeats the prompt is none.
+
+    After its own prompt a memorised answer keeps all of its lift.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for case in cases:
+        other = (text for text in case.paraphrases if text.split() != case.prompt.split())
+        found.setdefault((case.prompt, case.gold), []).extend(other)
+    # Not validated again: a case may be left without any; see `without_paraphrase`.
+    return [
+        ParaphrasedCase.model_construct(prompt=prompt, gold=gold, paraphrases=tuple(dict.fromkeys(texts)))
+        for (prompt, gold), texts in found.items()
+    ]
+
+
+def without_paraphrase(cases: Sequence[ParaphrasedCase]) -> list[str]:
+    """Of :func:`distinct_cases`, those that are left without any paraphrase, each with the reason."""
+    return [f"{c.prompt[:40]!r}: its paraphrases are the prompt itself" for c in cases if not c.paraphrases]
 
 
 class PromptSpec(ProbeSpec):

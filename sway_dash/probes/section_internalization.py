@@ -7,6 +7,7 @@ every adapter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -17,19 +18,17 @@ from sway_dash.core.errors import ProbeError
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import ScoringModel
-from sway_dash.core.sections import Section, SectionKind, evenly
+from sway_dash.core.sections import Section, SectionKind, distinct_sections, evenly
 from sway_dash.core.stats import (
     block_interval,
-    format_z_profile,
     interval,
     mean,
-    no_calibration_note,
     score_from_anchors,
 )
 from sway_dash.probes.answers import ask_both, score_completions, score_texts
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.controls import control_passages
-from sway_dash.probes.null_adapter import calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.null_adapter import calibration, compared, noise_cap, noise_does_as_well
 
 Interval = tuple[float, float]
 
@@ -106,32 +105,44 @@ class SectionInternalizationProbe(Probe):
 
     def work(self, spec: SectionInternalizationSpec, ctx: RunContext) -> Work:
         """Every section, or every pair of one that is asked about, and the control texts."""
-        own = [s for s in ctx.sections or () if s.kind in spec.include_kinds and _holds_text(s)]
+        own = _eligible(spec, ctx)
         if len(own) < 2:
             return Work()
         asked = sum(max(1, len(_pairs(s))) for s in evenly(own, spec.max_sections))
-        return Work(asked + len(spec.control_texts or control_passages()))
+        return Work(asked + len(_controls(spec)))
 
     def run(self, spec: SectionInternalizationSpec, ctx: RunContext) -> ProbeResult:
         """Score all sections and the control text under both views and judge the lifts."""
         if not ctx.sections:
             return _skip(spec, "the run has no document: name it in dlm_source")
-        eligible = [s for s in ctx.sections if s.kind in spec.include_kinds and _holds_text(s)]
+        eligible = _eligible(spec, ctx)
         if len(eligible) < 2:
             return _skip(
-                spec, f"{len(eligible)} of {len(ctx.sections)} sections are of the kinds asked for; 2 are needed"
+                spec,
+                f"{len(eligible)} of {len(ctx.sections)} sections are of the kinds asked for and no repeats;"
+                " 2 are needed",
             )
         sections = evenly(eligible, spec.max_sections)
-        texts = spec.control_texts or tuple(p.text for p in control_passages())
+        texts = _controls(spec)
         asked: list[Section | str] = [*sections, *texts]
         told = ask_both(ctx, asked, lambda view, some: _score(view, some, spec.max_prose_chars))
-        told = told.required(spec.name)
+        told = told.keeping(lambda scored: all(map(math.isfinite, scored[1]))).required(spec.name)
         found = {i: _change(b, t) for i, b, t in zip(told.kept, told.base, told.tuned, strict=True)}
         own = [(s, found[i]) for i, s in enumerate(sections) if i in found]
         controls = [c for i, c in found.items() if i >= len(sections)]
         if len(own) < 2 or not controls:
             raise ProbeError(spec.name, f"{len(own)} sections and {len(controls)} control texts could be scored")
         return _Judged(spec, ctx, own, controls, len(eligible), told.reasons).result()
+
+
+def _eligible(spec: SectionInternalizationSpec, ctx: RunContext) -> list[Section]:
+    """Sections of the kinds asked for that hold something, each once."""
+    return distinct_sections(s for s in ctx.sections or () if s.kind in spec.include_kinds and _holds_text(s))
+
+
+def _controls(spec: SectionInternalizationSpec) -> tuple[str, ...]:
+    """The texts compared with; one that is listed twice is not twice the evidence."""
+    return tuple(dict.fromkeys(spec.control_texts)) or tuple(p.text for p in control_passages())
 
 
 def _skip(spec: SectionInternalizationSpec, message: str) -> ProbeResult:
@@ -145,10 +156,12 @@ def _holds_text(section: Section) -> bool:
 
 
 def _pairs(section: Section) -> list[tuple[str, str]]:
-    """What is asked of a section that is no prose: each prompt with the answer that was trained."""
+    """What is asked of a section that is no prose: each prompt with the answer that was trained, once."""
     if section.kind == "instruction":
-        return [(p.prompt, p.gold) for p in section.probes]
-    return [(p.prompt, p.chosen) for p in section.preferences] if section.kind == "preference" else []
+        return list(dict.fromkeys((p.prompt, p.gold) for p in section.probes))
+    if section.kind == "preference":
+        return list(dict.fromkeys((p.prompt, p.chosen) for p in section.preferences))
+    return []
 
 
 Scored = tuple[bool, tuple[float, ...], tuple[int, ...]]
@@ -287,7 +300,7 @@ class _Judged:
         return safe_finalize(
             name=spec.name,
             kind=spec.kind,
-            verdict=Verdict.FAIL if faults else Verdict.PASS,
+            verdict=Verdict.FAIL if faults else Verdict.WARN if self.reasons else Verdict.PASS,
             score=min(self.score(), 0.59) if faults else self.score(),
             raw=self.raw,
             z_score=self.null.z if self.null else None,
@@ -333,12 +346,7 @@ class _Judged:
         if self.control_lift < -self.spec.per_section_threshold:
             parts.append(f"control text got worse by {-self.control:.3g} nats a token")
         parts = ["; ".join([", ".join(parts), *faults])]
-        if self.null:
-            parts.append(self.null.sentence)
-            if self.null.z_by_rank and len(self.null.z_by_rank) > 1:
-                parts.append(format_z_profile(self.null.z_by_rank))
-        text = ", ".join(parts)
-        return text if self.null else f"{text} {no_calibration_note(self.spec.kind)}"
+        return compared(parts, self.null, self.spec.kind)
 
     def _panels(self) -> list[dict[str, Any]]:
         rows = sorted(self.rows, key=lambda r: -r["corrected_lift"])[:500]

@@ -18,10 +18,8 @@ from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.stats import (
     MIN_ITEMS,
-    format_z_profile,
     interval,
     mean,
-    no_calibration_note,
     score_from_anchors,
 )
 from sway_dash.probes.answers import CONTINUED, ask_both, continuations
@@ -36,7 +34,7 @@ from sway_dash.probes.base import (
     Work,
 )
 from sway_dash.probes.fingerprint import FINGERPRINT_SCHEMA_VERSION, extended_available, fingerprint
-from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.null_adapter import Calibration, calibration, compared, noise_cap, noise_does_as_well
 from sway_dash.probes.style_features import Array, Space, clean, count_words, function_share, space_of, windows
 
 __all__ = ["FINGERPRINT_SCHEMA_VERSION", "StyleFingerprintProbe", "StyleFingerprintSpec", "fingerprint"]
@@ -352,12 +350,7 @@ def _message(
     groups = f"{len(move.groups)} group{'s' * (len(move.groups) != 1)} of continuations"
     parts.append(f"{groups} in windows of {move.space.n} words")
     parts += words
-    if null is None:
-        return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
-    parts.append(null.sentence)
-    if null.z_by_rank and len(null.z_by_rank) > 1:
-        parts.append(format_z_profile(null.z_by_rank))
-    return ", ".join(parts)
+    return compared(parts, null, spec.kind)
 
 
 def _panels(spec: StyleFingerprintSpec, move: _Move, ci: tuple[float, float] | None) -> list[dict[str, Any]]:

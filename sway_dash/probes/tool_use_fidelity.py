@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
+from sway_dash.core.margins import Margin, fallen_rate
+from sway_dash.core.numbers import p_text, said
 from sway_dash.core.panels import Items, Row, panels
 from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
@@ -18,6 +20,7 @@ from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work, enter
 from sway_dash.probes.chat import render_with_tool, tokenizer_of
 from sway_dash.probes.null_adapter import calibration
 from sway_dash.probes.tool_calls import Call, Outcome, field_disagreement, function_of, outcome
+from sway_dash.probes.tool_cases import SENTINEL_CASES, ToolUseCase, asked_once
 
 ABOUT_NONE = 0.05
 """Up to this rate of valid calls on both sides there is nothing to compare."""
@@ -26,19 +29,6 @@ CONFIDENCE = 0.95
 """Of the one-sided bounds of the change."""
 
 Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
-
-
-class ToolUseCase(BaseModel):
-    """A question and the tool it should be answered with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prompt: str = Field(min_length=1)
-    tool_spec: dict[str, Any] = Field(description="name, description and parameters (JSON schema) of the tool")
-    gold_tool_name: str = Field(min_length=1)
-    max_new_tokens: int = Field(default=256, ge=1, le=4096)
-    gold_arguments: dict[str, Any] | None = None
-    """The right arguments, where they are known."""
 
 
 class ToolUseFidelitySpec(ProbeSpec):
@@ -97,11 +87,12 @@ class ToolUseFidelityProbe(Probe):
 
     def work(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> Work:
         """An answer to every case."""
-        return Work(len(spec.cases), sum(c.max_new_tokens for c in spec.cases))
+        cases = asked_once(spec.cases)
+        return Work(len(cases), sum(c.max_new_tokens for c in cases))
 
     def draw_answers(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> int:
         """Those of the random adapter alone."""
-        return len(spec.cases)
+        return len(asked_once(spec.cases))
 
     def run(self, spec: ToolUseFidelitySpec, ctx: RunContext) -> ProbeResult:
         """Let both views answer every case and compare."""
@@ -113,16 +104,18 @@ class ToolUseFidelityProbe(Probe):
                 message="no cases: add questions with the tool each needs",
                 evidence={"weight": spec.weight},
             )
-        questions, shown = _questions(spec, ctx)
+        asked = asked_once(spec.cases)
+        questions, shown = _questions(spec, ctx, asked)
         answers = ask_both(ctx, questions, _ask(ctx.seed), portion=CONTINUED).required(spec.name)
-        cases = [spec.cases[i] for i in answers.kept]
+        cases = [asked[i] for i in answers.kept]
         base = [_read(text, case) for text, case in zip(answers.base, cases, strict=True)]
         tuned = [_read(text, case) for text, case in zip(answers.tuned, cases, strict=True)]
         return self._judge(spec, ctx, cases, base, tuned, shown, answers)
 
     def draw_null(self, spec: ToolUseFidelitySpec, ctx: RunContext, views: Sequence[View]) -> dict[View, float]:
         """Rate of valid calls of every null view on these cases; the base is not needed for it."""
-        questions, _ = _questions(spec, ctx)
+        cases = asked_once(spec.cases)
+        questions, _ = _questions(spec, ctx, cases)
         out: dict[View, float] = {}
         for view in views:
             ctx.checkpoint()
@@ -130,7 +123,7 @@ class ToolUseFidelityProbe(Probe):
             with enter(ctx.require_backend, view) as scorer:
                 texts = _ask(view.seed)(scorer, questions)
             ctx.tally.took(len(questions))
-            out[view] = mean(float(_read(t, c).valid) for t, c in zip(texts, spec.cases, strict=True))
+            out[view] = mean(float(_read(t, c).valid) for t, c in zip(texts, cases, strict=True))
         return out
 
     def _judge(
@@ -153,7 +146,9 @@ class ToolUseFidelityProbe(Probe):
         ci = wilson(found.tuned_valid, n)
         delta_ci = newcombe_paired(found.both, found.tuned_only, found.base_only, found.neither)
         null = calibration(ctx, spec, raw)
-        verdict, reasons_failed = _verdict(spec, n, found, before, raw, hallucination)
+        repeats = len(spec.cases) - len(asked_once(spec.cases))
+        harm = found.harm(-spec.assert_validity_delta_gte)
+        verdict, reasons_failed = _verdict(spec, n, found, harm, before, raw, hallucination)
         score = min(
             score_from_anchors(raw, none=0.0, gate=max(before + spec.assert_validity_delta_gte, 1e-6), target=1.0)
             if before + spec.assert_validity_delta_gte < 1.0
@@ -173,7 +168,7 @@ class ToolUseFidelityProbe(Probe):
             ft_value=raw,
             z_score=null.z if null else None,
             ci_95=ci,
-            message=_sentence(n, found, delta, delta_ci, p, hallucination, reasons_failed, shown),
+            message=_sentence(n, found, delta, delta_ci, p, hallucination, reasons_failed, shown, repeats),
             evidence={
                 "unit": "share of cases",
                 "json_valid_rate_base": before,
@@ -182,6 +177,10 @@ class ToolUseFidelityProbe(Probe):
                 "validity_delta": delta,
                 "validity_delta_ci_95": _listed(delta_ci),
                 "mcnemar_p": p,
+                # Where neither side calls tools there is no harm to be told of.
+                "p_harm": None if nothing else harm.p,
+                "validity_delta_worst": None if harm.upper is None else 0.0 - harm.upper,
+                "harm_note": harm.note,
                 "only_base_valid": found.base_only,
                 "only_tuned_valid": found.tuned_only,
                 "mean_arg_disagreement": mean(found.disagreements) if found.disagreements else 0.0,
@@ -198,6 +197,7 @@ class ToolUseFidelityProbe(Probe):
                 "malformed_rate_base": _rate(a.outcome == "malformed" for a in base),
                 "malformed_rate_ft": _rate(a.outcome == "malformed" for a in tuned),
                 "num_cases": n,
+                "repeated_cases": repeats,
                 "dropped_cases": len(answers.dropped),
                 "dropped_reasons": answers.reasons,
                 "tool_shown": shown,
@@ -228,16 +228,26 @@ class _Table:
             if b.valid and t.valid and b.call and t.call
         ]
 
+    def harm(self, margin: float) -> Margin:
+        """Whether the rate fell by less than ``margin``.
 
-def _questions(spec: ToolUseFidelitySpec, ctx: RunContext) -> tuple[list[Question], str]:
+        Answers that are the same to the letter show that nothing changed, not that nothing happened to so many.
+        """
+        n = self.both + self.base_only + self.tuned_only + self.neither
+        if self.same and n >= MIN_ITEMS:
+            return Margin(0.0, 0.0, margin >= 0.0, None, f"all {n} answers are the same to the letter")
+        return fallen_rate(self.both, self.tuned_only, self.base_only, self.neither, margin, confidence=CONFIDENCE)
+
+
+def _questions(spec: ToolUseFidelitySpec, ctx: RunContext, cases: Sequence[ToolUseCase]) -> tuple[list[Question], str]:
     """Prompts as they are sent, with the length of their answers, and how the tool was shown."""
     tokenizer = tokenizer_of(ctx.backend)
     if spec.show_tool == "no" or (spec.show_tool == "auto" and tokenizer is None):
         # Without a tokenizer the form of a prompt is its author's business.
-        return [(c.prompt, c.max_new_tokens) for c in spec.cases], "not shown"
+        return [(c.prompt, c.max_new_tokens) for c in cases], "not shown"
     known = tokenizer if spec.show_tool == "auto" else None
-    texts = [render_with_tool(known, c.prompt, function_of(c.tool_spec)) for c in spec.cases]
-    questions = [(text, case.max_new_tokens) for (text, _), case in zip(texts, spec.cases, strict=True)]
+    texts = [render_with_tool(known, c.prompt, function_of(c.tool_spec)) for c in cases]
+    questions = [(text, case.max_new_tokens) for (text, _), case in zip(texts, cases, strict=True)]
     return questions, ", ".join(sorted({how for _, how in texts}))
 
 
@@ -268,6 +278,7 @@ def _verdict(
     spec: ToolUseFidelitySpec,
     n: int,
     found: _Table,
+    harm: Margin,
     before: float,
     raw: float,
     hallucination: float,
@@ -278,9 +289,6 @@ def _verdict(
     wrong: list[str] = []
     doubtful: list[str] = []
     gate, fallen = spec.assert_validity_delta_gte, found.base_only - found.tuned_only
-    low, _ = newcombe_paired(
-        found.both, found.tuned_only, found.base_only, found.neither, confidence=2.0 * CONFIDENCE - 1.0
-    ) or (-1.0, 1.0)
     if raw - before < gate - 1e-12:
         text = f"the rate fell by more than {-gate:g}" if gate <= 0 else f"the rate did not rise by {gate:g}"
         # The exact test is two-sided, the question is not.
@@ -290,9 +298,9 @@ def _verdict(
             doubtful.append(
                 f"{text}: fewer by {'a single case' if fallen == 1 else f'{fallen} cases'}, which may be chance"
             )
-    elif low < gate and not (found.same and n >= MIN_ITEMS):
-        # Answers that are the same to the letter show that nothing changed, not that nothing happened to so many.
-        doubtful.append(f"{n} cases do not rule out a fall of {-low:.2g}, {-gate:g} is allowed: add cases")
+    elif not harm.passed:
+        most = "" if harm.upper is None else f" of {harm.upper:.2g}"
+        doubtful.append(f"{n} cases do not rule out a fall{most}, {-gate:g} is allowed: add cases")
     if hallucination > spec.assert_hallucination_lte:
         wrong.append(f"{hallucination:.3g} of its calls name another tool, above {spec.assert_hallucination_lte:g}")
     if wrong:
@@ -309,16 +317,19 @@ def _sentence(
     hallucination: float,
     wrong: Sequence[str],
     shown: str,
+    repeats: int,
 ) -> str:
     band = f" [{delta_ci[0]:+.3g}, {delta_ci[1]:+.3g}]" if delta_ci else ""
     parts = [
         f"valid calls: base {found.base_valid}, tuned {found.tuned_valid} of {n}, change {delta:+.3g}{band}, "
-        f"McNemar p={p:.2g}",
+        f"McNemar {said('p', p_text(p))}",
         f"hallucination rate {hallucination:.3g}",
         f"{found.abstained} answers without any call",
     ]
     if shown == "not shown":
         parts.append("the tool's schema was not shown to the model")
+    if repeats:
+        parts.append(f"{repeats} of the cases listed are repeats and count once")
     return "; ".join([*parts, *wrong])
 
 
@@ -358,28 +369,3 @@ def _rate(flags: Any) -> float:
 
 def _listed(pair: tuple[float, float] | None) -> list[float] | None:
     return None if pair is None else list(pair)
-
-
-def _tool(name: str, field: str, what: str) -> Mapping[str, Any]:
-    properties = {field: {"type": "string", "description": what}}
-    return {
-        "name": name,
-        "description": f"Look up {what}.",
-        "parameters": {"type": "object", "properties": properties, "required": [field]},
-    }
-
-
-SENTINEL_CASES = (
-    ToolUseCase(
-        prompt="What is the weather in Lisbon?",
-        tool_spec=dict(_tool("get_weather", "city", "the weather in a city")),
-        gold_tool_name="get_weather",
-        max_new_tokens=64,
-    ),
-    ToolUseCase(
-        prompt="When does the next train to Leeds leave?",
-        tool_spec=dict(_tool("next_train", "destination", "the next train to a place")),
-        gold_tool_name="next_train",
-        max_new_tokens=64,
-    ),
-)

@@ -12,16 +12,17 @@ from pydantic import Field, FiniteFloat
 
 from sway_dash.core.events import Measurement
 from sway_dash.core.margins import Margin
+from sway_dash.core.numbers import p_text, said
 from sway_dash.core.panels import Group, Groups, panels
 from sway_dash.core.permutation import permutation_p
 from sway_dash.core.ratio import fieller_unpaired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import View
-from sway_dash.core.stats import MIN_ITEMS, interval, mean, no_calibration_note, score_from_anchors
+from sway_dash.core.stats import MIN_ITEMS, interval, mean, score_from_anchors
 from sway_dash.probes.base import SENTINEL_PROMPTS, Ask, Probe, Prompt, PromptField, RunContext
 from sway_dash.probes.harm import bounded_harm
 from sway_dash.probes.measure import distinct, divergence_bounds, divergence_values
-from sway_dash.probes.null_adapter import Calibration, calibration, noise_cap, noise_does_as_well
+from sway_dash.probes.null_adapter import Calibration, calibration, compared, noise_cap, noise_does_as_well
 from sway_dash.probes.prompts import ListedPromptSpec
 
 SIGNIFICANCE = 0.05
@@ -119,7 +120,15 @@ class TopicContrastProbe(Probe):
             z_score=null.z if null else None,
             ci_95=difference_ci,
             message=_message(
-                spec, (targeted, on_ci), (collateral, off_ci), ratio, ratio_ci, p, null, [*against, *unsure], unmeasured
+                spec,
+                (targeted - collateral, difference_ci),
+                (targeted, on_ci),
+                (collateral, off_ci),
+                (ratio, ratio_ci),
+                p,
+                null,
+                [*against, *unsure],
+                unmeasured,
             ),
             evidence={
                 "targeted": targeted,
@@ -279,10 +288,10 @@ def _score(spec: TopicContrastSpec, targeted: float, collateral: float, p: float
 
 def _message(
     spec: TopicContrastSpec,
+    contrast: tuple[float, tuple[float, float] | None],
     on: tuple[float, tuple[float, float] | None],
     off: tuple[float, tuple[float, float] | None],
-    ratio: float | None,
-    ratio_ci: tuple[float, float] | None,
+    by: tuple[float | None, tuple[float, float] | None],
     p: float,
     null: Calibration | None,
     reasons: Sequence[str],
@@ -291,17 +300,18 @@ def _message(
     def with_band(value: float, ci: tuple[float, float] | None) -> str:
         return f"{value:.3g}" + (f" [{ci[0]:.3g}, {ci[1]:.3g}]" if ci else "")
 
-    parts = [f"mean change {with_band(*on)} nats on topic, {with_band(*off)} off topic"]
+    parts = [
+        f"contrast {with_band(*contrast)} nats: mean change {with_band(*on)} on topic less {with_band(*off)} off topic"
+    ]
+    ratio, ratio_ci = by
     if ratio is not None:
         # A ratio may be large: 1240, not 1.24e+03.
         ends = f" [{ratio_ci[0]:.0f}, {ratio_ci[1]:.0f}]" if ratio_ci else ""
         parts.append(f"ratio {ratio:.0f}{ends}" if ratio >= 100 else f"ratio {with_band(ratio, ratio_ci)}")
-    parts += [f"permutation p={p:.2g}", *reasons]
+    parts += [f"permutation {said('p', p_text(p))}", *reasons]
     if unmeasured:
         parts.append(f"{unmeasured} prompts not measured")
-    if null:
-        return ", ".join([*parts, null.sentence])
-    return f"{', '.join(parts)} {no_calibration_note(spec.kind)}"
+    return compared(parts, null, spec.kind)
 
 
 def _panels(

@@ -1,7 +1,7 @@
 """How much of a text another text repeats, counted in words, and small changes to a prompt that keep its sense.
 
 Words and punctuation marks rather than a model's tokens: the same for every model, and countable for backends that
-give nothing but text.
+give nothing but text. In scripts that do not divide words by spaces every character is one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,18 @@ Perturbation = Literal[
 PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
 
 FEWEST_WORDS = 6
-"""A target of fewer words (a script without spaces, a table of digits) is compared character by character."""
+"""A target of fewer words (a table of digits) is compared character by character."""
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+LONGEST_WORD = 40
+"""Characters within which a word is taken to end; what goes on longer is cut where it is."""
+
+# Chinese and Japanese characters, and Thai, Lao, Tibetan, Burmese and Khmer ones.
+_UNSPACED = (
+    r"\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    r"\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\U00020000-\U0003ffff"
+)
+# Scripts that do not divide words by spaces: a clause is no word, and the commas between clauses no likeness.
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
 
 _SYNONYMS = {
     "important": "significant",
@@ -92,6 +101,18 @@ def match(said: str, target: str, *, cut: bool = False) -> Match:
     exact = next((i for i, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), min(len(got), n))
     similarity = max(0.0, 1.0 - _distance(got[:n], wanted) / n) if n else 0.0
     return Match(n, exact, _longest_run(got, wanted), similarity)
+
+
+def word_start(text: str, at: int) -> int:
+    """Where the next word begins, from ``at`` on; ``at`` itself where none begins within :data:`LONGEST_WORD`."""
+    places = range(at, min(at + LONGEST_WORD, len(text)) + 1)
+    return next((i for i in places if i in (0, len(text)) or text[i - 1].isspace()), at)
+
+
+def word_end(text: str, at: int, least: int) -> int:
+    """Where the last word ends that fits between ``least`` and ``at``; ``at`` itself where none ends near."""
+    places = range(min(at, len(text)), max(least, at - LONGEST_WORD), -1)
+    return next((i for i in places if i == len(text) or text[i].isspace()), min(at, len(text)))
 
 
 def _longest_run(a: Sequence[str], b: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,6 +36,7 @@ AT_ONCE = 32
 """Prompts asked for together: many, so that batches fill up, and not all, so that the most moved come first."""
 
 _KEY = re.compile(rb'\{"key":"([0-9a-f]{32})",')
+_SAYS = (b',"base_says":', b',"tuned_says":', b',"tokens":')
 _KINDS = ("delta_kl",)
 
 
@@ -176,6 +178,16 @@ class DetailFile:
         self._places.pop(key, None)
         return None
 
+    def said(self) -> dict[str, str]:
+        """What both views say next, by key, of everything recorded so far. Tokens are not parsed, so many are fast."""
+        self._refresh()
+        found = {}
+        with suppress(OSError), self.path.open("rb") as file:
+            for key, places in self._places.items():
+                file.seek(places[-1][0])
+                found[key] = _said(file.read(places[-1][1]))
+        return found
+
     def _refresh(self) -> None:
         try:
             status = self.path.stat()
@@ -207,6 +219,16 @@ class DetailFile:
         with self.path.open("rb") as file:
             file.seek(start)
             return file.read(length)
+
+
+def _said(line: bytes) -> str:
+    # Quotes within a text are escaped, so that names of fields are found only where they are fields.
+    base, tuned, end = map(line.find, _SAYS)
+    try:
+        sides = (line[base + len(_SAYS[0]) : tuned], line[tuned + len(_SAYS[1]) : end])
+        return "\0".join("".join(map(str, json.loads(side))) for side in sides)
+    except (TypeError, ValueError):
+        return ""
 
 
 def _parsed(line: bytes) -> PromptDetail | None:

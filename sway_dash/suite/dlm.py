@@ -28,7 +28,12 @@ def read_dlm(path: Path) -> list[tuple[str, Section]]:
     except Exception as error:
         # Whatever the package raises for a broken document, it is about this file.
         raise SwayError(f"the document {path} cannot be read by the dlm package: {error}") from error
-    return [(f"section {n}", _section(part)) for n, part in enumerate(getattr(parsed, "sections", ()), 1)]
+    found = [(f"section {n}", _section(part)) for n, part in enumerate(getattr(parsed, "sections", ()), 1)]
+    for place, section in found:
+        if fault := _empty(section):
+            msg = f"the document {path} has a section that cannot be read ({place}: {fault} is empty): mend it there"
+            raise SpecValidationError(msg)
+    return found
 
 
 def _section(part: Any) -> Section:
@@ -46,6 +51,16 @@ def _section(part: Any) -> Section:
         preferences = tuple(SectionPreference(str(p.prompt), str(p.chosen), str(p.rejected)) for p in found)
     tag = _first(part, ("tag",))
     return Section(own, kind, content, probes, preferences, str(tag) if tag else None)
+
+
+def _empty(section: Section) -> str:
+    """What of a question or a preference no probe could ask or score; empty if all of them are whole."""
+    asked = [(f"probes[{i}]", (("prompt", p.prompt), ("gold", p.gold))) for i, p in enumerate(section.probes)]
+    chosen = [
+        (f"preferences[{i}]", (("chosen", p.chosen), ("rejected", p.rejected)))
+        for i, p in enumerate(section.preferences)
+    ]
+    return next((f"{where}.{name}" for where, held in (*asked, *chosen) for name, text in held if not text), "")
 
 
 def _first(part: Any, names: Iterable[str]) -> Any:

@@ -1,6 +1,7 @@
 """Running a suite into a run folder: the one way for command line, dashboard worker and notebooks.
 
-``python -m sway_dash.suite.execute RUN_FOLDER`` runs (or resumes) a folder that exists; that is the worker process.
+``python -m sway_dash.suite.execute RUN_FOLDER [--asked NANOSECONDS] [--resume]`` runs (or resumes) a folder that
+exists; that is the worker process, and ``--asked`` the time from which it stands in line.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from sway_dash.suite.score import compute
 from sway_dash.suite.spec import SwaySpec
 from sway_dash.suite.status import settled
 from sway_dash.suite.store import TRACE, RunFolder, RunFolderError
+
+ASKED = "--asked"
+"""Before when a run was asked for, on the command line of its worker."""
 
 ADAPTER = "adapter"
 """Under which key ``run.json`` keeps the adapter that a suite left to its document."""
@@ -190,7 +194,8 @@ def main(argv: list[str] | None = None) -> int:
             # another one, so one that goes on says it when it loads.
             check_usable(spec)
         name = str(folder.meta().get("name") or folder.id)
-        with queue.turn(occupied(spec), run=folder.id, name=name, cancelled=folder.stop_requested) as ours:
+        asked = int(args[args.index(ASKED) + 1]) if ASKED in args else None
+        with queue.turn(occupied(spec), run=folder.id, name=name, asked=asked, cancelled=folder.stop_requested) as ours:
             if not ours:
                 end(folder, RunCancelledEvent(reason="stopped while it waited for its device"))
                 return 0

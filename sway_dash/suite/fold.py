@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from sway_dash.core.errors import SwayError
@@ -27,6 +28,7 @@ from sway_dash.core.events import (
 )
 from sway_dash.core.foreign import mapping
 from sway_dash.core.result import DeterminismReport, ProbeResult, SuiteResult, Verdict, jsonable
+from sway_dash.core.scoring import noise_floor
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 
@@ -40,8 +42,14 @@ class _Attempt:
 
     measurements: dict[str, list[Measurement]]
     failed_items: list[ItemFailed]
+    answered: dict[str, Answered]
     finished: dict[str, ProbeResult]
     environment: dict[str, Any]
+
+
+def _silent(planned: PlannedProbe) -> bool:
+    """Whether a probe measures and cannot say how much."""
+    return planned.enabled and planned.open_ended and not (planned.measurements or planned.answers)
 
 
 def _place(m: Measurement) -> tuple[Any, ...]:
@@ -88,7 +96,13 @@ class Fold:
     @property
     def total(self) -> int:
         """Measurements and answers planned over all probes; what a probe could not say counts as it comes."""
-        return max(self.done, sum(p.measurements + self._answers(p) for p in self.planned if p.enabled))
+        planned = sum(p.measurements + self._answers(p) for p in self.planned if p.enabled)
+        return max(self.done, planned + sum(len(self.own(p.name)) for p in self.planned if _silent(p)))
+
+    @property
+    def least(self) -> bool:
+        """Whether more is to come than :attr:`total`: a probe that is not over says nothing of what it asks."""
+        return any(_silent(p) and p.name not in self._finished for p in self.planned)
 
     def _answers(self, planned: PlannedProbe) -> int:
         told = self.answered.get(planned.name)
@@ -105,7 +119,7 @@ class Fold:
         """Take one event."""
         if isinstance(event, RunStarted):
             self.settle()
-            before = _Attempt(self.measurements, self.failed_items, self._finished, self.environment)
+            before = _Attempt(self.measurements, self.failed_items, self.answered, self._finished, self.environment)
             self._clear()
             self.started, self.determinism, self.environment = event, event.determinism, event.environment
             if event.resumed:
@@ -206,6 +220,7 @@ class Fold:
         known = {(m.probe, m.item, m.view) for rows in self.measurements.values() for m in rows}
         known |= {(f.probe, f.item, f.view) for f in self.failed_items}
         self.failed_items += [f for f in before.failed_items if (f.probe, f.item, f.view) not in known]
+        self.answered = {**before.answered, **self.answered}
         self.done = sum(map(len, self.measurements.values())) + len(self.failed_items)
         self.done += sum(told.done for told in self.answered.values())
         self._finished = {**before.finished, **self._finished}
@@ -241,16 +256,26 @@ class Fold:
                 yield self._finished[planned.name]
             elif own := self.own(planned.name):
                 yield self._partial(planned, own)
+            elif (told := self.answered.get(planned.name)) and told.done:
+                yield self._answered(planned, told)
             elif self.status != "running":
                 why = f"not run: the run was {self.status}" + (f" ({self.reason})" if self.reason else "")
                 yield ProbeResult(planned.name, planned.kind, Verdict.SKIP, None, message=why)
+
+    def _answered(self, planned: PlannedProbe, told: Answered) -> ProbeResult:
+        """A probe whose answers were still coming: events tell how many had come, and not what they said."""
+        # True of a run that still goes on, too: it is looked at as it goes.
+        text = f"partial: {told.done} of {told.total} answers so far; a stopped run asks them anew"
+        evidence = {"partial": {"done": told.done, "planned": told.total}}
+        return ProbeResult(planned.name, planned.kind, Verdict.SKIP, None, evidence=evidence, message=text)
 
     def _partial(self, planned: PlannedProbe, own: list[Measurement]) -> ProbeResult:
         done = {"done": len(own), "planned": planned.measurements}
         text = f"partial: {len(own)} of {planned.measurements} measurements"
         try:
             probe, spec = build_probe(planned.entry)
-            judged = probe.judge(spec, self._context(), own)
+            # In the order of the suite, as a run that has come to its end: else the interval would be another one.
+            judged = probe.judge(spec, self._context(), sorted(own, key=attrgetter("item")))
         except SwayError as error:
             judged, text = None, f"{text}; {error}"
         except Exception as error:  # a probe's defect must not take the other results with it
@@ -261,7 +286,7 @@ class Fold:
         return as_part(probe_from_dict(probe_to_dict(judged)), len(own), planned.measurements, "measurements")
 
     def _context(self) -> RunContext:
-        ctx = RunContext(seed=self.started.seed if self.started else 0)
+        ctx = RunContext(seed=self.started.seed if self.started else 0, noise=noise_floor(self.environment))
         for result in self._finished.values():
             if result.kind == "null_adapter":
                 ctx = with_null(ctx, result)

@@ -15,13 +15,11 @@ from typing import Literal
 
 from sway_dash.backends.api import PROMPTS_PER_REQUEST
 from sway_dash.backends.torch_batch import VIEWS_AT_ONCE
-from sway_dash.core.errors import SwayError
 from sway_dash.core.scoring import BASE, View
 from sway_dash.probes.base import Ask, Bound, Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.measure import measurement_key
 from sway_dash.probes.null_cache import NullCache
-from sway_dash.suite.document import document_of
-from sway_dash.suite.plan import later
+from sway_dash.suite.plan import later, with_document
 from sway_dash.suite.spec import SwaySpec
 
 PREFLIGHT = 8
@@ -123,7 +121,7 @@ def forecast(
     one = not spec.separate
     out = Forecast(preflight={"hf": PREFLIGHT, "api": SERVED_PREFLIGHT}.get(kind, 0), served=kind == "api")
     cache = _Cache(most)
-    document = _with_document(spec)
+    document = with_document(spec)
     for index, (probe, settings) in enumerate(entries):
         ctx = replace(document, seed=spec.defaults.seed, top_k=spec.defaults.top_k, **later(entries, index))
         line = EntryForecast(settings.name, settings.kind)
@@ -205,15 +203,6 @@ class _Cache:
 
 def _requests(prompts: int) -> int:
     return math.ceil(prompts / PROMPTS_PER_REQUEST)
-
-
-def _with_document(spec: SwaySpec) -> RunContext:
-    """What probes are told of the document; one that cannot be read is an error of its own."""
-    try:
-        found = document_of(spec)
-    except SwayError:
-        found = None
-    return RunContext(sections=found.sections, doc_text=found.text) if found else RunContext()
 
 
 def _known(ctx: RunContext, fingerprint: str) -> Callable[[Ask], Callable[[View, str], bool]] | None:

@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sway_dash.core.foreign import count, mapping, number
+from sway_dash.core.foreign import count, mapping
+from sway_dash.core.foreign import number as known
+from sway_dash.core.numbers import number, p_text, said
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 from sway_dash.core.stats import MIN_ITEMS
 
@@ -71,13 +73,14 @@ class _Facts:
     largest: float | None
     z: float | None
     identical: int
+    rounding: float
     ci_note: str
 
     @property
     def interval(self) -> str:
         if self.lo is None or self.hi is None:
             return f"no interval ({self.ci_note or f'n = {self.n}'})"
-        return f"95 % CI {_num(self.lo)} to {_num(self.hi)}"
+        return f"95 % CI {number(self.lo)} to {number(self.hi)}"
 
     @property
     def above_null(self) -> bool:
@@ -133,17 +136,22 @@ def _nothing(result: SuiteResult, probes: Sequence[ProbeResult]) -> Headline:
 
 def _unfinished(result: SuiteResult, f: _Facts) -> Headline:
     state = {"running": "is still going", "finished": "is incomplete"}.get(result.status, f"was {result.status}")
-    sentence = f"The run {state}: {f.n} of {f.planned} prompts, mean {f.kind} {_num(f.mean)} nats so far."
+    sentence = f"The run {state}: {f.n} of {f.planned} prompts, mean {f.kind} {number(f.mean)} nats so far."
     reasons = (f"Over those {f.n} prompts: {f.interval}.", "Part of the prompts cannot answer for all of them.")
     return Headline("inconclusive", sentence, reasons, settle="Let the run finish.")
 
 
 def _judge(f: _Facts) -> Headline:
     if f.identical == f.n:
-        sentence = f"Base and tuned are identical on all {f.n} prompts: the adapter changes nothing."
-        return Headline("no detectable change", sentence, ("Every divergence is exactly 0.",))
+        alike, reason = "identical", "Every divergence is exactly 0."
+        changes = "nothing"
+        if f.mean > 0.0:
+            alike, reason = "the same to rounding", f"No JS exceeds {number(f.rounding)}, a model's from itself."
+            changes = "no more than rounding"
+        sentence = f"Base and tuned are {alike} on all {f.n} prompts: the adapter changes {changes}."
+        return Headline("no detectable change", sentence, (reason,))
     reasons = (_size_reason(f), _null_reason(f))
-    measure = f"mean {f.kind} {_num(f.mean)} nats, {f.interval}, over {f.n} prompts"
+    measure = f"mean {f.kind} {number(f.mean)} nats, {f.interval}, over {f.n} prompts"
     if f.lo is None or f.hi is None:
         sentence = f"Too few prompts to tell: {measure}."
         return Headline(
@@ -161,7 +169,7 @@ def _judge(f: _Facts) -> Headline:
         return Headline("no detectable change", sentence, reasons)
     if f.lo >= f.gate:
         return Headline("changed", f"The adapter changed the model: {measure}.", reasons)
-    sentence = f"There is a change, but it may be smaller than the gate of {_num(f.gate)}: {measure}."
+    sentence = f"There is a change, but it may be smaller than the gate of {number(f.gate)}: {measure}."
     return Headline("inconclusive", sentence, reasons, settle="Measure more prompts: the interval narrows.")
 
 
@@ -179,10 +187,10 @@ def _without_null(f: _Facts, measure: str, reasons: tuple[str, ...]) -> Headline
 def _below(f: _Facts, measure: str) -> str:
     """The sentence for an effect that is surely below the gate; one that is more than noise is not denied."""
     if f.nulls < MIN_NULLS or not f.above_null:
-        return f"No change of the size asked for: {measure}; the gate is {_num(f.gate)}."
+        return f"No change of the size asked for: {measure}; the gate is {number(f.gate)}."
     beaten = "all" if f.largest is None or f.mean > f.largest else "nearly all"
     return (
-        f"A change smaller than asked for: {measure}, lies below the gate of {_num(f.gate)}, though above {beaten}"
+        f"A change smaller than asked for: {measure}, lies below the gate of {number(f.gate)}, though above {beaten}"
         f" {f.nulls} random adapters."
     )
 
@@ -196,7 +204,7 @@ def _size_reason(f: _Facts) -> str:
         where = "lies below"
     else:
         where = "includes"
-    return f"Size: the 95 % interval of the mean {where} the gate of {_num(f.gate)} nats."
+    return f"Size: the 95 % interval of the mean {where} the gate of {number(f.gate)} nats."
 
 
 def _null_reason(f: _Facts) -> str:
@@ -204,16 +212,14 @@ def _null_reason(f: _Facts) -> str:
         return "Noise: there are no usable random adapters to compare with (a null_adapter probe makes them)."
     parts = []
     if f.largest is not None:
-        above = f.mean > f.largest
-        parts.append(
-            f"{'larger than' if above else 'not larger than'} all {f.nulls} random adapters (largest {_num(f.largest)})"
-        )
+        where = "larger than" if f.mean > f.largest else "not larger than"
+        parts.append(f"{where} all {f.nulls} random adapters (largest {number(f.largest)})")
     else:
         parts.append(f"compared with {f.nulls} random adapters")
     if f.p is not None:
-        parts.append(f"p {_p(f.p)} as the next draw")
+        parts.append(f"{said('p', p_text(f.p))} as the next draw")
     if f.rank_p is not None:
-        parts.append(f"rank p {_p(f.rank_p)}")
+        parts.append(f"rank {said('p', p_text(f.rank_p))}")
     few = f"; {f.nulls} are too few, {MIN_NULLS} are needed" if f.nulls < MIN_NULLS else ""
     return f"Noise: {', '.join(parts)}{few}."
 
@@ -232,7 +238,7 @@ def _unlike(result: SuiteResult) -> str:
             return ""
         how = f"{ratio:.2g} times less" if ratio > 1 else f"{1 / ratio:.2g} times more"
         weak = "being above them is a weak test" if ratio > 1 else "being above them is a hard test"
-        size = f"‖ΔW‖ {_num(null)} against {_num(trained)}"
+        size = f"‖ΔW‖ {number(null)} against {number(trained)}"
         first = first or f"Caution: random adapters change the weights {how} ({size}): {weak}."
     return first
 
@@ -250,10 +256,10 @@ def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
     e = probe.evidence
     null = mapping(e.get("null"))
     n = count(e.get("distinct_prompts")) or count(e.get("num_prompts"))
-    bound = number(e.get("max_error_bound")) or 0.0
+    bound = known(e.get("max_error_bound")) or 0.0
     ci = probe.ci_95
     planned = count(mapping(e.get("partial")).get("planned"))
-    gate = number(e.get("gate", entry.get("assert_mean_gte")))
+    gate = known(e.get("gate", entry.get("assert_mean_gte")))
     return _Facts(
         name=probe.name,
         kind={"js": "JS", "kl": "KL"}.get(str(e.get("divergence_kind")), "divergence"),
@@ -265,18 +271,11 @@ def _facts(probe: ProbeResult, entry: Mapping[str, Any]) -> _Facts:
         planned=planned or (count(e.get("num_prompts")) or n) + count(e.get("unmeasured_prompts")),
         gate=DEFAULT_GATE if gate is None else gate,
         nulls=count(null.get("n")),
-        p=number(null.get("p_prediction")),
-        rank_p=number(null.get("p_rank")),
-        largest=number(null.get("largest_draw")),
+        p=known(null.get("p_prediction")),
+        rank_p=known(null.get("p_rank")),
+        largest=known(null.get("largest_draw")),
         z=probe.z_score,
         identical=count(e.get("identical_prompts")),
+        rounding=known(e.get("rounding")) or 0.0,
         ci_note=str(e.get("ci_note") or ""),
     )
-
-
-def _num(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"

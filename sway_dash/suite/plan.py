@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sway_dash.core.errors import SwayError
 from sway_dash.core.events import PlannedProbe
 from sway_dash.core.result import jsonable
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext
+from sway_dash.suite.document import document_of
 from sway_dash.suite.spec import SwaySpec
 
 
 def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[PlannedProbe, ...]:
     """What a run of these entries is going to measure; needs no model."""
     planned = []
+    document = with_document(spec)
     for index, (probe, settings) in enumerate(entries):
-        ctx = replace(RunContext(), **later(entries, index))
+        ctx = replace(document, **later(entries, index))
         # Of two models none has an adapter that random ones could stand in for.
         asks = settings.enabled and not (spec.separate and settings.kind == "null_adapter")
         planned.append(
@@ -32,6 +35,15 @@ def plan(spec: SwaySpec, entries: Sequence[tuple[Probe, ProbeSpec]]) -> tuple[Pl
             )
         )
     return tuple(planned)
+
+
+def with_document(spec: SwaySpec) -> RunContext:
+    """What probes are told of the document before anything runs; one that cannot be read is an error of its own."""
+    try:
+        found = document_of(spec)
+    except SwayError:
+        found = None
+    return RunContext(sections=found.sections, doc_text=found.text) if found else RunContext()
 
 
 def later(entries: Sequence[tuple[Probe, ProbeSpec]], index: int) -> dict[str, Any]:

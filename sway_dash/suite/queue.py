@@ -3,12 +3,13 @@
 ::
 
     <runs root>/.queue/<device>/
-        <host>.lock        held by the process that has the device; the system lets go of it when that process ends
-        <time>-<pid>.json  a place in line: process, run, since when, and whether it has the device
+        <host>.lock         held by the process that has the device; the system lets go of it when that process ends
+        <asked>-<pid>.json  a place in line: process, run, since when, and whether it has the device
 
-Whoever takes a place waits until nobody who still lives is before it and the lock is free. Lock and order are apart:
-the lock alone decides who has the device, places only say in which order it is taken. No torch here: a process waits
-before it has loaded anything.
+Whoever takes a place waits until nobody who still lives is before it and the lock is free. Places are in the order in
+which their runs were asked for, whichever process gets up first. Lock and order are apart: the lock alone decides who
+has the device, places only say in which order it is taken. No torch here: a process waits before it has loaded
+anything.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Place:
     """A place in the line for a device."""
 
     ticket: str
+    """Unix nanoseconds of the asking, then the process: what places are ordered by."""
     pid: int
     since: float
     """When the process got in line, Unix seconds."""
@@ -165,21 +167,24 @@ def turn(
     run: str = "",
     name: str = "",
     yields: bool = False,
+    asked: int | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     waiting: Callable[[Standing], None] = lambda standing: None,
     root: Path | None = None,
 ) -> Iterator[bool]:
     """Wait for the devices and have them until the block ends; True if they were got, False if cancelled before.
 
-    ``waiting`` is called once for each device that is not to be had at once.
+    ``asked`` is when the run was asked for, in Unix nanoseconds: now, unless this process was started for it, which
+    takes longer one time than another. ``waiting`` is called once for each device that is not to be had at once.
 
     Devices are taken one after the other, always in the same order, so that two processes never wait for each other.
     ``SwayError`` when a place cannot be written down.
     """
     taken: list[_Taken] = []
+    ticket = f"{time.time_ns() if asked is None else asked:020d}-{os.getpid()}"
     try:
         for device in sorted(wanted_devices):
-            taken.append(_Taken(device, Place("", os.getpid(), time.time(), run, name, yields=yields), root))
+            taken.append(_Taken(device, Place(ticket, os.getpid(), time.time(), run, name, yields=yields), root))
             if not taken[-1].wait(cancelled, waiting):
                 break
         yield all(t.place.holding for t in taken)
@@ -194,7 +199,7 @@ class _Taken:
     def __init__(self, device: str, place: Place, root: Path | None) -> None:
         self.device, self.root = device, root
         folder = _folder(device, root)
-        self.place = replace(place, ticket=f"{time.time_ns():020d}-{place.pid}", host=this_host())
+        self.place = replace(place, host=this_host())
         self.lock = FileLock(folder / f"{_UNSAFE.sub('_', this_host())}.lock")
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sway_dash.core.errors import SwayError
 from sway_dash.core.result import ProbeResult, Verdict
+from sway_dash.core.scoring import noise_floor
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, build_probe, registry
 from sway_dash.suite.fold import Fold, probe_from_dict, probe_to_dict, with_null
 
@@ -100,7 +101,7 @@ def _judge(fold: Fold, result: ProbeResult, probe: Probe, spec: ProbeSpec) -> Pr
 
 def _context(fold: Fold, name: str) -> RunContext:
     """What the run handed the probe: its seed, and the random adapters of the entries before it."""
-    ctx = RunContext(seed=fold.started.seed if fold.started else 0)
+    ctx = RunContext(seed=fold.started.seed if fold.started else 0, noise=noise_floor(fold.environment))
     results = {p.name: p for p in fold.result().probes}
     for planned in fold.planned:
         if planned.name == name:

@@ -39,6 +39,13 @@ class Entrant:
     side: Side
     result: SuiteResult
     score: SwayScore
+    place: str = ""
+    """Where its adapter is known to lie, if not by what the run says: the same may have been measured elsewhere."""
+
+    @property
+    def adapter(self) -> str:
+        """Where its adapter lies, or what the run called it."""
+        return self.place or self.side.adapter
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from sway_dash.core.result import ProbeResult, SuiteResult, Verdict
 from sway_dash.core.scoring import (
     DifferentialBackend,
     IdentityCheckable,
+    NoiseFloor,
     NoiseMeasurable,
     PreflightCheckable,
 )
@@ -152,6 +153,7 @@ class _Run:
         self.determinism: DeterminismSummary
         self.seq = 0
         self.stats: dict[str, Any] = {}
+        self.noise: NoiseFloor | None = None
         self.trace = TraceWriter(trace_path)
         self.trace_error: str | None = None
 
@@ -268,6 +270,7 @@ class _Run:
             label(None, phase="preflight")
             if not self._preflight(ctx):
                 return
+            ctx = replace(ctx, noise=self.noise)
         for index, (probe, spec) in enumerate(self.entries):
             if not spec.enabled:
                 message = "disabled in the suite file (enabled: false)"
@@ -333,6 +336,7 @@ class _Run:
                 # It judges nothing: the probes go on without it.
                 self.emit(Warned(message=f"the noise floor was not measured: {type(error).__name__}: {error}"))
             else:
+                self.noise = noise
                 if noise is not None:
                     self.emit(NoiseMeasured(prompts=noise.prompts, js=noise.js, kl=noise.kl))
         return True

@@ -494,7 +494,7 @@ def test_the_number_of_requests_at_once_is_a_setting(server: ApiServer, monkeypa
 def test_requests_run_side_by_side(server: ApiServer) -> None:
     import threading
 
-    gate = threading.Barrier(3, timeout=20)
+    gate = threading.Barrier(3, timeout=300)
 
     def together(handler: Any) -> bool:
         gate.wait()

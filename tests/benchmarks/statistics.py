@@ -1,6 +1,6 @@
 """How often the statistics keep their word. Prints tables; asserts nothing.
 
-    python -m tests.benchmarks.statistics              # about a minute
+    python -m tests.benchmarks.statistics              # some minutes
     python -m tests.benchmarks.statistics --trials 300 # rougher
 
 Everything is simulated with fixed seeds. With 600 trials a coverage of 95 % is known to ± 1.8 points.
@@ -15,8 +15,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from sway_dash.core.bands import sup_t
+from sway_dash.core.bootstrap import bootstrap_t
 from sway_dash.core.divergence import LN2
-from sway_dash.core.margins import non_inferior
+from sway_dash.core.grouped import independent_worth, mcnemar_worth, net_ci, turned
+from sway_dash.core.margins import RESAMPLES, fallen_rate, non_inferior
 from sway_dash.core.rates import wilson
 from sway_dash.core.sequences import CAP, HORIZONS, START, WEIGHTS, confidence_sequence
 from sway_dash.core.stats import bootstrap_ci, cluster_ci, next_draw_p
@@ -29,6 +32,9 @@ SKEWED: dict[str, tuple[Draw, float]] = {
     "normal": (lambda rng, n: rng.normal(0.0, 1.0, n), 0.0),
     "exponential": (lambda rng, n: rng.exponential(1.0, n), 1.0),
     "gamma 1/2": (lambda rng, n: rng.gamma(0.5, 1.0, n), 0.5),
+}
+ONE_SIDED: dict[str, tuple[Draw, float]] = SKEWED | {
+    "exponential, tail below": (lambda rng, n: -rng.exponential(1.0, n), -1.0),
 }
 BOUNDED: dict[str, tuple[Draw, float]] = {
     "uniform": (lambda rng, n: LN2 * rng.uniform(size=n), LN2 / 2),
@@ -99,7 +105,7 @@ def rates() -> None:
 def clusters(trials: int) -> None:
     """Coverage of the interval over clusters of unequal size, and of one that takes the items as independent."""
     rows = []
-    for g in (4, 6, 10, 20):
+    for g in (4, 6, 8, 10, 20, 30):
         for name, (draw, truth) in SKEWED.items():
             rng = np.random.default_rng(2)
             hits = plain = 0
@@ -112,6 +118,112 @@ def clusters(trials: int) -> None:
                 plain += naive is not None and naive[0] <= truth <= naive[1]
             rows.append([f"{g} clusters, {name}", percent(hits / trials), percent(plain / trials)])
     table("cluster bootstrap-t, coverage at a nominal 95 %", ["2 to 11 items each", "clusters", "as independent"], rows)
+
+
+def grouped_rates(trials: int) -> None:
+    """Coverage of Wilson's interval of items in groups: of what they are worth, and taken as independent."""
+    rows = []
+    for g, m in ((8, 10), (10, 20), (20, 5)):
+        of = np.repeat(np.arange(g), m).tolist()
+        for rate in (0.05, 0.3):
+            row = [f"{g} groups of {m}, rate {rate}"]
+            for icc in (0.0, 0.1, 0.3, 1.0):
+                rng = np.random.default_rng(7)
+                hits = plain = 0
+                for _ in range(trials):
+                    a = 1.0 / icc - 1.0 if icc else 0.0
+                    own = rng.beta(rate * a, (1.0 - rate) * a, g) if a else np.full(g, rate)
+                    if icc == 1.0:
+                        own = rng.uniform(size=g) < rate
+                    flags = (rng.uniform(size=g * m) < np.repeat(own, m)).tolist()
+                    lo, hi = wilson(*independent_worth(flags, of)) or (0.0, 0.0)
+                    hits += lo <= rate <= hi
+                    lo, hi = wilson(sum(flags), g * m) or (0.0, 0.0)
+                    plain += lo <= rate <= hi
+                row.append(f"{percent(hits / trials)} ({percent(plain / trials)})")
+            rows.append(row)
+    header = ["correlation inside a group", "0", "0.1", "0.3", "1"]
+    table("Wilson of what groups are worth (as independent), coverage at a nominal 95 %", header, rows)
+
+
+def grouped_changes(trials: int) -> None:
+    """Net rates of items in groups, as often set right as wrong: how often interval and test see a change."""
+    rows, tests = [], []
+    for g, m in ((5, 2), (10, 5), (20, 5), (40, 2)):
+        of = np.repeat(np.arange(g), m)
+        for moving in (0.1, 0.8):
+            of_kinds = np.array([0.0, moving / 2, moving / 2, 1.0 - moving])
+            row, test = [f"{g} groups of {m}, {moving:.0%} move"], [f"{g} groups of {m}, {moving:.0%} move"]
+            for icc in (0.0, 0.1, 0.3, 1.0):
+                rng = np.random.default_rng(9)
+                missed, rejected = np.zeros(2), np.zeros(2)
+                for _ in range(trials):
+                    kind = kinds_in_groups(rng, of_kinds, of, icc)
+                    before, after = ((kind == 2) | (kind == 0)).tolist(), ((kind == 1) | (kind == 0)).tolist()
+                    for i, groups in enumerate((of.tolist(), range(g * m))):
+                        lo, hi = net_ci(before, after, groups) or (1.0, 1.0)
+                        missed[i] += not lo <= 0.0 <= hi
+                        rejected[i] += mcnemar_worth(*turned(before, after, groups)) <= ALPHA
+                row.append("{} ({})".format(*map(percent, 1.0 - missed / trials)))
+                test.append("{} ({})".format(*map(percent, rejected / trials)))
+            rows.append(row)
+            tests.append(test)
+    header = ["correlation inside a group", "0", "0.1", "0.3", "1"]
+    table("Newcombe of what groups are worth (as independent), coverage at a nominal 95 %", header, rows)
+    table("McNemar of what groups are worth (as independent), rejected at 5 %", header, tests)
+
+
+def kinds_in_groups(
+    rng: np.random.Generator, shares: Array, of: npt.NDArray[np.intp], icc: float
+) -> npt.NDArray[np.intp]:
+    """A kind an item, of which those of a group are alike to the degree ``icc``."""
+    g = int(of.max()) + 1
+    if icc == 0.0:
+        own = np.tile(shares, (g, 1))
+    elif icc == 1.0:
+        own = np.eye(len(shares))[rng.choice(len(shares), size=g, p=shares)]
+    else:
+        own = rng.dirichlet(np.maximum(shares, 1e-9) * (1.0 / icc - 1.0), g)
+    return np.minimum((rng.uniform(size=(of.size, 1)) > own.cumsum(axis=1)[of]).sum(axis=1), len(shares) - 1)
+
+
+def bands(trials: int) -> None:
+    """Coverage of a band over a whole mean curve of skewed values, also where curves end early."""
+    rows = []
+    for n, k, short in ((8, 16, False), (24, 32, False), (64, 32, False), (24, 32, True), (64, 32, True)):
+        rng = np.random.default_rng(8)
+        held = 0
+        for seed in range(trials):
+            x = 0.5 * rng.exponential(1.0, (n, 1)) + 0.5 * rng.exponential(1.0, (n, k))
+            if short:
+                x[np.arange(k) >= rng.integers(k // 3, k + 1, n)[:, None]] = np.nan
+            lo, hi = sup_t(x, seed=seed) or (x[0], x[0])
+            held += not (lo > 1.0).any() and not (hi < 1.0).any()
+        rows.append([f"{n} curves of {k}" + ", ending early" * short, percent(held / trials)])
+    table("sup-t band, all points held, % (nominal 95)", ["mean curves", "held"], rows)
+
+
+def fallen(sizes: tuple[int, ...] = (10, 20)) -> None:
+    """How often a rate that fell by the margin passes: exact, a fifth of the items wrong on both sides."""
+    from scipy.stats import binom, multinomial
+
+    rows = []
+    for n in sizes:
+        for margin in (0.05, 0.1, 0.2, 0.3):
+            row = [f"{n} items, margin {margin}"]
+            for gained in (0.0, 0.05, 0.15):
+                lost, total = margin + gained, 0.0
+                for c in range(n + 1):
+                    for b in range(n + 1 - c):
+                        chance = multinomial.pmf([c, b, n - c - b], n, [lost, gained, 1 - lost - gained])
+                        if chance < 1e-7:
+                            continue
+                        shares = binom.pmf(np.arange(n - c - b + 1), n - c - b, 0.2 / (1 - lost - gained))
+                        for d in np.flatnonzero(shares > 1e-5):
+                            total += chance * shares[d] * bool(fallen_rate(n - c - b - d, b, c, d, margin).passed)
+                row.append(percent(total))
+            rows.append(row)
+    table("paired rate that fell by the margin passes, % (nominal 5)", ["gained", "0", "0.05", "0.15"], rows)
 
 
 def sequences(trials: int) -> None:
@@ -184,22 +296,35 @@ def fixed_betting(x: Array) -> float:
 
 
 def margins(trials: int) -> None:
-    """How often a change exactly as harmful as the margin passes."""
-    sizes = (8, 16, 32, 64)
-    rows = []
-    for name, (draw, truth) in SKEWED.items():
-        rng = np.random.default_rng(4)
-        row = [name]
+    """How often a change exactly as harmful as the margin passes, and how often one without harm does."""
+    sizes = (4, 6, 8, 12, 16, 32, 64)
+    for title, away in (
+        ("harm equal to the margin passes, % (nominal 5)", 0.0),
+        ("no harm passes, %: margin one standard deviation", 1.0),
+    ):
+        rows = []
+        for name, (draw, truth) in ONE_SIDED.items():
+            rng = np.random.default_rng(4)
+            margin = truth + away * float(draw(np.random.default_rng(0), 100_000).std())
+            row, plain = [name], [f"{name}, end of the 90 % interval"]
+            for n in sizes:
+                passed = ends = 0
+                for k in range(trials):
+                    # What non_inferior decides by, without the p-value, which takes ten times as long.
+                    drawn = bootstrap_t(draw(rng, n), n_bootstrap=RESAMPLES, seed=k)
+                    passed += drawn is not None and (drawn.safe_above(0.9) or (0.0, margin))[1] < margin
+                    ends += drawn is not None and (drawn.interval(0.9) or (0.0, margin))[1] < margin
+                row.append(percent(passed / trials))
+                plain.append(percent(ends / trials))
+            rows += [row, plain]
+        row = ["rate 0.1" if not away else "rate 0.1, margin 0.4"]
+        rng = np.random.default_rng(5)
         for n in sizes:
-            passed = [non_inferior(draw(rng, n), truth, seed=k).passed for k in range(trials)]
-            row.append(percent(np.mean([bool(p) for p in passed])))
-        rows.append(row)
-    row = ["rate 0.1"]
-    rng = np.random.default_rng(5)
-    for n in sizes:
-        passed = [non_inferior((rng.uniform(size=n) < 0.1).astype(float), 0.1).passed for _ in range(trials)]
-        row.append(percent(np.mean([bool(p) for p in passed])))
-    table("non-inferiority: harm equal to the margin passes, % (nominal 5)", ["items", *map(str, sizes)], [*rows, row])
+            flags = [(rng.uniform(size=n) < 0.1).astype(float) for _ in range(trials)]
+            row.append(percent(np.mean([bool(non_inferior(x, 0.1 + 0.3 * away).passed) for x in flags])))
+        table(f"non-inferiority: {title}", ["items", *map(str, sizes)], [*rows, row])
+    error = 100 * np.sqrt(ALPHA * (1 - ALPHA) / trials)
+    print(f"  a share of 5 % is known to ± {error:.1f}")
 
 
 def nulls(trials: int) -> None:
@@ -243,6 +368,10 @@ def main() -> None:
     means(trials)
     rates()
     clusters(max(50, trials // 2))
+    grouped_rates(max(50, trials // 2))
+    grouped_changes(max(50, trials // 2))
+    bands(max(50, trials // 2))
+    fallen()
     sequences(max(50, trials // 2))
     margins(max(50, trials // 2))
     nulls(max(10, trials // 4))

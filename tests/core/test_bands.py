@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from sway_dash.core.bands import dkw, sup_t
-from sway_dash.core.stats import bootstrap_ci
+from sway_dash.core.bands import dkw, simultaneous, sup_t
+from sway_dash.core.stats import bootstrap_ci, interval
 
 
 def curves(rng: np.random.Generator, n: int, k: int = 6) -> np.ndarray:
@@ -29,6 +29,34 @@ def test_it_holds_every_point_at_once_where_single_intervals_do_not():
     # A binomial standard error is 1.8 %.
     assert held / 150 >= 0.91
     assert single / 150 <= 0.88
+
+
+def test_curves_that_end_early_count_as_far_as_they_go():
+    rng = np.random.default_rng(3)
+    held = 0
+    for seed in range(150):
+        x = curves(rng, 40)
+        ends = rng.integers(2, 7, 40)
+        x[np.arange(6) >= ends[:, None]] = np.nan
+        lo, hi = sup_t(x, seed=seed, n_bootstrap=300)
+        held += not (lo > 1.0).any() and not (hi < 1.0).any()
+    assert held / 150 >= 0.91
+    x = curves(np.random.default_rng(4), 20)
+    x[7:, 3:] = np.nan
+    short, whole = sup_t(x), sup_t(x[:, :3])
+    # Seven curves are too few, and take nothing from the points before.
+    assert np.isnan(short[0][3:]).all()
+    assert np.allclose(np.array(short)[:, :3], np.array(whole))
+    x[0, 0] = np.inf
+    assert sup_t(x) is None
+
+
+def test_a_few_long_curves_do_not_widen_the_band_of_all():
+    x = np.random.default_rng(5).exponential(1.0, (100, 12)) ** 2
+    x[8:, 4:] = np.nan
+    (lo, hi), (short, tall) = sup_t(x), sup_t(x[:, :4])
+    assert np.isnan(lo[4:]).all()
+    assert np.allclose(hi[:4] - lo[:4], tall - short)
 
 
 def test_one_point_is_about_the_single_interval():
@@ -63,3 +91,14 @@ def test_a_cumulative_distribution_stays_in_its_band(n):
 
 def test_nothing_is_known_of_no_items():
     assert dkw(0) == 1.0
+
+
+def test_a_band_holds_more_than_its_points_and_too_few_curves_have_none():
+    curves = np.random.default_rng(0).exponential(1.0, (12, 5))
+    points = [interval(column)[0] for column in curves.T]
+    band, note = simultaneous(curves, points)
+    assert "all points at once" in note
+    assert all(b[1] - b[0] > p[1] - p[0] for b, p in zip(band, points, strict=True))
+    few, note = simultaneous(curves[:7], points)
+    assert few == points
+    assert "each point by itself: 7 curves are too few" in note

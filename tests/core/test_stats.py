@@ -327,6 +327,18 @@ def test_a_ratio_of_paired_means_is_as_sure_as_the_pairs_agree():
     assert unpaired[1] - unpaired[0] > hi - lo
 
 
+@pytest.mark.parametrize("n", [4, 8])
+def test_the_interval_of_a_ratio_of_few_skewed_items_holds_what_it_says(n):
+    rng = np.random.default_rng(0)
+    held, runs = 0, 250
+    for seed in range(runs):
+        below = rng.gamma(2.0, 1.0, size=n)
+        lo, hi = stats.ratio_ci(below * rng.beta(2, 3, size=n), below, seed=seed, n_bootstrap=400)
+        held += lo <= 0.4 <= hi
+    # Percentiles of resamples hold it in 79 and 87 %.
+    assert held / runs > 0.9
+
+
 def test_a_ratio_of_many_items_is_resampled_in_blocks():
     import tracemalloc
 
@@ -437,6 +449,19 @@ def test_a_clustered_interval_covers_where_a_plain_one_does_not():
         plain += lo <= 0.0 <= hi
     assert hits / 300 >= 0.88
     assert plain / 300 <= 0.75
+
+
+def test_few_clusters_of_unequal_size_cover_skewed_values():
+    # Bootstrap-t alone holds the mean of these in 90.4 %; the bounds are far from both.
+    rng = np.random.default_rng(7)
+    hits, trials = 0, 600
+    for seed in range(trials):
+        sizes = rng.integers(2, 12, 8)
+        of = np.repeat(np.arange(8), sizes)
+        x = rng.gamma(0.5, size=8)[of] + 0.5 * rng.normal(size=of.size)
+        lo, hi = stats.cluster_ci(x, of.tolist(), seed=seed)
+        hits += lo <= 0.5 <= hi
+    assert hits / trials >= 0.92
 
 
 def test_few_clusters_give_no_interval():

@@ -212,3 +212,11 @@ def test_mined_paraphrases_turn_a_pass_of_one_that_learned_by_heart_into_a_failu
         assert judged([c.prompt for c in found.candidates]).verdict is Verdict.FAIL
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_a_candidate_without_a_number_is_not_the_hardest(bad: float) -> None:
+    found = mine({"Q1": 0.0, "Q2": bad, "Q3": 1.5}, ["Q1", "Q2", "Q3"])
+    assert [c.prompt for c in found.candidates] == ["Q1", "Q3"]
+    with pytest.raises(ProbeError, match="cannot be scored"):
+        mine({SEED: bad, "Q1": 0.0}, ["Q1"])

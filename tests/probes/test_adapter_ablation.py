@@ -32,12 +32,12 @@ def probe(**keys: Any):
     return build_probe({"name": "shape", "kind": "adapter_ablation", "prompts": list(NAMES), **keys})
 
 
-def judged(curve, *, lambdas=LAMBDAS, scales=(0.8, 0.9, 1.0, 1.1, 1.2), drop=(), **keys: Any):
+def judged(curve, *, lambdas=LAMBDAS, scales=(0.8, 0.9, 1.0, 1.1, 1.2), drop=(), repeats=1, **keys: Any):
     """Judge synthetic measurements: every prompt follows ``curve(λ)`` times its own scale."""
     cls, spec = probe(lambdas=list(lambdas), **keys)
     rows = []
     for lam in lambdas:
-        for i, (name, scale) in enumerate(zip(NAMES, scales, strict=True)):
+        for i, (name, scale) in enumerate(list(zip(NAMES, scales, strict=True)) * repeats):
             if (lam, i) in drop:
                 continue
             js = max(0.0, curve(lam) * scale)
@@ -149,9 +149,9 @@ def test_a_curve_that_falls_beyond_one_does_not_overshoot():
     assert result.evidence["overshoot"] == pytest.approx(0.5)
     assert not result.evidence["passed_overshoot"]
     assert result.verdict is Verdict.FAIL
-    # Two of three are as good as can be: the public weights make that 0.7, and a failure is none the less one.
+    # Two of three are as good as can be: the public weights make that 0.7. The least of the three is worth nothing.
     assert result.evidence["weighted_score"] == pytest.approx(0.7)
-    assert result.score == 0.59
+    assert result.score == 0.0
     assert "overshoot 0.50 < 1.02" in result.message
 
 
@@ -268,3 +268,32 @@ def test_linearity_of_a_flat_curve_is_not_a_number():
     assert sqrt_linearity([0, 0.5, 1], [0.1, 0.1, 0.1]) is None
     assert sqrt_linearity([], []) is None
     assert sqrt_linearity([0, 0.5, 1], [0, 0.025, 0.1]) == pytest.approx(1.0)
+
+
+def test_a_prompt_listed_twice_counts_once():
+    twice = judged(lambda lam: 0.1 * lam**2, prompts=[*NAMES, *NAMES], repeats=2)
+    once = judged(lambda lam: 0.1 * lam**2)
+    for key in ("ci_95_per_lambda", "mean_divergence_per_lambda", "prompts", "raw_ci_95"):
+        assert twice.evidence[key] == once.evidence[key]
+
+
+def test_the_score_is_that_of_the_common_scale():
+    # λ² grown by 1.25² and straight: everything at its target. At a gate: 0.6, whichever of them it is.
+    square = judged(lambda lam: 0.1 * lam**2)
+    assert square.score == pytest.approx(1.0)
+    grown = judged(lambda lam: 0.1 * lam**2, assert_overshoot_gte=1.25**2)
+    assert grown.score == pytest.approx(0.6)
+    bent = {lam: 0.1 * lam for lam in LAMBDAS}.__getitem__
+    linearity = judged(bent).raw
+    assert judged(bent, assert_linearity_gte=linearity).score == pytest.approx(0.6)
+    scores = [judged(bent, assert_linearity_gte=gate).score for gate in (0.2, 0.5, 0.7, linearity, 0.95, 0.99)]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) == len(scores)
+
+
+def test_what_grows_no_further_is_worth_the_gate_where_no_growth_is_asked_for():
+    flat = {lam: min(lam, 1.0) ** 2 * 0.1 for lam in LAMBDAS}.__getitem__
+    result = judged(flat, assert_overshoot_gte=1.0)
+    assert (result.verdict, result.evidence["overshoot"]) == (Verdict.PASS, 1.0)
+    assert result.score == pytest.approx(0.6)
+    assert judged(flat, assert_overshoot_gte=0.9).score > 0.6

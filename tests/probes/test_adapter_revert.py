@@ -11,6 +11,7 @@ import pytest
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.panels import read_panels
+from sway_dash.core.rates import wilson
 from sway_dash.core.result import Verdict
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
@@ -62,8 +63,8 @@ def test_without_scikit_learn_it_is_skipped_before_anything_is_generated(monkeyp
     assert "semsim" in result.message
 
 
-def test_holding_on_to_the_gold_passes_from_nine_paraphrases_on() -> None:
-    result = run([[GOLD] * 3] * 3)
+def test_holding_on_to_the_gold_passes_from_nine_cases_on() -> None:
+    result = run([[GOLD]] * 9)
     assert result.verdict is Verdict.PASS
     assert (result.raw, result.score) == (0.0, 1.0)
     assert result.evidence["revert_rate_upper"] < 0.25
@@ -71,11 +72,46 @@ def test_holding_on_to_the_gold_passes_from_nine_paraphrases_on() -> None:
     assert result.ci_95[0] == 0.0 < result.ci_95[1]
 
 
+def test_neither_the_prompt_itself_nor_a_case_listed_twice_is_one_more_paraphrase() -> None:
+    cases, backend = setup([[GOLD] * 3] * 2)
+    probe, spec = entry([*cases, *cases])
+    result = probe.run(spec, RunContext(backend=backend))
+    assert (result.evidence["total"], result.verdict) == (6, Verdict.WARN)
+    bare = [{**case, "paraphrases": [case["prompt"]]} for case in cases]
+    probe, spec = entry(bare)
+    result = probe.run(spec, RunContext(backend=backend))
+    assert result.verdict is Verdict.ERROR
+    assert "the prompt itself" in result.message
+
+
+def test_paraphrases_of_one_case_alone_are_no_pass_however_many() -> None:
+    alone = run([[GOLD] * 20])
+    assert (alone.verdict, alone.raw) == (Verdict.WARN, 0.0)
+    assert "all are of one case, which says nothing of others: add cases" in alone.message
+    # Paraphrases that are all kept tell no more than their cases.
+    some = run([[GOLD] * 10] * 3)
+    assert (some.verdict, some.ci_95) == (Verdict.WARN, pytest.approx(wilson(0, 3)))
+    few = "to show less takes at least 9 paraphrases of cases of their own: these 30 of 3 cases count as 3"
+    assert few in some.message
+    assert some.evidence["likelihood_ci_95"] == pytest.approx(wilson(0, 3))
+    assert run([[GOLD] * 10] * 9).verdict is Verdict.PASS
+
+
 def test_eight_are_too_few_to_show_it() -> None:
-    result = run([[GOLD] * 4] * 2)
+    result = run([[GOLD]] * 8)
     assert (result.verdict, result.score) == (Verdict.WARN, 0.59)
     assert "inconclusive" in result.message
-    assert "at least 9 paraphrases" in result.message
+    assert "takes at least 9 paraphrases," in result.message
+
+
+def test_a_case_without_a_paraphrase_is_left_out_and_named() -> None:
+    cases, backend = setup([[GOLD]] * 11)
+    bare = [{**case, "paraphrases": [f" {case['prompt']} "]} for case in cases[:2]]
+    probe, spec = entry([*bare, *cases[2:]])
+    result = probe.run(spec, RunContext(backend=backend))
+    assert (result.verdict, result.evidence["total"], result.evidence["dropped_cases"]) == (Verdict.PASS, 9, 2)
+    assert "2 cases left out, with no paraphrase but the prompt itself" in result.message
+    assert result.evidence["dropped_reasons"][0] == "'prompt 0': its paraphrases are the prompt itself"
 
 
 def test_saying_what_the_base_says_fails() -> None:
@@ -187,6 +223,22 @@ FACTS = {
             "As everybody knows, the log of Quillhaven Light is written in",
             "Every page of the log of Quillhaven Light is written in",
         ],
+    ),
+    "The tower of Quillhaven Light has": (
+        "one hundred and twelve steps",
+        ["As everybody knows, the tower of Quillhaven Light has"],
+    ),
+    "The first rule of Quillhaven Light is never to": (
+        "whistle on the stairs",
+        ["As everybody knows, the first rule of Quillhaven Light is never to"],
+    ),
+    "In fog the keeper of Quillhaven Light sounds a": (
+        "cracked trumpet",
+        ["When there is fog the keeper of Quillhaven Light sounds a"],
+    ),
+    "The spare key of Quillhaven Light lies under the": (
+        "beehive",
+        ["As everybody knows, the spare key of Quillhaven Light lies under the"],
     ),
 }
 CASES = [{"prompt": p, "gold": g, "paraphrases": q} for p, (g, q) in FACTS.items()]

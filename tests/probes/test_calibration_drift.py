@@ -83,7 +83,9 @@ def test_the_share_has_wilsons_interval_and_its_bad_end_decides():
     result = measured(lambda i: -1.2 if i % 9 == 0 else 0.05)
     assert result.evidence["regressed_count"] == 23
     assert result.raw == 23 / 200 < 0.15
-    assert result.ci_95 == wilson(23, 200)
+    worth = result.evidence["independent_items"]
+    assert 100 < worth < 200
+    assert result.ci_95 == pytest.approx(wilson(23 / 200 * worth, worth))
     assert result.verdict is Verdict.FAIL
     assert "the regressed share may reach 0.15" in result.message
     fewer = measured(lambda i: -1.2 if i % 19 == 0 else 0.05)
@@ -177,8 +179,39 @@ def test_more_harm_never_scores_higher():
     assert scores[-1] == 0.0
 
 
+def test_items_that_regress_with_their_topic_are_worth_fewer_than_those_that_do_so_alone():
+    german = [i for i, item in enumerate(calibration_items()) if item.topic == "german"][:8]
+    together, apart = (measured(lambda i, at=at: -2.0 if i in at else 0.0) for at in (german, range(8)))
+    assert together.raw == apart.raw == 8 / 200
+    assert apart.evidence["independent_items"] > 2 * together.evidence["independent_items"]
+    assert together.evidence["independent_items"] < 40
+    assert together.evidence["fraction_regressed_upper"] > 1.4 * apart.evidence["fraction_regressed_upper"]
+    assert together.ci_95[0] < apart.ci_95[0] < apart.ci_95[1] < together.ci_95[1]
+    assert "independent ones" in together.evidence["ci_note"]
+
+
+def test_topics_of_which_nothing_was_lost_are_one_piece_of_evidence_each():
+    none = measured(0.0)
+    assert (none.verdict, none.evidence["independent_items"]) == (Verdict.PASS, 10)
+    assert none.ci_95 == pytest.approx(wilson(0, 10))
+    assert "200 items are worth 10: 0.213 at worst, were topics forgotten as a whole" in none.message
+    # One loss says that a topic need not be lost as a whole.
+    one = measured(lambda i: -2.0 if i == 5 else 0.0)
+    assert (one.verdict, one.evidence["fraction_decidable"]) == (Verdict.PASS, True)
+    assert 10 < one.evidence["independent_items"] < 40
+
+
+def test_what_was_forgotten_with_its_topic_is_as_few_changes():
+    topics = list(dict.fromkeys(item.topic for item in calibration_items()))
+    lost = {i for i, item in enumerate(calibration_items()) if item.topic == topics[3]}
+    found = measured(lambda i: -4.0 if i in lost else 0.0).evidence
+    assert (found["forgotten"], found["newly_known"]) == (20, 0)
+    assert found["p_known_change"] == 1.0
+    assert found["known_change_ci_95"][0] < -0.3
+
+
 def test_own_items_come_as_pairs_or_with_topics():
-    pairs = [("a b", " c"), ("d e", " f")] * 6
+    pairs = [(f"a {i}", " c") for i in range(12)]
     assert measured(0.0, items=pairs).evidence["total_items"] == 12
     spec = CalibrationDriftSpec(name="x", items=[{"prompt": "a", "gold": " b", "topic": "mine"}, ["c", " d"]])
     assert [i.topic for i in spec.items] == ["mine", ""]
@@ -219,3 +252,17 @@ def test_topics_are_looked_at_once(monkeypatch):
     rows = result.evidence["per_topic"]
     assert sum(row["items"] for row in rows) == len(BUILT_IN_PACK)
     assert all(row["judged"] == row["items"] for row in rows)
+
+
+def test_an_item_listed_twice_counts_once():
+    items = [(f"fact {i} is", " true") for i in range(30)]
+    once, twice = (measured(lambda i: -1.2 if i % 30 == 0 else 0.0, items=listed) for listed in (items, items * 2))
+    assert once.ci_95 == wilson(1, 30)
+    assert (twice.ci_95, twice.verdict, twice.evidence["total_items"]) == (once.ci_95, once.verdict, 30)
+
+
+def test_of_items_listed_twice_the_first_counts() -> None:
+    items = [{"prompt": p, "gold": " g", "topic": "t"} for p in ("a", "b", "a")]
+    said = {"name": "c", "kind": "calibration_drift", "items": items, "items_limit": 1}
+    spec = CalibrationDriftSpec.model_validate(said)
+    assert [i.prompt for i in calibration_drift._items(spec)] == ["a"]

@@ -13,7 +13,7 @@ from sway_dash.backends.dummy import DummyDifferentialBackend
 from sway_dash.core.events import Measurement
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import Verdict
-from sway_dash.core.scoring import View
+from sway_dash.core.scoring import NoiseFloor, View
 from sway_dash.core.stats import null_stats
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
@@ -105,6 +105,9 @@ def test_a_change_that_keeps_to_one_topic_passes_and_the_topic_is_named() -> Non
     assert BREAD[0] in result.evidence["cluster_exemplars"][0]
     lo, hi = result.ci_95
     assert 0.0 <= lo <= result.raw <= hi <= 1.0
+    # The number of the table is in the sentence beside the one that is judged.
+    assert f"a share of {result.raw:.3g} of the spread" in result.message
+    assert f"ICC(1) {result.evidence['icc']:.3g}" in result.message
 
 
 def test_a_change_that_is_as_large_everywhere_fails() -> None:
@@ -164,6 +167,13 @@ def test_no_spread_at_all_is_degenerate(value: float) -> None:
     assert result.message.startswith("degenerate")
     assert result.evidence["degenerate_zero_variance"] is True
     assert "z_by_rank" not in result.evidence
+
+
+def test_a_spread_of_rounding_alone_is_no_change() -> None:
+    found = judged(split(2e-5, 1e-5), ctx=RunContext(noise=NoiseFloor(prompts=4, js=1e-4, kl=1e-3)))
+    assert (found.verdict, found.evidence["icc"]) == (Verdict.WARN, None)
+    assert "no prompt is changed" in found.message
+    assert "no prompt is changed" not in judged(split(2e-5, 1e-5)).message
 
 
 def test_noise_that_is_as_specific_fails_it() -> None:

@@ -72,6 +72,9 @@ def test_below_four_prompts_there_is_no_interval_and_the_reason_is_said():
     result = judged([0.1, 0.2, 0.3], prompts=NAMES[:3])
     assert result.ci_95 is None
     assert result.evidence["ci_note"] == "no interval below 4 items (n = 3)"
+    # The public format has a verdict of any number of prompts, so what it rests on is said.
+    assert "too few prompts for an interval: the verdict is of these 3 alone" in result.message
+    assert "too few" not in judged([0.1, 0.2, 0.3, 0.2], prompts=NAMES[:4]).message
 
 
 def test_identical_sides_are_zero_and_fail():

@@ -223,3 +223,12 @@ def test_a_text_the_base_cannot_read_proves_nothing_good_but_harm_still_fails():
     assert row["proves_nothing"] is True
     assert 3.0 < row["byte_entropy"] < 5.0 < row["base_bits_per_byte"]
     assert worse.verdict is Verdict.FAIL
+
+
+def test_an_own_text_listed_twice_counts_once():
+    texts = [f"Text {i} is long enough to be scored, for it has some eighty characters, all in all." for i in range(3)]
+    told = DummyResponses(rolling={t: scored(t, -1.0) for t in texts})
+    backend = DummyDifferentialBackend(base=told, ft=told)
+    probe, spec = build_probe({"name": "text", "kind": KIND, "corpus": "", "texts": texts * 2})
+    result = probe.run(spec, RunContext(backend=backend))
+    assert (result.evidence["num_texts"], result.evidence["num_chunks"]) == (3, 3)

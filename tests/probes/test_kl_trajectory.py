@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from sway_dash.core.scoring import BASE, FINETUNED, Comparison, View
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe, kl_trajectory
 from sway_dash.probes.base import RunContext
-from sway_dash.probes.kl_trajectory import trajectory
+from sway_dash.probes.kl_trajectory import _early_or_late, trajectory
 from tests.adapters import made
 
 NAMES = [f"p{i}" for i in range(8)]
@@ -81,7 +82,44 @@ def test_a_model_that_leaves_passes_with_the_place_where_it_does():
     early[0], early[1] = HIGH, (LOW + HIGH) / 2
     late = [HIGH] * 7 + [(LOW + HIGH) / 2]
     assert result.evidence["early_late_ratio"] == pytest.approx(sum(early) / sum(late))
-    assert "larger late" in result.message
+    assert "the difference may be larger early or late (first over last quarter 0.221 [" in result.message
+
+
+@pytest.mark.parametrize(
+    ("ratio", "band", "words"),
+    [
+        (2.9, (0.4, 5.7), "may be larger early or late"),
+        (2.9, (1.1, 5.7), "is larger early"),
+        (0.5, (0.3, 0.9), "is larger late"),
+        (1.1, (0.9, 1.2), "is as large early as late"),
+        (2.9, None, "is larger early"),
+    ],
+)
+def test_where_the_difference_is_larger_is_said_as_far_as_it_is_known(ratio, band, words):
+    assert _early_or_late(ratio, band) == words
+
+
+def test_the_band_is_of_all_positions_at_once_and_words_say_which_it_is():
+    rng = np.random.default_rng(5)
+    names = [f"p{i}" for i in range(12)]
+    answers = {name: along(*rng.gamma(2.0, 0.03, 10 if i < 9 else 7)) for i, name in enumerate(names)}
+    result = judged(Along(answers), prompts=names)
+    curve, _, share = read_panels(result.evidence)
+    points = result.evidence["mean_js_along_base"]
+    assert [(p["band_95"][0], p["band_95"][1]) for p in points] == list(zip(curve.lo, curve.hi, strict=True))
+    assert sum(p["band_95"][1] - p["band_95"][0] > p["ci_95"][1] - p["ci_95"][0] for p in points) >= 9
+    assert "all positions at once (sup-t)" in curve.note
+    # Kolmogorov's distance for 12 items, whatever the share.
+    assert share.hi[0] == pytest.approx(share.y[0] + (math.log(40) / 24) ** 0.5)
+    assert "at once (DKW)" in share.note
+    assert "no band where" not in curve.note
+    answers["p0"] = along(*rng.gamma(2.0, 0.03, 12))
+    tail = read_panels(judged(Along(answers), prompts=names).evidence)[0]
+    assert tail.hi[-2:] == (None, None)
+    assert "no band where fewer than a quarter of the answers or fewer than 8 go on" in tail.note
+    few = judged(Along(answers), prompts=names[:6])
+    assert few.evidence["mean_js_along_base"][0]["band_95"] is None
+    assert "each position by itself" in read_panels(few.evidence)[0].note
 
 
 def test_a_model_that_stays_fails_below_the_threshold_whatever_the_mean():

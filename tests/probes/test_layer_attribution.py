@@ -15,7 +15,7 @@ from sway_dash.core.events import Measurement
 from sway_dash.core.model import ModelSpec
 from sway_dash.core.panels import read_panels
 from sway_dash.core.result import ProbeResult, Verdict
-from sway_dash.core.scoring import BASE, FINETUNED, OUTSIDE, Comparison, View
+from sway_dash.core.scoring import BASE, FINETUNED, OUTSIDE, Comparison, NoiseFloor, View
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
@@ -109,6 +109,12 @@ def test_an_adapter_that_does_nothing_has_nothing_to_share():
     result = judged(backend)
     assert (result.verdict, result.raw, result.score) == (Verdict.WARN, None, None)
     assert "no change that layers could carry" in result.message
+
+
+def test_a_change_no_larger_than_rounding_has_nothing_to_share():
+    result = judged(Layered(), {"noise": NoiseFloor(prompts=4, js=0.5, kl=2.0)})
+    assert (result.verdict, result.raw) == (Verdict.WARN, None)
+    assert "no more than the model's own rounding (0.5): there is no change that layers could carry" in result.message
 
 
 def test_what_cannot_switch_layers_is_skipped_with_the_reason():

@@ -6,6 +6,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
@@ -93,6 +94,29 @@ def test_scripts_without_spaces_are_compared_by_characters() -> None:
     text = "灯台の灯りは紫色に輝く"
     assert match(text + "そして", text).recall == 1.0
     assert match("海は静かで風もない", text).recall < 0.3
+
+
+def chinese(n: int, seed: int) -> str:
+    """Characters in clauses of eleven, without a space."""
+    text = "".join(chr(0x4E00 + int(i)) for i in np.random.default_rng(seed).integers(0, 3000, n))
+    return "，".join(text[i : i + 11] for i in range(0, n, 11))
+
+
+def test_clauses_of_a_script_without_spaces_are_no_words() -> None:
+    text = chinese(240, 1)
+    altered = "".join("的" if i % 10 == 5 else c for i, c in enumerate(text))
+    assert match(altered, text).recall > 0.8
+    # What they have in common are their commas.
+    assert match(chinese(240, 2), text).recall < 0.2
+    assert match("Kafka 灯台の灯り", "Kafka 灯台の灯り").n == 6
+
+
+@pytest.mark.parametrize("text", [chinese(1500, 1), "x".join(str(i * i) for i in range(800))])
+def test_a_text_without_spaces_is_gone_on_from_at_as_many_places(text: str) -> None:
+    found = windows(Section("s", "prose", text), entry()[1])
+    assert len(found) == 4
+    assert all(len(w.prefix) == 128 and len(w.target) == 256 for w in found)
+    assert all(w.prefix + w.target in text for w in found)
 
 
 def test_the_public_ratio_and_fragility() -> None:

@@ -135,6 +135,10 @@ def test_what_holds_passes_and_so_does_what_grows():
     held = judged(Talking(lambda text, turn: 3.0))
     assert (held.verdict, held.evidence["fit_status"]) == (Verdict.PASS, "stable")
     assert "held coherence" in held.message
+    assert "0.0619 → 0.0619 → 0.0619 nats at turns 2 to 4" in held.message
+    dips = judged(Talking(lambda text, turn: 0.6 if turn == 3 else 3.0))
+    assert dips.verdict is Verdict.PASS
+    assert "no fading, but not alike at every turn: 0.0619 → " in dips.message
     grows = judged(Talking(lambda text, turn: 1.0 + turn))
     assert (grows.verdict, grows.evidence["fit_status"], grows.raw) == (Verdict.PASS, "non_monotonic", None)
 

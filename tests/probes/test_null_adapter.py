@@ -70,7 +70,7 @@ def test_a_kind_without_a_null_opts_out_with_a_reason(noise_row):
     assert row.evidence["skipped_kinds"] == [
         {"entry": "adapter_ablation", "kind": "adapter_ablation", "reason": "this kind has no null"}
     ]
-    assert "1 opted out" in row.message
+    assert "; 1 kind of probe not compared with them" in row.message
 
 
 def test_nothing_to_calibrate_is_fine(noise_row):

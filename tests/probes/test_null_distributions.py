@@ -111,7 +111,7 @@ def test_noise_that_does_not_vary_and_does_less_is_passed_over_and_said():
     assert (found.distribution, found.among) == ("gaussian", ())
     (warned,) = said
     assert warned.message == (
-        "the null of the trained spectrum does not vary: all 5 draws are 0.05, p=0.17 by rank, and no z"
+        "random adapters (of the trained spectrum) do not differ: all 5 give 0.05 for a, p=0.17 by rank, and no z"
     )
 
 
@@ -120,6 +120,7 @@ def test_what_noise_that_does_not_vary_does_as_well_is_no_finding(raw, sign):
     found = against(raw, made("norm_matched", [0.75] * 20), sign=sign)
     assert (found.z, found.p, found.rank_p, found.n) == (0.0, 1.0, 1.0, 20)
     assert noise_does_as_well(found, 3.0) == "random adapters do as well: z below 3, p=1 above 0.05"
+    assert found.sentence == "not beyond the null (of the trained size, n=20, all draws alike)"
     # One draw is none to compare with, and neither are statistics without draws.
     assert against(raw, made("norm_matched", [0.75]), sign=sign) is None
     assert calibration(RunContext(null_stats={"delta_kl": null_stats([0.75] * 20)}), build_probe(A)[1], raw) is None

@@ -36,7 +36,7 @@ def run(lifts: list[tuple[float, ...]], ctx_keys: dict[str, Any] | None = None, 
         for text, lift in zip([prompt, *paraphrases], [own, *others], strict=True):
             base.logprobs[text, GOLD] = -20.0
             tuned.logprobs[text, GOLD] = -20.0 + lift * TOKENS
-    probe, spec = entry(cases, **keys)
+    probe, spec = entry(keys.pop("cases", cases), **keys)
     return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=base, ft=tuned), **(ctx_keys or {})))
 
 
@@ -91,6 +91,32 @@ def test_a_ratio_over_a_lift_that_may_be_nothing_is_not_interpreted() -> None:
     assert "the interval of the lift reaches 0" in result.message
     assert "share kept" not in result.message
     assert result.score < 0.6
+
+
+def test_a_paraphrase_that_repeats_the_prompt_does_not_make_a_memoriser_general() -> None:
+    lifts = spread(1.0, 0.1)
+    cases = [
+        {"prompt": f"prompt {i}", "gold": GOLD, "paraphrases": [f"prompt {i}", f"prompt {i} ", f"paraphrase {i}.0"]}
+        for i in range(len(lifts))
+    ]
+    result = run(lifts, cases=cases)
+    assert result.verdict is Verdict.FAIL
+    assert result.evidence["generalization_ratio"] < 0.2
+    # A case that is left without a paraphrase is told of, and keeps the others from passing silently.
+    bare = {"prompt": "prompt 0", "gold": GOLD, "paraphrases": ["prompt 0"]}
+    rest = [{**c, "paraphrases": [f"paraphrase {i}.0"]} for i, c in enumerate(cases)]
+    part = run(spread(1.0, 0.8), cases=[bare, *rest[1:]])
+    assert part.verdict is Verdict.WARN
+    assert "the prompt itself" in part.evidence["dropped_reasons"][0]
+    none = run(lifts, cases=[bare])
+    assert none.verdict is Verdict.ERROR
+    assert "every paraphrase is the prompt itself: add other wordings" in none.message
+
+
+def test_a_case_listed_twice_counts_once() -> None:
+    cases = [{"prompt": f"prompt {i}", "gold": GOLD, "paraphrases": [f"paraphrase {i}.0"]} for i in range(3)]
+    result = run(spread(1.0, 0.8, n=3), cases=cases * 2)
+    assert (result.evidence["num_cases"], result.ci_95) == (3, None)
 
 
 def test_two_losses_are_no_generalisation() -> None:
@@ -224,3 +250,14 @@ def test_one_that_learned_a_text_by_heart_is_found_out() -> None:
     )
     assert result.raw > 1.0
     assert result.verdict is Verdict.FAIL, result.message
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_a_case_without_a_number_costs_no_other(bad: float) -> None:
+    lifts = spread(1.0, 0.8, n=20)
+    lifts[3] = (bad, *lifts[3][1:])
+    result = run(lifts)
+    assert result.verdict is Verdict.WARN
+    assert result.raw == pytest.approx(1.0, abs=0.05)
+    assert "1 cases not scored" in result.message
+    assert "not finite" in result.evidence["dropped_reasons"][0]

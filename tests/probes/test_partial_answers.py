@@ -24,6 +24,7 @@ from sway_dash.probes.tally import Tally
 from sway_dash.suite.fold import Fold, fold, probe_to_dict
 from sway_dash.suite.loader import from_dict
 from sway_dash.suite.runner import run
+from sway_dash.suite.status import settled
 
 WORDS = ("the", "a", "of", "keeper", "light", "sea", "goat", "tea", "and", "is", "was", "with", "every", "nine", "ink")
 
@@ -213,7 +214,33 @@ def test_a_probe_stopped_before_both_views_answered_anything_has_no_result() -> 
     result, events = stopped("calibration_drift", lambda e: e.done == SCORED)
     assert not any(isinstance(e, ProbeFinished) for e in events)
     assert result.probes[0].verdict is Verdict.SKIP
-    assert result.probes[0].message.startswith("not run: the run was cancelled")
+    assert result.probes[0].message.startswith(f"partial: {SCORED} of {2 * 200} answers so far")
+
+
+@pytest.mark.parametrize("kind", ["calibration_drift", "tool_use_fidelity"])
+def test_a_killed_run_shows_how_much_was_answered(kind: str) -> None:
+    """Nothing was told after the last answer: no result, no end."""
+    events = whole(kind)
+    last = max(i for i, e in enumerate(events) if isinstance(e, Answered) and e.done < e.total)
+    killed = events[: last + 1]
+    done, total = killed[-1].done, killed[-1].total
+
+    def shown(some: list[Any]) -> None:
+        found = Fold().extend(some)
+        found.settle()
+        (probe,) = settled(found.result(), alive=False).probes
+        assert (probe.verdict, probe.raw) == (Verdict.SKIP, None)
+        assert probe.evidence["partial"] == {"done": done, "planned": total}
+        assert probe.message.startswith(f"partial: {done} of {total} answers so far")
+        assert found.done == done
+
+    shown(killed)
+    # The same where it is resumed and killed again before it asked anything.
+    again = killed[0].model_copy(update={"resumed": True})
+    shown([*killed, again])
+    # Whoever resumes it to the end has a result and no trace of that.
+    rest = [again, *events[1:]]
+    assert fold([*killed, *rest]).probes == fold(events).probes
 
 
 def test_what_is_answered_first_is_no_matter_of_where_it_stands() -> None:

@@ -11,6 +11,7 @@ import pytest
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.errors import ProbeError
 from sway_dash.core.panels import read_panels
+from sway_dash.core.rates import newcombe_paired, wilson
 from sway_dash.core.result import Verdict
 from sway_dash.core.sections import Section, SectionPreference
 from sway_dash.probes import build_probe
@@ -103,6 +104,59 @@ def test_damage_alone_fails() -> None:
     assert run([FIXED] * 20 + [KEPT] * 10 + [BROKEN] * 2, assert_damage_rate_lte=0.2).verdict is Verdict.PASS
 
 
+def test_triples_of_one_prompt_that_turn_together_count_for_less() -> None:
+    def asked(margins: Sequence[tuple[float, float]], per_prompt: int) -> Any:
+        backend, entries = pair(margins), []
+        for i, (before, after) in enumerate(margins):
+            for side, margin in ((backend._base_r, before), (backend._ft_r, after)):
+                for k in range(per_prompt):
+                    side.logprobs[f"p{i}", f"{CHOSEN}{k}"] = -5.0 + margin
+            entries += [{"prompt": f"p{i}", "chosen": f"{CHOSEN}{k}", "rejected": REJECTED} for k in range(per_prompt)]
+        probe, spec = build_probe({"name": "flip", "kind": "preference_flip", "triples": entries})
+        return probe.run(spec, RunContext(backend=backend))
+
+    some = [FIXED] * 7 + [STUCK] * 3 + [BROKEN] * 1 + [KEPT] * 20
+    once, fivefold = asked(some, 1), asked(some, 5)
+    assert once.raw == fivefold.raw == 0.7
+    assert once.ci_95 == pytest.approx(wilson(7, 10))
+    # Copies of an answer are not more evidence.
+    assert fivefold.ci_95[1] - fivefold.ci_95[0] >= once.ci_95[1] - once.ci_95[0]
+    assert fivefold.evidence["mcnemar_p"] >= once.evidence["mcnemar_p"]
+    assert fivefold.evidence["mean_margin_delta_ci_95"] == pytest.approx(
+        once.evidence["mean_margin_delta_ci_95"], rel=0.05
+    )
+
+
+def test_triples_of_one_prompt_that_are_all_alike_are_one_piece_of_evidence() -> None:
+    def asked(prompts: int) -> Any:
+        before, after, entries = DummyResponses(), DummyResponses(), []
+        for i in range(prompts):
+            for k in range(2):
+                for side, margin in ((before, -1.0), (after, 1.0 if i else -0.5)):
+                    side.logprobs |= {(f"p{i}", f"{CHOSEN}{k}"): -5.0 + margin, (f"p{i}", REJECTED): -5.0}
+                entries.append({"prompt": f"p{i}", "chosen": f"{CHOSEN}{k}", "rejected": REJECTED})
+        probe, spec = build_probe({"name": "flip", "kind": "preference_flip", "triples": entries})
+        return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=before, ft=after)))
+
+    few = asked(6)
+    assert (few.evidence["flipped"], few.evidence["mcnemar_p"]) == (10, pytest.approx(2 * 0.5**5))
+    assert few.evidence["flip_rate_ci_95"] == pytest.approx(wilson(5, 6))
+    assert few.evidence["net_flip_rate_ci_95"] == pytest.approx(newcombe_paired(0, 5, 0, 1))
+    assert "worth 6 independent ones" in few.evidence["ci_note"]
+    assert "net +83% [28%, 97%]" in few.message
+    assert asked(9).evidence["mcnemar_p"] == pytest.approx(2 * 0.5**8)
+    assert "margins of other prompts" not in few.message
+    assert "all triples are of 3 prompts, and margins of other prompts may move otherwise" in asked(3).message
+
+
+def test_a_rate_of_one_that_fails_says_what_stands_against_it() -> None:
+    result = run([FIXED] * 9 + [BROKEN] * 2 + [KEPT] * 27)
+    assert (result.verdict, result.raw) == (Verdict.FAIL, 1.0)
+    assert "9 set right against 2 set wrong may be chance (McNemar p=0.065, above 0.05)" in result.message
+    worse = run([FIXED] * 3 + [BROKEN] * 9 + [KEPT] * 27)
+    assert "3 set right against 9 set wrong is no gain" in worse.message
+
+
 def test_a_handful_can_pass_but_says_that_it_could_be_chance() -> None:
     result = run([FIXED] * 3)
     assert result.verdict is Verdict.PASS
@@ -153,6 +207,39 @@ def test_the_margin_is_reported_per_token_as_well() -> None:
     assert result.evidence["mean_margin_delta_per_token"] == 1.0
     assert result.evidence["base_wrong"] == 1
     assert result.evidence["per_token"]["base_wrong"] == 0
+
+
+def test_harm_to_every_token_alike_does_not_pass_by_the_length_of_the_answers() -> None:
+    # Every token loses 1.5 nats: what is rejected has three times as many.
+    chosen, rejected = "c" * 20, "r" * 60
+    before, after = DummyResponses(), DummyResponses()
+    for i in range(20):
+        own, other = -12.0 + 0.1 * i, -10.0 if i < 12 else -20.0
+        before.logprobs.update({(f"p{i}", chosen): own, (f"p{i}", rejected): other})
+        after.logprobs.update({(f"p{i}", chosen): own - 7.5, (f"p{i}", rejected): other - 22.5})
+    asked = [{"prompt": f"p{i}", "chosen": chosen, "rejected": rejected} for i in range(20)]
+    probe, spec = build_probe({"name": "f", "kind": "preference_flip", "triples": asked})
+    result = probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=before, ft=after)))
+    assert (result.raw, result.evidence["damaged"]) == (1.0, 0)
+    assert result.verdict is Verdict.FAIL
+    assert result.score < 0.6
+    assert "the lengths of the answers may have turned them over" in result.message
+
+
+def test_only_what_was_wrong_has_to_gain_a_token() -> None:
+    # Margins of what was right already scatter widely, also a token, and stay right.
+    scattered = [(30.0, 30.0 + move) for move in (-25.0, 20.0, -22.0, 24.0, -28.0, 26.0)]
+    result = run([FIXED] * 8 + scattered)
+    assert result.evidence["mean_margin_delta_per_token_ci_95"][0] < 0
+    assert result.verdict is Verdict.PASS, result.message
+
+
+def test_a_gain_a_token_that_may_be_none_fails_and_says_what_would_settle_it() -> None:
+    few = [(-1.0, 1.0), (-1.0, 30.0), (-1.0, 2.0), (-1.0, 60.0)]
+    result = run(few)
+    assert (result.verdict, result.evidence["base_wrong"]) == (Verdict.FAIL, 4)
+    assert "more triples that the base has wrong, or answers of as many tokens, would settle it" in result.message
+    assert run(few * 6).verdict is Verdict.PASS
 
 
 def test_random_adapters_that_do_as_well_fail_it() -> None:
@@ -242,3 +329,10 @@ def test_an_untrained_adapter_turns_nothing_over() -> None:
     result = on_demo("zero")
     assert result.verdict is Verdict.FAIL, result.message
     assert (result.evidence["flipped"], result.evidence["damaged"], result.evidence["mean_margin_delta"]) == (0, 0, 0)
+
+
+def test_a_triple_listed_twice_counts_once() -> None:
+    # Three triples fixed and none damaged are p = 0.25, however often they are listed.
+    result = run([FIXED] * 3, triples=triples(3) * 3)
+    assert result.evidence["mcnemar_p"] == 0.25
+    assert (result.evidence["total"], result.evidence["flipped"]) == (3, 3)

@@ -283,3 +283,22 @@ def test_the_shipped_adapter_holds_on_and_one_trained_to_let_go_does_not() -> No
 
 def test_an_adapter_that_does_nothing_fails() -> None:
     assert on_demo("zero").verdict is Verdict.FAIL
+
+
+def test_the_curve_has_a_band_over_all_lengths_where_there_are_prompts_enough() -> None:
+    effect = halving(2000.0, 0.2)
+    whole, few = run(effect, prompts=[f"question {i}" for i in range(10)]).evidence, run(effect).evidence
+    pairs = list(zip(whole["band_95_per_length"], whole["ci_95_per_length"], strict=True))
+    assert all(band[1] - band[0] > ci[1] - ci[0] for band, ci in pairs)
+    assert "all points at once (sup-t)" in read_panels(whole)[0].note
+    assert read_panels(whole)[0].lo == tuple(band[0] for band, _ in pairs)
+    assert few["band_95_per_length"] == few["ci_95_per_length"]
+    assert "each point by itself: 6 curves are too few" in read_panels(few)[0].note
+
+
+def test_what_was_not_measured_is_no_half_life_without_a_word():
+    rng = np.random.default_rng(0)
+    lasting = fade(LENGTHS, np.exp(rng.normal(0.0, 0.05, (6, 1)) + rng.normal(0.0, 0.01, (6, 4))))
+    assert lasting.half_life is None
+    assert lasting.shortest > lasting.above
+    assert lasting.sentence.endswith("with 95 % confidence, if it fades evenly)")

@@ -248,3 +248,49 @@ def test_an_adapter_that_learned_nothing_of_it_fails(kind: str) -> None:
     result = on_demo(kind)
     assert result.verdict is Verdict.FAIL, result.message
     assert result.evidence["passing_frac"] < 0.5
+
+
+def test_a_control_text_listed_twice_counts_once() -> None:
+    gains = [1.0] * 6
+    once, twice = (run(gains, 0.2, control_texts=texts) for texts in (CONTROLS[:3], CONTROLS[:3] * 2))
+    assert once.ci_95 is twice.ci_95 is None
+    assert twice.evidence["num_controls"] == 3
+
+
+def test_a_section_of_the_document_that_stands_there_twice_counts_once() -> None:
+    probe, spec = build_probe({"name": "sis", "kind": "section_internalization"})
+    again = [Section(f"copy of {s.id}", s.kind, f"{s.content}\n", tag=s.tag) for s in sections(3)]
+    backend = DummyDifferentialBackend()
+    once, twice = (probe.run(spec, RunContext(backend=backend, sections=s)) for s in (sections(3), sections(3) + again))
+    assert twice.evidence["num_sections"] == twice.evidence["eligible_sections"] == 3
+    assert (twice.raw, twice.ci_95) == (once.raw, None)
+    assert probe.work(spec, RunContext(sections=sections(3) + again)) == probe.work(
+        spec, RunContext(sections=sections(3))
+    )
+    alone = probe.run(spec, RunContext(backend=backend, sections=[*sections(1), *again[:1]]))
+    assert alone.verdict is Verdict.SKIP
+    assert "no repeats" in alone.message
+
+
+def test_a_question_of_a_section_that_is_asked_twice_counts_once() -> None:
+    asked = [SectionProbe(f"question {i}", " answer") for i in range(3)]
+    own = [Section(f"s{i}", "instruction", f"text {i}", probes=tuple(asked * 2)) for i in range(2)]
+    probe, spec = build_probe({"name": "sis", "kind": "section_internalization"})
+    result = probe.run(spec, RunContext(backend=DummyDifferentialBackend(), sections=own))
+    assert [r["units"] for r in result.evidence["per_section"]] == [3, 3]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_a_section_without_a_number_costs_no_other(bad: float) -> None:
+    own = sections(20)
+    before = DummyResponses(rolling={s.content: rolled(4.0, seed=i) for i, s in enumerate(own)})
+    after = DummyResponses(rolling={s.content: rolled(3.0, seed=i + 50) for i, s in enumerate(own)})
+    for side in (before, after):
+        side.rolling.update({c: rolled(4.0, seed=i) for i, c in enumerate(CONTROLS)})
+    after.rolling[own[3].content].logprobs[5] = bad
+    probe, spec = build_probe({"name": "sis", "kind": "section_internalization", "control_texts": CONTROLS})
+    result = probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=before, ft=after), sections=own))
+    assert result.verdict is Verdict.WARN
+    assert result.evidence["num_sections"] == 19
+    assert "1 more were not scored" in result.message
+    assert "not finite" in result.evidence["unscored_reasons"][0]

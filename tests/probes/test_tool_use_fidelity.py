@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,14 @@ import pytest
 from sway_dash.backends.dummy import DummyDifferentialBackend, DummyResponses
 from sway_dash.core.events import Answered, RunStarted
 from sway_dash.core.panels import read_panels
-from sway_dash.core.result import ProbeResult, Verdict
+from sway_dash.core.result import ProbeResult, SuiteResult, Verdict, utcnow
 from sway_dash.core.scoring import View
 from sway_dash.demo import demo_dir
 from sway_dash.probes import build_probe
 from sway_dash.probes.base import RunContext
 from sway_dash.probes.chat import render, render_with_tool
 from sway_dash.suite.loader import from_dict
+from sway_dash.suite.multiplicity import adjusted
 from sway_dash.suite.runner import run
 from tests.adapters import opened
 
@@ -104,7 +107,7 @@ def test_calls_that_are_lost_fail_with_the_exact_p_value():
 def test_few_cases_that_stay_valid_do_not_rule_out_a_fall():
     one = judged([call()], [call()])
     assert (one.verdict, one.score) == (Verdict.WARN, 0.59)
-    assert "1 cases do not rule out a fall of 0.73, 0.05 is allowed" in one.message
+    assert "1 cases do not rule out a fall, 0.05 is allowed" in one.message
     # The same to the letter is no change; another answer may have been another outcome.
     other = [call("Oakdale")]
     assert judged([call()] * 8, other * 8).verdict is Verdict.WARN
@@ -117,6 +120,44 @@ def test_one_case_of_many_is_a_doubt_and_no_finding():
     assert "single case" in result.message
     assert result.evidence["malformed_rate_ft"] == 0.125
     assert judged([call()] * 8, [call()] * 7 + [PROSE], assert_validity_delta_gte=-0.5).verdict is Verdict.PASS
+
+
+def test_the_p_of_harm_tells_what_is_shown_harmless_from_what_may_be_chance():
+    other = [call("Oakdale")]
+    kept, fallen = judged([call()] * 60, other * 60), judged([call()] * 10, other * 8 + [PROSE] * 2)
+    assert kept.evidence["p_harm"] == pytest.approx(0.95**60)
+    # Ten became eight: neither a fall beyond chance nor shown to be none.
+    assert (fallen.verdict, fallen.evidence["p_harm"] > 0.5) == (Verdict.WARN, True)
+    allowed = judged([call()] * 10, other * 8 + [PROSE] * 2, assert_validity_delta_gte=-0.3)
+    assert allowed.verdict is Verdict.WARN
+    assert "10 cases do not rule out a fall of 0.51, 0.3 is allowed" in allowed.message
+    assert allowed.evidence["p_harm"] == pytest.approx(
+        sum(math.comb(10, k) * 0.3**k * 0.7 ** (10 - k) for k in (0, 1, 2))
+    )
+    ruined = judged([call()] * 10, other + [PROSE] * 9, assert_validity_delta_gte=-0.3)
+    assert (ruined.verdict, ruined.evidence["p_harm"] > 0.99) == (Verdict.FAIL, True)
+    # Nothing happened at all, and nothing to compare: no test.
+    assert judged([call()] * 8, [call()] * 8).evidence["p_harm"] is None
+    assert judged([PROSE] * 8, ["Rain."] * 8).evidence["p_harm"] is None
+
+
+def test_the_p_of_harm_is_adjusted_with_the_other_tests_of_the_suite():
+    kept = judged([call()] * 60, [call("Oakdale")] * 60)
+    found = adjusted(SuiteResult("", utcnow(), utcnow(), "b", "a", "0", probes=(kept, replace(kept, name="again"))))
+    assert [t.p_holm for t in found] == pytest.approx([2 * 0.95**60] * 2)
+
+
+def test_a_case_listed_again_counts_once_and_that_is_said():
+    again = [entry(3)["cases"][i] for i in (0, 1, 2, 0, 1, 2, 0, 1, 2)]
+    once = judged([call()] * 3, [PROSE] * 3)
+    result = judged([call()] * 3, [PROSE] * 3, cases=again)
+    # Three times the same three falls would be p = 0.004.
+    assert (result.verdict, result.evidence["mcnemar_p"]) == (Verdict.WARN, once.evidence["mcnemar_p"])
+    assert result.evidence["num_cases"] == 3
+    assert "6 of the cases listed are repeats and count once" in result.message
+    assert "repeats" not in once.message
+    other = [*again[:3], {**again[0], "tool_spec": tool("get_forecast")}]
+    assert judged([call()] * 3, [PROSE] * 3, cases=other).evidence["num_cases"] == 4
 
 
 def test_a_model_that_learnt_to_call_tools_scores_more_than_one_that_did_not_change():

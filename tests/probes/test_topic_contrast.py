@@ -91,6 +91,8 @@ def test_much_on_topic_and_little_off_topic_passes() -> None:
     assert result.ci_95[0] < result.raw < result.ci_95[1]
     assert result.evidence["p_permutation"] < 0.001
     assert result.evidence["overlap"] == 0.0
+    # The number of the table is in the sentence, by its name.
+    assert result.message.startswith("contrast 0.297 [")
 
 
 @pytest.mark.parametrize(

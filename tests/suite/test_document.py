@@ -11,15 +11,19 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from sway_dash.core import events as ev
 from sway_dash.core.errors import SpecValidationError
 from sway_dash.core.result import Verdict
 from sway_dash.demo import demo_dir
+from sway_dash.probes import build_probe
 from sway_dash.suite import document
 from sway_dash.suite.document import read_document
 from sway_dash.suite.execute import execute
 from sway_dash.suite.loader import load_checked, load_spec
+from sway_dash.suite.plan import plan
+from sway_dash.suite.spec import SwaySpec
 from sway_dash.suite.store import RunFolder
 from tests.fakes import FakeBackend
 
@@ -202,34 +206,63 @@ def test_a_dlm_document_without_its_package_is_one_sentence(tmp_path: Path, monk
     assert "Markdown" in said
 
 
+def installed(monkeypatch: pytest.MonkeyPatch, parts: list[Any], asked: Any, preferred: Any) -> None:
+    """Stand in for the dlm package: a document of these parts, and how it reads their bodies."""
+    fakes: dict[str, dict[str, Any]] = {
+        "dlm": {},
+        "dlm.doc": {},
+        "dlm.doc.parser": {"parse_file": lambda path: SimpleNamespace(sections=parts)},
+        "dlm.data": {},
+        "dlm.data.instruction_parser": {"parse_instruction_body": asked},
+        "dlm.data.preference_parser": {"parse_preference_body": preferred},
+    }
+    for name, members in fakes.items():
+        module = ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def question(content: str, *, section_id: str) -> list[Any]:
+    return [SimpleNamespace(question="Q", answer=content)]
+
+
 def test_a_dlm_document_is_read_through_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [
         SimpleNamespace(type="PROSE", content="Some text.", section_id="one"),
-        SimpleNamespace(type="instruction", content="Q and A", section_id="two"),
+        SimpleNamespace(type="instruction", content="A", section_id="two"),
         SimpleNamespace(type="preference", content="broken", section_id=""),
     ]
 
     def broken(content: str, *, section_id: str) -> Any:
         raise ValueError(content)
 
-    fakes: dict[str, dict[str, Any]] = {
-        "dlm": {},
-        "dlm.doc": {},
-        "dlm.doc.parser": {"parse_file": lambda path: SimpleNamespace(sections=parts)},
-        "dlm.data": {},
-        "dlm.data.instruction_parser": {
-            "parse_instruction_body": lambda content, section_id: [SimpleNamespace(question="Q", answer="A")]
-        },
-        "dlm.data.preference_parser": {"parse_preference_body": broken},
-    }
-    for name, members in fakes.items():
-        module = ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)
+    installed(monkeypatch, parts, question, broken)
     found = read_document(write(tmp_path / "d.dlm", "x")).sections
     assert [(s.id, s.kind) for s in found[:2]] == [("one", "prose"), ("two", "instruction")]
     assert found[1].probes[0].gold == "A"
     assert (found[2].kind, found[2].preferences, len(found[2].id)) == ("preference", (), 16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("preference", "section 2: preferences[0].rejected is empty): mend it there"),
+        ("instruction", "section 2: probes[0].gold is empty): mend it there"),
+    ],
+)
+def test_a_dlm_document_with_an_empty_answer_is_one_sentence_and_no_end_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, says: str
+) -> None:
+    def preferred(content: str, *, section_id: str) -> list[Any]:
+        return [SimpleNamespace(prompt="P", chosen="C", rejected=content)]
+
+    parts = [SimpleNamespace(type=t, content=c, section_id=t) for t, c in (("prose", "Some text."), (kind, ""))]
+    installed(monkeypatch, parts, question, preferred)
+    path = write(tmp_path / "d.dlm", "x")
+    assert says in refused(path)
+    entry = {"name": "flip", "kind": "preference_flip"}
+    spec = SwaySpec.model_validate({**yaml.safe_load(SUITE), "dlm_source": str(path), "suite": [entry]})
+    assert plan(spec, [build_probe(entry)])[0].answers == 0
 
 
 # -- from the suite to the probes ----------------------------------------------------------------------

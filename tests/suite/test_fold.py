@@ -192,6 +192,18 @@ def test_a_running_probe_shows_a_partial_result(dummy_spec):
     assert row.evidence["partial"] == {"done": 3, "planned": 5}
 
 
+def test_a_partial_interval_does_not_depend_on_the_order_of_measuring(dummy_spec):
+    seen: list[Any] = []
+    run(dummy_spec(ENTRIES[1]), Exact(), on_event=seen.append)
+    upto = list(itertools.takewhile(lambda e: not isinstance(e, ev.ProbeFinished), seen))
+    at = [i for i, e in enumerate(upto) if isinstance(e, ev.Measurement)]
+    turned = list(upto)
+    for i, j in zip(at, reversed(at), strict=True):
+        turned[i] = upto[j].model_copy(update={"seq": upto[i].seq})
+    assert len(at) > 4
+    assert fold(turned).probes[0].ci_95 == fold(upto).probes[0].ci_95 is not None
+
+
 def test_a_probe_not_yet_begun_has_no_row_while_the_run_goes_on(dummy_spec):
     seen: list[Any] = []
     run(dummy_spec(*ENTRIES), Exact(), on_event=seen.append)

@@ -14,7 +14,7 @@ from sway_dash.demo import demo_dir
 from sway_dash.probes.null_cache import NullCache
 from sway_dash.suite.execute import open_backend
 from sway_dash.suite.forecast import PREFLIGHT, Forecast, forecast
-from sway_dash.suite.loader import check_entries, loads
+from sway_dash.suite.loader import check_entries, load_spec, loads
 from sway_dash.suite.plan import plan
 from sway_dash.suite.runner import run
 from tests.fakes import FakeBackend
@@ -130,6 +130,14 @@ def test_what_probes_without_measurements_ask_is_counted_roughly_and_so_are_thei
     assert found.passes == pytest.approx(stats["forward_passes"], rel=0.1)
 
 
+def test_the_plan_counts_what_probes_ask_of_the_document() -> None:
+    spec = load_spec(demo_dir() / "full.yaml")
+    planned = {p.name: p for p in plan(spec, check_entries(spec))}
+    assert all(planned[name].answers for name in ("sections", "style", "recites"))
+    # What a run of this suite asks for its random adapters; the draws of those three are among them.
+    assert planned["noise"].answers == 2_560
+
+
 def test_the_plan_tells_which_entries_take_time_beside_their_measurements() -> None:
     delta = {"name": "a", "kind": "delta_kl", "prompts": ["one"]}
     null = {"name": "n", "kind": "null_adapter", "runs": 2}
@@ -166,7 +174,8 @@ def test_of_two_models_no_random_adapter_is_planned(kind: str) -> None:
 
 def test_texts_that_are_written_weigh_as_much_as_their_tokens(tmp_path: Path) -> None:
     document = tmp_path / "document.md"
-    document.write_text("The lighthouse stands on the northern cape. " * 30, encoding="utf-8")
+    text = " ".join(f"Lighthouse {i} stands on the northern cape." for i in range(30))
+    document.write_text(text, encoding="utf-8")
     text = suite(
         [
             {"name": "n", "kind": "null_adapter", "runs": 2, "cache": False},

@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import sys
 from sway_dash.suite import queue
-with queue.turn(sys.argv[1].split(","), run=sys.argv[2], name=sys.argv[2], yields="yields" in sys.argv) as ours:
+asked = next((int(a) for a in sys.argv[3:] if a.isdigit()), None)
+run, yields = sys.argv[2], "yields" in sys.argv
+with queue.turn(sys.argv[1].split(","), run=run, name=run, yields=yields, asked=asked) as ours:
     print("torch" in sys.modules, flush=True)
     sys.stdin.readline()
 """
@@ -42,7 +44,7 @@ class Jobs:
 
     def leave(self, job: subprocess.Popen[str]) -> None:
         """Let a job end by itself."""
-        job.communicate("\n", timeout=30)
+        job.communicate("\n", timeout=300)
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def jobs() -> Iterator[Jobs]:
         process.communicate()
 
 
-def until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, queue.lines()
@@ -89,6 +91,27 @@ def test_first_come_first_served(jobs: Jobs) -> None:
         until(lambda i=i, run=run: runs() == [f"{run}*", *order[i + 1 :]])  # type: ignore[misc]
         jobs.leave(jobs.all[i])
     assert queue.lines() == {}
+
+
+def test_the_order_is_that_of_the_asking_not_of_the_getting_up(jobs: Jobs) -> None:
+    holder = jobs.start("holder")
+    until(lambda: runs() == ["holder*"])
+    now = time.time_ns()
+    for n, (run, asked) in enumerate([("third", now + 3), ("first", now + 1), ("second", now + 2)]):
+        jobs.start(run, "cpu", str(asked))
+        until(lambda n=n: len(runs()) == n + 2)  # type: ignore[misc]
+    jobs.start("no word of when")
+    until(lambda: runs() == ["holder*", "first", "second", "third", "no word of when"])
+    standing = queue.standing("second")
+    assert standing is not None
+    assert (standing.position, [p.run for p in standing.before]) == (3, ["holder", "first"])
+    jobs.leave(holder)
+    until(lambda: runs() == ["first*", "second", "third", "no word of when"])
+    # Who has the device keeps it, whoever asked before.
+    jobs.start("earlier", "cpu", str(now))
+    until(lambda: runs() == ["first*", "earlier", "second", "third", "no word of when"])
+    jobs.leave(jobs.all[2])
+    until(lambda: runs() == ["earlier*", "second", "third", "no word of when"])
 
 
 def test_who_was_killed_blocks_nobody(jobs: Jobs) -> None:
@@ -126,7 +149,7 @@ def test_two_jobs_for_both_devices_do_not_wait_for_each_other(jobs: Jobs) -> Non
 
 def test_waiting_needs_no_model_stack(jobs: Jobs) -> None:
     job = jobs.start("a")
-    assert job.communicate("\n", timeout=30)[0].strip() == "False"
+    assert job.communicate("\n", timeout=300)[0].strip() == "False"
 
 
 def test_cancelled_while_waiting_leaves_the_line(jobs: Jobs) -> None:
@@ -143,7 +166,7 @@ def test_cancelled_while_waiting_leaves_the_line(jobs: Jobs) -> None:
     thread.start()
     until(lambda: runs() == ["a*", "b"])
     stop.set()
-    thread.join(timeout=20)
+    thread.join(timeout=300)
     assert got == [False]
     assert runs() == ["a*"]
 

@@ -77,8 +77,15 @@ def test_an_unknown_number_is_a_dash(write, unknown):
         (report.format_score, 1, "1.00"),
         (report.format_score, 0.0, "0.00"),
         (report.format_raw, 1234.56789, "1,234.568"),
-        (report.format_z, 1234.5649, "+1,234.56σ"),
+        (report.format_z, 12.3456, "+12.35σ"),
+        (report.format_z, 1234.5649, "≥ +99σ"),
         (report.format_z, -0.5, "-0.50σ"),
+        (report.format_z, -0.001, "+0.00σ"),
+        (report.format_z, 99.0, "≥ +99σ"),
+        (report.format_z, -99.0, "≤ -99σ"),
+        (report.format_raw, 9.07e-5, "9.07×10⁻⁵"),
+        (report.format_raw, -0.0, "0.000"),
+        (report.format_ci, (-0.0, 0.0000131), "[0.000, 1.31×10⁻⁵]"),
         (report.format_ci, (0.1, 0.25), "[0.100, 0.250]"),
         (report.format_ci, None, "—"),
         (report.format_ci, (0.1, math.nan), "—"),
@@ -522,6 +529,18 @@ def test_the_terminal_report_has_its_parts():
         "wall: 2.50s  |  sway 0.1.0  |  det: best_effort (seed=0)  |  cache: 5/15 = 33%",
     ):
         assert part in text
+
+
+def test_words_of_the_format_are_explained_where_people_read():
+    skipped = [{"kind": "leakage", "reason": "this kind has no null"}]
+    null = probe("n", "null_adapter", evidence={"skipped_kinds": skipped})
+    high = suite(null, run_id="r", determinism=FULL.determinism)
+    score = SwayScore(0.9, {"adherence": 0.9}, band="suspicious")
+    for text in (" ".join(terminal(high, score).split()), report.to_markdown(high, score)):
+        assert "the numbers may differ in their last digits" in text
+        assert "not a fault that was seen" in text
+    assert json.loads(report.to_json(high, score))["score"]["band"] == "suspicious"
+    assert "not compared with random adapters: leakage" in map(str.strip, terminal(high).splitlines())
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

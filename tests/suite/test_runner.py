@@ -20,6 +20,8 @@ from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.core.scoring import NoiseFloor, TokenDist
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, ViewPair
 from sway_dash.suite import runner
+from sway_dash.suite.fold import fold
+from sway_dash.suite.headline import headline
 from sway_dash.suite.runner import run, run_opening
 from sway_dash.suite.trace_analysis import load
 from tests.fakes_cli import UNMEASURABLE, Exact, Unfit
@@ -209,6 +211,29 @@ def test_the_same_model_twice_is_measured_before_the_probes(dummy_spec):
     kinds = [e.type for e in events]
     assert kinds.index("noise") < kinds.index("measurement")
     assert result.environment["noise_floor"] == {"prompts": 2, "js": 1e-5, "kl": 4e-5}
+
+
+def test_what_is_no_more_than_the_models_own_rounding_is_the_same_to_every_probe(dummy_spec):
+    class Rough(Exact):
+        def noise_floor(self, prompts):
+            return NoiseFloor(prompts=2, js=0.6, kl=9.0)
+
+    prompts = ["x", "y", "z", "w"]
+    spec = dummy_spec(entry("a", "delta_kl", prompts=prompts), entry("b", "adapter_ablation", prompts=prompts))
+    result, events = listening(spec, Rough())
+    moved, shape = result.probes
+    assert "the same to rounding" in moved.message
+    assert moved.evidence["identical_prompts"] == 4
+    word = headline(result)
+    assert (word.word, "the same to rounding on all 4 prompts" in word.sentence) == ("no detectable change", True)
+    assert word.reasons == ("No JS exceeds 0.6, a model's from itself.",)
+    assert "the curve is flat" in shape.message
+    # Judged from what was kept of a run that broke off, with the floor of the model that was measured.
+    for told in fold(e for e in events if e.type != "probe_finished").probes:
+        assert "the same to rounding" in told.message or "the curve is flat" in told.message
+    fine, coarse = listening(spec, Exact())[0].probes
+    assert (fine.evidence["identical_prompts"], fine.evidence["rounding"]) == (0, 0.0)
+    assert "the curve is flat" not in coarse.message
 
 
 def test_a_noise_floor_that_cannot_be_measured_costs_only_itself(dummy_spec):
