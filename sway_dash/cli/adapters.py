@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from sway_dash.cli.boundary import UsageError, os_sentence
 
 CONFIG = "adapter_config.json"
+STDIN = Path("-")
 
 PROMPTS = (
     "The most important thing to remember is",
@@ -90,25 +92,31 @@ def resolve_base(named: str, adapter: Path | None = None) -> str:
         if candidate.is_dir():
             return str(candidate.resolve())
     if named.startswith(("/", "./", "../", "~")):
-        raise UsageError(f"no base model folder {named}: give the base with --base MODEL_ID_OR_FOLDER")
+        who = "" if adapter is None else f", which {adapter / CONFIG} names"
+        raise UsageError(f"no base model folder {named}{who}: give the base with --base MODEL_ID_OR_FOLDER")
     return named
 
 
 def read_prompts(path: Path) -> list[dict[str, Any]]:
-    """Prompts of a file: its non-empty lines, or for ``.jsonl`` the field ``text`` or ``prompt`` of every record."""
+    """Prompts of a file: its non-empty lines, or for ``.jsonl`` the field ``text`` or ``prompt`` of every record.
+
+    ``-`` is standard input, one prompt a line.
+    """
+    name = "standard input" if path == STDIN else path
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = (sys.stdin.buffer.read() if path == STDIN else path.read_bytes()).decode("utf-8-sig")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise UsageError(f"cannot read prompts: {os_sentence(error)}") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
-    rows = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        raise UsageError(f"{name} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    rows = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if path.suffix.lower() == ".jsonl":
-        prompts = [_record(line, f"{path}, line {number}") for number, line in rows]
+        prompts = [_record(line, f"{name}, line {number}") for number, line in rows]
     else:
         prompts = [{"text": line} for _, line in rows]
     if not prompts:
-        raise UsageError(f"{path} holds no prompts: write one a line")
+        raise UsageError(f"{name} holds no prompts: write one a line")
     return prompts
 
 

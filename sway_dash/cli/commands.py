@@ -44,13 +44,15 @@ def run_suite(
         if suite is None:
             raise UsageError("--dry-run needs a suite file")
         return show_plan(suite)
-    outputs.check(inputs=() if suite is None else (suite.expanduser(),))
-    if suite is not None and resume is None:
-        folder = new_folder(suite, name=name, device=device)
-    else:
-        folder = _resumable(str(resume), suite, device=device)
-        if name:
-            folder.write_meta(name=name)
+    inputs = () if suite is None else (suite.expanduser(),)
+    outputs.check(inputs=inputs)
+    with outputs.refusals("run", inputs=inputs):
+        if suite is not None and resume is None:
+            folder = new_folder(suite, name=name, device=device)
+        else:
+            folder = _resumable(str(resume), suite, device=device)
+            if name:
+                folder.write_meta(name=name)
     return measure(
         folder,
         outputs=outputs,
@@ -124,16 +126,16 @@ def show_plan(suite: Path) -> int:
     typer.echo(f"{suite}: {len(built)} {'probe' if len(built) == 1 else 'probes'}, nothing is run")
     typer.echo(f"base: {spec.models.base.base}\nadapter: {spec.models.ft.adapter or '(none)'}")
     planned = plan(spec, built)
-    width = max(len(p.name) for p in planned)
+    width, kinds = (max(len(getattr(p, field)) for p in planned) for field in ("name", "kind"))
     for index, p in enumerate(planned):
-        more = " and more that is not counted" if p.open_ended else ""
         counts = [f"{n:,} {what}" for n, what in ((p.measurements, "measurements"), (p.answers, "answers")) if n]
-        known = ", ".join(counts) + more if counts else "known only as it runs" if more else "0 measurements"
+        known = ", ".join(counts) or ("known only as it runs" if p.open_ended else "0 measurements")
         state = known if p.enabled else "disabled"
-        typer.echo(f"  {index + 1:>2}. {p.name:<{width}}  {p.kind:<18} {p.category:<12} {state}")
+        typer.echo(f"  {index + 1:>2}. {p.name:<{width}}  {p.kind:<{kinds}}  {p.category:<12} {state}")
     answers = sum(p.answers for p in planned)
     also = f" and {answers:,} answers" if answers else ""
-    typer.echo(f"{sum(p.measurements for p in planned):,} measurements{also} in all")
+    least = "at least " if any(p.enabled and p.open_ended and not p.measurements + p.answers for p in planned) else ""
+    typer.echo(f"{least}{sum(p.measurements for p in planned):,} measurements{also} in all")
     return OK
 
 
@@ -198,16 +200,18 @@ def check_adapter(
     from sway_dash.suite.usable import check_usable
 
     adapter = adapter.expanduser()
-    if base is None:
-        base = find_base(adapter)
-        note(f"base: {base} (from adapter_config.json)")
-    else:
-        read_config(adapter)
-        base = resolve_base(base)
-    texts = [{"text": p} for p in PROMPTS] if prompts is None else read_prompts(prompts.expanduser())
-    outputs.check(inputs=() if prompts is None else (prompts.expanduser(),))
-    text = check_suite(base=base, adapter=adapter, prompts=texts)
-    check_usable(with_device(loads(text, source="the suite of check", folder=Path.cwd()), device))
+    inputs = () if prompts is None else (prompts.expanduser(),)
+    outputs.check(inputs=inputs)
+    with outputs.refusals("run", inputs=inputs):
+        if base is None:
+            base = find_base(adapter)
+            note(f"base: {base} (from adapter_config.json)")
+        else:
+            read_config(adapter)
+            base = resolve_base(base)
+        texts = [{"text": p} for p in PROMPTS] if prompts is None else read_prompts(prompts.expanduser())
+        text = check_suite(base=base, adapter=adapter, prompts=texts)
+        check_usable(with_device(loads(text, source="the suite of check", folder=Path.cwd()), device))
     if name:
         folder = RunFolder.create(text, name=name, base_dir=Path.cwd())
     else:

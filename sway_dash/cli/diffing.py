@@ -69,7 +69,7 @@ def diff_adapters(what: Asked, *, device: str | None, details: int, again: bool,
         return stopped
     if failed := [f"{o.target.label}: {o.error}" for o in outcomes if o.error]:
         raise UsageError("; ".join(failed))
-    return show(_entrants(outcomes), baseline=0, shown=shown)
+    return show(entrants(outcomes), baseline=0, shown=shown)
 
 
 def _suite(what: Asked) -> SuiteText:
@@ -126,7 +126,8 @@ def _measure(sweep: Sweep, *, made: bool, wait: bool) -> tuple[list[Outcome], in
                     outcome = sweep.measure(target, on_start=begin, on_event=progress.add, cancel=asked_to_stop)
                 outcomes.append(outcome)
                 if outcome.reused:
-                    note(f"{target.label} was measured before: that run is taken (--again measures it anew)")
+                    what = f"{target.label} was measured before ({outcome.folder.id})"
+                    note(f"{what}: that run is taken; --again measures it anew")
                 if sweep.base_failure is not None:
                     raise sweep.base_failure
                 if outcome.result.status == "cancelled" or stop.requested():
@@ -140,10 +141,10 @@ def _measure(sweep: Sweep, *, made: bool, wait: bool) -> tuple[list[Outcome], in
     return outcomes, None
 
 
-def _entrants(outcomes: Sequence[Outcome]) -> list[Entrant]:
+def entrants(outcomes: Sequence[Outcome]) -> list[Entrant]:
     """The runs under the names of their adapters. Adapters of one content share a run, which then meets itself."""
     from sway_dash.suite.run_comparison import open_runs
 
     folders = list(dict.fromkeys(o.folder.path for o in outcomes))
     opened = dict(zip(folders, open_runs(folders), strict=True))
-    return [replace(opened[o.folder.path], label=o.target.label) for o in outcomes]
+    return [replace(opened[o.folder.path], label=o.target.label, place=str(o.target.adapter)) for o in outcomes]

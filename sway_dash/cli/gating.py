@@ -45,7 +45,8 @@ def run_gate(
         from sway_dash.suite.execute import folder_spec
 
         outputs.check(inputs=(path,))
-        folder = new_folder(path, name=name, device=device)
+        with outputs.refusals("gate", inputs=(path,)):
+            folder = new_folder(path, name=name, device=device)
         # Of the folder's own copy of the suite: the file may be edited while it is measured.
         least = folder_spec(folder).defaults.coverage_threshold if threshold is None else threshold
         return measure(
@@ -60,7 +61,10 @@ def run_gate(
     given = {"--device": device, "--name": name, "--trace": outputs.trace}
     if extra := [option for option, value in given.items() if value]:
         raise UsageError(f"{source} is already measured: leave out {', '.join(extra)}, or give a suite file")
-    result, score, stored = saved(source)
+    inputs = read_files([source])
+    outputs.check(inputs=inputs)
+    with outputs.refusals("gate", inputs=inputs):
+        result, score, stored = saved(source)
     if weights is not None or not score.components:
         from sway_dash.suite.score import compute
 
@@ -71,7 +75,6 @@ def run_gate(
 
         asked = SuiteDefaults().coverage_threshold
         note(f"threshold: {asked}, the default of suites, for the suite of {source} is not beside it")
-    outputs.check(inputs=read_files([source]))
     decision = decide(result, score, threshold=asked)
     show(result, score, decision, err=outputs.to_stdout)
     written = outputs.write(result, score, decision)

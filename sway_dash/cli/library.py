@@ -61,6 +61,7 @@ def show(name: str, *, as_json: bool) -> int:
     from sway_dash.dash import runs
     from sway_dash.figures import environment
     from sway_dash.figures.theme import size
+    from sway_dash.report.formats import band_words
     from sway_dash.suite.headline import headline
 
     folder = find_run(name)
@@ -95,12 +96,16 @@ def show(name: str, *, as_json: bool) -> int:
     for reason in (*answer.reasons, answer.settle):
         if reason:
             _say(f"  {reason}")
+    words = band_words(score.band)
+    composite = (
+        f"{info.composite:.2f} {score.band}{f' ({words})' if words else ''}" if info.composite is not None else "—"
+    )
     facts = [
         ("when", _when(info.created)),
         ("suite", str(folder.meta().get("spec_path") or "")),
         ("base", result.base_model_id or info.base),
         ("adapter", result.adapter_id or info.adapter),
-        ("composite", "—" if info.composite is None else f"{info.composite:.2f} {score.band}"),
+        ("composite", composite),
         ("tags", ", ".join(info.tags)),
         ("note", " ".join(info.note.split())),
         ("archived", "yes" if info.archived else ""),

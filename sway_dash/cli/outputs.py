@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sway_dash.cli.boundary import UsageError, complain, note, os_sentence
+from sway_dash.core.errors import SwayError
 
 if TYPE_CHECKING:
     from sway_dash.core.result import SuiteResult, SwayScore
@@ -55,6 +57,27 @@ class Outputs:
                 raise UsageError(f"{what} is already written to: give the {label} output a name of its own")
             taken.add(where)
             check_writable(path, inputs=inputs)
+
+    @contextmanager
+    def refusals(self, what: str, *, inputs: Sequence[Path] = ()) -> Iterator[None]:
+        """Where ``what``, a run or a gate, is refused within, the JUnit file says so: an old one may be green."""
+        try:
+            yield
+        except (SwayError, OSError) as error:
+            self.refuse(what, os_sentence(error) if isinstance(error, OSError) else str(error), inputs=inputs)
+            raise
+
+    def refuse(self, what: str, message: str, *, inputs: Sequence[Path] = ()) -> None:
+        """Write the JUnit file, if one was asked for and may be written, of what was not measured at all."""
+        from sway_dash.report.html.paths import without_paths
+        from sway_dash.report.junit import refused
+
+        if self.junit is None:
+            return
+        with suppress(SwayError, OSError):
+            self.check(inputs=inputs)
+            write_text(self.junit, refused(what, without_paths(message)))
+            tell_written("JUnit", self.junit)
 
     def write(self, result: SuiteResult, score: SwayScore, gate: Gate | None = None) -> bool:
         """Write everything but the trace, which the run folder has; False if something could not be.

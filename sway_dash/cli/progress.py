@@ -104,9 +104,9 @@ class RunProgress:
         rate = self._pace.rate(now)
         speed = "" if rate is None else f"  {rate:,.1f}/s"
         left = self._pace.left(max(total - done, 0), now)
-        least = "at least " if self.state.open_ended else ""
+        least = "at least " if self.state.least or self.state.open_ended else ""
         eta = "" if left is None or done >= total else f"  {least}{clock(left)} left"
-        return f"{done:,}/{total:,}{speed}{eta}"
+        return f"{done:,}{' of at least ' if self.state.least else '/'}{total:,}{speed}{eta}"
 
     def _draw(self, now: float) -> None:
         self._said = now

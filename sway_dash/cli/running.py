@@ -52,7 +52,8 @@ def measure(
     from sway_dash.suite.execute import folder_spec
     from sway_dash.suite.score import compute
 
-    used = weights or folder_spec(folder).defaults.score_weights
+    spec = folder_spec(folder)
+    used = weights or spec.defaults.score_weights
     told: list[tuple[SuiteResult, SwayScore, Gate | None]] = []
 
     def tell(state: Fold) -> None:
@@ -75,19 +76,22 @@ def measure(
             device=device,
             wait=wait,
         )
+        why = attempt.failure
+        said = os_sentence(why) if isinstance(why, OSError) else str(why)
+        if why is not None and not resume and _met_nobody(attempt.state, served=spec.models.ft.kind == "api"):
+            # There is nothing to look at, nor to go on with.
+            complain(said)
+            shutil.rmtree(folder.path, ignore_errors=True)
+            outputs.refuse("run" if decide is None else "gate", said)
+            return USAGE
         tell(attempt.state)
         result, score, gate = told[0]
         # A run that could not start says nothing, a failed or stopped one says so in its files.
         written = attempt.state.started is None or outputs.write(result, score, gate)
         if folder.error:
             complain(f"the run folder is incomplete: {folder.error}")
-        if attempt.failure is not None:
-            why = attempt.failure
-            complain(os_sentence(why) if isinstance(why, OSError) else str(why))
-        if attempt.failure is not None and attempt.state.started is None and not resume:
-            # Not one event: there is nothing to look at, nor to go on with.
-            shutil.rmtree(folder.path, ignore_errors=True)
-            return USAGE
+        if why is not None:
+            complain(said)
         note(f"run: {folder.path}")
         if result.status == "cancelled":
             note(f"the run was stopped; go on with: sway-dash run --resume {folder.id}")
@@ -98,6 +102,11 @@ def measure(
     if gate is not None and not gate.passed:
         return NOTHING
     return OK if written and not folder.error else USAGE
+
+
+def _met_nobody(state: Fold, *, served: bool) -> bool:
+    """Whether a run has left not one event, or did not reach the servers it was to ask."""
+    return state.started is None or (served and not state.ready)
 
 
 def _at_turn(

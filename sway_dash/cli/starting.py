@@ -44,8 +44,7 @@ def write_suite(
     if out == STDOUT:
         return OK
     planned = plan(spec, built)
-    total = sum(p.measurements for p in planned)
-    note(f"wrote {out}: {len(planned)} probes, {len(starter.prompts)} prompts, {total:,} measurements or more")
+    note(f"wrote {out}: {len(planned)} probes, {len(starter.prompts)} prompts")
     note(f"next: sway-dash run {out} --dry-run, then without --dry-run")
     return OK
 

@@ -221,12 +221,12 @@ def _apart(done: Sequence[Outcome]) -> list[Outcome]:
 def _compare(done: Sequence[Outcome], form: str) -> None:
     from sway_dash.cli.comparing import Shown as Comparison
     from sway_dash.cli.comparing import show
-    from sway_dash.suite.run_comparison import open_runs
+    from sway_dash.cli.diffing import entrants
 
     if len(done) < 2:
         note(f"{_count(len(done), 'different adapter')} measured: there is nothing to compare")
         return
-    show(open_runs([o.folder.path for o in done]), baseline=None, shown=Comparison(form))
+    show(entrants(done), baseline=None, shown=Comparison(form))
 
 
 def _write_html(done: Sequence[Outcome], path: Path) -> bool:

@@ -10,19 +10,19 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 from bokeh.themes import Theme
-from markupsafe import Markup
-from panel.util import edit_readonly
 
 from sway_dash.core.errors import SwayError
-from sway_dash.dash import first, runs
+from sway_dash.dash import first, live, runs
 from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import BAR, BODY, column, html
+from sway_dash.dash.components import BODY, column, html, set_html
 from sway_dash.dash.draft import Draft
+from sway_dash.dash.frame import frame
 from sway_dash.dash.holding import Holding
 from sway_dash.dash.links import Links
 from sway_dash.dash.nav import RUN_PAGES, TITLES, Nav, to_query
 from sway_dash.dash.off_loop import off_loop
+from sway_dash.dash.opening import Opening
 from sway_dash.dash.pages.ablation import AblationPage
 from sway_dash.dash.pages.compare import CompareView
 from sway_dash.dash.pages.evidence import EvidencePage
@@ -39,11 +39,12 @@ from sway_dash.dash.pages.run_bar import RunBar
 from sway_dash.dash.pages.runs import RunsView
 from sway_dash.dash.pages.trace import TraceView
 from sway_dash.dash.probing import Probing
-from sway_dash.dash.session import Session, tell
+from sway_dash.dash.session import Session
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.dash.telling import tell
 from sway_dash.dash.yaml_tree import Place
 from sway_dash.figures.plots import Plot
-from sway_dash.figures.theme import assets, count, css, theme_config
+from sway_dash.figures.theme import count, esc
 from sway_dash.suite.execute import folder_spec
 from sway_dash.suite.store import RunFolder
 
@@ -62,6 +63,7 @@ class App(param.Parameterized):
         self.compare = CompareState(background=off_loop)
         self.draft = Draft()
         self.probing, self.looking = Probing(), Probing()
+        self.opening = Opening(off_loop)
         self.browser = Browser()
         self.bar = RunBar(run=self.run)
         self.help = Help()
@@ -171,8 +173,7 @@ class App(param.Parameterized):
     def _opened_from_compare(self, goto: tuple[str, int]) -> None:
         address, item = goto
         if (folder := runs.find(address)) is not None:
-            self.show(folder)
-            self.go("prompt", item)
+            self._open(folder, lambda: self.go("prompt", item))
 
     # -- going somewhere ------------------------------------------------------------------------
 
@@ -180,8 +181,7 @@ class App(param.Parameterized):
         """Go to a page, to a run's overview, or to a prompt or a suite entry of the open run."""
         if kind == "run":
             if (folder := runs.find(value)) is not None:
-                self.show(folder)
-                self.nav.page = "overview"
+                self._open(folder, lambda: self.go("page", "overview"))
         elif kind == "entry":
             if value in self.run.data.entries() or value in self.run.data.finished:
                 self.choice.entry = value
@@ -201,6 +201,36 @@ class App(param.Parameterized):
             for plot in zoomed:
                 plot.unzoom()
 
+    def wait_for(self, folder: RunFolder, then: Callable[[], None]) -> bool:
+        """Whether a run is so large that it is read first; ``then`` is called when it has been."""
+
+        def failed(error: Exception) -> None:
+            tell(f"{runs.title(folder)} could not be read: {error}", tone="error")
+            self.turn()
+
+        self.opening.forget()
+        if not live.in_portions(folder):
+            return False
+        self._head.visible = False
+        self._place("", f"Reading {runs.title(folder)}…")
+        self.opening.ask(folder, then, failed)
+        return True
+
+    def _open(self, folder: RunFolder, then: Callable[[], None]) -> None:
+        """Look at a run and go on from there."""
+
+        def opened() -> None:
+            self.show(folder)
+            then()
+
+        def late() -> None:
+            opened()
+            # The page may be the one that was there before.
+            self.turn()
+
+        if not self.wait_for(folder, late):
+            opened()
+
     def show(self, folder: RunFolder | None) -> None:
         """Look at a run, with no choices left over from the one before."""
         if folder is None:
@@ -209,7 +239,7 @@ class App(param.Parameterized):
             self.choice.clear()
             self.choice.param.update(item=None, token=None, entry="", probe="", metric="js", sort="auto")
         address = runs.address_of(folder)
-        self.bar.demo = address == runs.DEMO
+        self.bar.param.update(demo=address == runs.DEMO, asking=False)
         # Another run may be of another model.
         self.looking.leave()
         self.run.open(folder)
@@ -239,40 +269,23 @@ class App(param.Parameterized):
             css_classes=["sway-body"],
             stylesheets=[BODY, _HEAD],
         )
-        self._opening = column(html('<p class="sway-empty" role="status">Opening…</p>'), visible=False)
-        self._main = pn.Column(self._opening, sizing_mode="stretch_width", margin=0)
-        logo = assets() / "logo.svg"
+        self._waiting = html()
+        self._waiter = column(self._waiting, visible=False)
+        self._main = pn.Column(self._waiter, sizing_mode="stretch_width", margin=0)
         help_button = pmui.IconButton(icon="help_outline", description="Help and keys", margin=0, size="small")
         help_button.on_click(lambda _: setattr(self.help, "open", True))
-        page = pmui.Page(
-            title="sway_dash",
+        return frame(
             header=[self._top, pn.HSpacer(), help_button],
             main=[self._head, self._main, self.help, self.palette, self.export, self.browser],
-            theme_config=theme_config(),
-            dark_theme=dark,
-            logo=logo if logo.is_file() else None,
-            favicon=logo if logo.is_file() else None,
-            meta_description="Did the LoRA adapter change the model?",
-            raw_css=[css()],
-            sx=BAR,
-            busy_indicator=None,
-            template=first.TEMPLATE,
+            dark=dark,
         )
-        # The page follows Panel's busy state: every change walks all models of the document, two thirds of the
-        # server's time; and the state would keep the whole session after it was closed. We show no busy sign.
-        with edit_readonly(page):
-            page.busy = False
-        for names, watcher in page._param__private.ref_watchers:
-            if "busy" in names:
-                watcher.inst.param.unwatch(watcher)
-        return page
 
     def _shown(self, pages: tuple[str, ...]) -> list[str]:
         return [page for page in pages if page in self.makers]
 
     def query(self) -> str:
         """Query of the address of what is on the screen."""
-        return to_query(self.nav, self.choice, self.compare)
+        return to_query(self.nav, self.choice, self.compare, self.session.looks.query(self.nav.page))
 
     def origin(self) -> str:
         """Address of the app without its query."""
@@ -285,6 +298,7 @@ class App(param.Parameterized):
         self._run_page = "overview"
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
         self.nav.param.watch(lambda _: self.run.follow(), "page")
+        self.nav.param.watch(lambda _: self.bar.param.update(asking=False), "page")
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
         self.bar.param.watch(lambda _: setattr(self.export, "open", True), "export")
@@ -299,6 +313,7 @@ class App(param.Parameterized):
     def turn(self) -> None:
         """Show the page of the address, after the click has been answered."""
         page = self.nav.page
+        self.opening.forget()
         if page in RUN_PAGES:
             self._run_page = page
         self._head.visible = page in RUN_PAGES
@@ -325,9 +340,13 @@ class App(param.Parameterized):
                 log.exception("the page %s could not be made", page)
                 tell(f"{TITLES[page]} could not be opened: {type(error).__name__}: {error}", tone="error")
             self._place(page)
+            self.session.looks.take(page, self.views.get(page))
 
-    def _place(self, page: str) -> None:
-        self._opening.visible = not page
+    def _place(self, page: str, words: str = "Opening…") -> None:
+        """Show a page, or words as long as there is none."""
+        if not page:
+            set_html(self._waiting, f'<p class="sway-empty" role="status">{esc(words)}</p>')
+        self._waiter.visible = not page
         for name, holder in self._holders.items():
             holder.visible = name == page
             view = self.views[name]
@@ -380,13 +399,14 @@ TOP = ("overview", "runs", "new", "compare", "probe")
 def create_app(address: str = "") -> pmui.Page:
     """The page of one session, showing the run of an address, else the recorded example."""
     theme = (pn.state.cookies or {}).get(COOKIE, "")
-    app = App(dark=theme == "dark")
+    dark = theme == "dark"
+    # Widgets take the colours of the session they are made in; in others they would light up for a moment.
+    pn.config.theme = "dark" if dark else "default"
+    app = App(dark=dark)
     app.session.start(address)
     if pn.state.curdoc is not None:
         pn.state.curdoc.theme = _PAINTED
-        pn.state.curdoc.template_variables.update(
-            sway_style=Markup(first.style(theme)), sway_first=Markup(first.first(app.run, app.choice))
-        )
+        pn.state.curdoc.template_variables.update(first.variables(theme, app.run, app.choice))
     return app.page
 
 

@@ -41,12 +41,14 @@ KEYS: tuple[tuple[str, str, str], ...] = (
     ("[", "previous_run", "previous run being compared"),
     ("]", "next_run", "next run being compared"),
     ("b", "baseline", "make this run the baseline"),
+    ("x", "mark", "compare the open run, or no longer"),
+    ("s", "star", "make the open run the baseline, or no longer"),
     ("a", "add", "add the prompt of Probe to the suite"),
     ("t", "theme", "light or dark"),
     ("c", "copy", "copy a link to what is on the screen"),
     ("Ctrl Enter", "run", "start the run of the form"),
     ("f", "hold", "hold what is shown while a run goes on, or follow it again"),
-    (".", "stop", "stop the run"),
+    (".", "stop", "stop the run; asks first"),
 )
 """Key as shown, what it does, in words. Single letters can be turned off; see the help."""
 

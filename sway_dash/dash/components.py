@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import panel as pn
+import panel_material_ui as pmui
 from bokeh.models import HTMLTemplateFormatter, Model
 
 from sway_dash.dash import locking  # noqa: F401 - events of everything built here hold the lock
@@ -13,6 +14,9 @@ from sway_dash.figures.theme import css
 
 _UNUSED = ".scroll-button { display: none !important; }"
 """Panel's columns end with a button of no height that takes a place, and with it a gap."""
+
+WIDTH = "clamp(1680px, 84vw, 3200px)"
+"""Pages are no wider, and stand in the middle of what is; the first words (first.css) as well."""
 
 GRID = (
     _UNUSED
@@ -27,9 +31,10 @@ GRID = (
 
 BODY = (
     _UNUSED
+    + f":host(.sway-body) {{ max-width: {WIDTH}; }}"
     + """
-:host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; max-width: clamp(1680px, 68vw, 2600px);
-  max-height: none !important; }
+:host(.sway-body) { padding: 14px clamp(12px, 2.2vw, 32px) 48px; gap: 18px; margin: 0 auto !important;
+  width: 100% !important; box-sizing: border-box; max-height: none !important; }
 @media (max-height: 960px) { :host(.sway-body) { padding-top: 8px; } }
 """
 )
@@ -43,10 +48,17 @@ BAR = {
         "borderBottom": "1px solid",
         "borderColor": "divider",
     },
+    "@media (min-width: 1681px)": {
+        ".MuiAppBar-root .MuiToolbar-root": {"paddingInline": f"max(24px, calc(50vw - {WIDTH} / 2 + 8px))"},
+    },
+    # The notice of a lost connection lies at the foot of the window, not on the page.
+    ".main-content": {"boxSizing": "border-box", "borderBottom": "var(--sway-room, 0px) solid transparent"},
     # On a telephone the pages need the room.
     "@media (max-width: 600px)": {
         ".MuiAppBar-root .title": {"display": "none"},
         ".MuiAppBar-root .logo": {"marginRight": "4px"},
+        # What does not fit is scrolled: help and theme stay on the screen.
+        ".MuiAppBar-root .MuiToolbar-root > .MuiBox-root:not(:first-of-type)": {"minWidth": "0"},
         ".MuiAppBar-root .MuiToolbar-root": {"paddingLeft": "8px", "paddingRight": "8px"},
     },
     # The second is the room that the page leaves for the first.
@@ -57,6 +69,12 @@ BAR = {
     ".MuiAppBar-root .MuiIconButton-root, .MuiAppBar-root .title": {"color": "text.primary"},
 }
 """The head of every page."""
+
+DIALOG = {
+    "& .MuiDialog-paper": {"backgroundImage": "none", "border": "1px solid", "borderColor": "divider"},
+    "& .MuiIconButton-root": {"color": "text.secondary"},
+}
+"""A dialog is paper like the page, with an edge; Material's dark one is too light for our lines to be seen on."""
 
 HIDDEN_LABEL = """.MuiFormLabel-root { position: absolute; width: 1px; height: 1px; overflow: hidden;
   clip-path: inset(50%); white-space: nowrap; }"""
@@ -107,9 +125,9 @@ def column(*items: Any, gap: int = 6, **params: Any) -> pn.Column:
     return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=own, **params)
 
 
-def beside(*items: Any) -> pn.Column:
-    """A head and what is chosen for it, in one line where there is room."""
-    own = f":host {{ display: flex !important; flex-flow: row wrap; gap: 0 16px; align-items: center; }} {_UNUSED}"
+def beside(*items: Any, gap: str = "0 16px", align: str = "center") -> pn.Column:
+    """Items in one line where there is room, in several where there is not."""
+    own = f":host {{ display: flex !important; flex-flow: row wrap; gap: {gap}; align-items: {align}; }} {_UNUSED}"
     return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=[own])
 
 
@@ -122,6 +140,12 @@ def grid(*items: Any, even: bool = False) -> pn.Column:
         css_classes=["sway-grid", *(["sway-even"] if even else [])],
         stylesheets=[GRID],
     )
+
+
+def dialog(inner: pn.viewable.Viewable, title: str, width: str = "md", **params: Any) -> pmui.Dialog:
+    """A dialog over the page, closed at first; ``width`` is one of Material's."""
+    closing = {"open": False, "close_on_click": True, "show_close_button": True}
+    return pmui.Dialog(inner, title=title, width_option=width, sx=DIALOG, **{**closing, **params})
 
 
 def body(*items: Any) -> pn.Column:

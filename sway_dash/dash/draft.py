@@ -64,7 +64,7 @@ class Draft(param.Parameterized):
     data = param.Dict(default={}, doc="The suite as plain data: the last text that could be read.")
     readable = param.Boolean(default=True, doc="Whether the text is YAML at all; the form is closed while it is not.")
     problems = param.List(default=[], item_type=tuple, doc="What is wrong: (place, message).")
-    planned = param.Integer(default=0, doc="Measurements the suite will make; 0 while it is wrong.")
+    planned = param.Integer(default=0, doc="Measurements and answers the suite will take; 0 while it is wrong.")
     base_dir = param.String(default="", doc="Folder that relative paths start from.")
     title = param.String(default="", doc="Name of the run to be.")
     can_undo = param.Boolean(default=False, doc="Whether there is an earlier version.")
@@ -101,7 +101,7 @@ class Draft(param.Parameterized):
         except OSError:
             self.use_template()
             return
-        self.load(text, base_dir=folder, title="Full example, run here" if full else "Example, run here")
+        self.load(text, base_dir=folder, title="Demo, every kind of probe" if full else "Example, run here")
 
     def use_template(self) -> None:
         """Start from a suite without models and prompts."""
@@ -118,9 +118,18 @@ class Draft(param.Parameterized):
         except drafts.DraftError as error:
             self.notice = f"{str(error)[:1].upper()}{str(error)[1:]}."
             return False
+        versions, now = drafts.past(record)
+        # Before anything was changed there is nothing one would want to go back to.
+        alone = not self.id and not self.can_undo and not self.can_redo
+        # Opened before: undo goes back to the same draft, not to an older state of it.
+        known = (whose for _, _, whose in self._history.versions[0] if whose.id == draft_id)
+        own = next(known, None) or _Own(draft_id)
+        own.title, own.stamp, own.remark = record.title, record.saved, ""
         self._keeping = False
         try:
-            self._replace(record.text, Path(record.base_dir), _Own(draft_id, record.title, record.saved))
+            self._replace(record.text, Path(record.base_dir), own)
+            self._history.resume([(text, at, own) for text, at in versions], now, alone=alone)
+            self._kept()
         finally:
             self._keeping = True
         return True
@@ -290,7 +299,7 @@ class Draft(param.Parameterized):
 
     def _measurements(self) -> int:
         spec: SwaySpec | None = self.spec
-        return sum(p.measurements for p in plan(spec, self.built)) if spec and not self._own else 0
+        return sum(p.measurements + p.answers for p in plan(spec, self.built)) if spec and not self._own else 0
 
     def _return_to(self, version: tuple[str, str, _Own]) -> None:
         text, folder, own = version
@@ -310,8 +319,18 @@ class Draft(param.Parameterized):
             own.id, own.remark = "", ELSEWHERE
         own.id = own.id or drafts.new_id()
         own.stamp = max(time.time(), own.stamp + _TICK_S)
-        drafts.save_later(drafts.DraftRecord(own.id, self.text, self.base_dir, own.title, own.stamp))
+        drafts.save_later(drafts.DraftRecord(own.id, self.text, self.base_dir, own.title, own.stamp, *self._past()))
         self.param.update(id=own.id, notice=drafts.trouble(own.id) or own.remark)
+
+    def _past(self) -> tuple[tuple[drafts.Version, ...], int]:
+        """What can be undone and done again within this draft, as far as it is kept."""
+        steps, now = self._history.versions
+        first, last = now, now
+        while first > 0 and steps[first - 1][2] is self._own_draft:
+            first -= 1
+        while last < len(steps) - 1 and steps[last + 1][2] is self._own_draft:
+            last += 1
+        return drafts.near([(text, at) for text, at, _ in steps[first : last + 1]], now - first)
 
     def _free_name(self, wanted: str) -> str:
         taken = {str(e.get("name")) for e in self.entries()}

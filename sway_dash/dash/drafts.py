@@ -1,6 +1,7 @@
 """Suites being written, on disk: what survives a reload, a closed tab and a crash. No Panel, no param.
 
-A draft is one small JSON file below ``<runs root>/.drafts``. Writing is left to a thread that waits until typing
+A draft is one small JSON file below ``<runs root>/.drafts``, and beside it one with its earlier and undone versions,
+so that what was changed can be undone by whoever goes on with it. Writing is left to a thread that waits until typing
 pauses and is handed plain records only, so a slow disk never holds up a session.
 """
 
@@ -21,9 +22,16 @@ from sway_dash.core.errors import SwayError
 from sway_dash.suite.store import runs_root
 
 FOLDER = ".drafts"
+PAST = ".past.json"
 
 PAUSE_S = 0.4
 """How long nothing may change before a draft is written."""
+
+MOST_PAST = 400_000
+"""Characters of other versions that are kept, the nearest first."""
+
+Version = tuple[str, str]
+"""A text and the folder that its relative paths start from."""
 
 _SAFE = re.compile(r"d-[A-Za-z0-9_-]+")
 
@@ -41,6 +49,9 @@ class DraftRecord:
     base_dir: str
     title: str = ""
     saved: float = 0.0
+    versions: tuple[Version, ...] = ()
+    """What can be undone and done again, with what stands now at ``now``."""
+    now: int = 0
 
 
 def new_id() -> str:
@@ -57,10 +68,40 @@ def save(record: DraftRecord) -> None:
     """Write a draft in one step: a reader sees the old file or the new one."""
     place = folder()
     place.mkdir(parents=True, exist_ok=True)
-    temporary = place / f"{record.id}.{os.getpid()}.tmp"
+    known = asdict(record)
+    steps = {name: known.pop(name) for name in ("versions", "now")}
+    _write(place / f"{record.id}.json", known)
+    if record.versions:
+        _write(place / f"{record.id}{PAST}", steps)
+
+
+def _write(path: Path, found: dict[str, object]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     # Escapes: what a browser sends may hold half a surrogate pair, which UTF-8 has no bytes for.
-    temporary.write_text(json.dumps(asdict(record)), encoding="ascii")
-    temporary.replace(place / f"{record.id}.json")
+    temporary.write_text(json.dumps(found), encoding="ascii")
+    temporary.replace(path)
+
+
+def past(record: DraftRecord) -> tuple[list[Version], int]:
+    """Versions of a draft and the place of what it says; only that one where they do not belong to it."""
+    try:
+        found = json.loads((folder() / f"{record.id}{PAST}").read_text(encoding="utf-8"))
+        versions, now = [(_text(text), _text(at)) for text, at in found["versions"]], int(found["now"])
+        if now >= 0 and versions[now] == (record.text, record.base_dir):
+            return versions, now
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        pass  # to undo is a comfort; what was written is there
+    return [(record.text, record.base_dir)], 0
+
+
+def near(versions: list[Version], now: int) -> tuple[tuple[Version, ...], int]:
+    """Those versions around ``now`` that are kept on disk, and its place among them."""
+    first, last, room = now, now, MOST_PAST
+    while first > 0 and (room := room - len(versions[first - 1][0])) >= 0:
+        first -= 1
+    while last < len(versions) - 1 and (room := room - len(versions[last + 1][0])) >= 0:
+        last += 1
+    return tuple(versions[first : last + 1]), now - first
 
 
 def load(draft_id: str) -> DraftRecord:

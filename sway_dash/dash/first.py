@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from markupsafe import Markup
+
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns
 from sway_dash.figures.theme import DARK, GLYPH, LIGHT, STATIC, TONE, Tokens, esc, number
@@ -18,6 +20,12 @@ TEMPLATE = (STATIC / "first.html").read_text(encoding="utf-8")
 _STYLE = (STATIC / "first.css").read_text(encoding="utf-8")
 
 WIDTH, HEIGHT, LEFT = 560, 84, 60
+
+
+def variables(theme: str, run: RunState, choice: Selection) -> dict[str, str]:
+    """What :data:`TEMPLATE` is filled with: the style, the theme the page is served in, the first words."""
+    served = "dark" if theme == "dark" else "light"
+    return {"sway_style": Markup(style(theme)), "sway_theme": served, "sway_first": Markup(first(run, choice))}
 
 
 def style(theme: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -49,6 +49,18 @@ class History(Generic[T]):
             return
         self._steps = [*self._steps[: self._now + 1], _Step(version, source, at)][-LIMIT:]
         self._now = len(self._steps) - 1
+
+    @property
+    def versions(self) -> tuple[list[T], int]:
+        """Every version, and the place of the one that is shown."""
+        return [step.version for step in self._steps], self._now
+
+    def resume(self, versions: Sequence[T], now: int, *, alone: bool) -> None:
+        """Put the versions of an earlier sitting in place of the one shown; ``alone`` leaves nothing before them."""
+        before = [] if alone else self._steps[: self._now]
+        steps = [*before, *(_Step(version, None, 0.0) for version in versions)]
+        cut = max(0, len(steps) - LIMIT)
+        self._steps, self._now = steps[cut:], max(0, len(before) + now - cut)
 
     def undo(self) -> T:
         """Go one version back."""

@@ -18,7 +18,7 @@ import psutil
 
 import sway_dash
 from sway_dash.core.events import RunCancelledEvent
-from sway_dash.suite.execute import end
+from sway_dash.suite.execute import ASKED, end
 from sway_dash.suite.processes import this_host
 from sway_dash.suite.store import RunFolder, RunFolderError
 
@@ -43,13 +43,14 @@ def start(
 
 def launch(folder: RunFolder, *, resume: bool = False) -> int:
     """Start the worker of a folder that exists; returns its process id. ``RunFolderError`` while it has one."""
+    asked = time.time_ns()
     reap()
     if folder.is_alive():
         msg = f"{folder.path} is being run by process {folder.meta().get('pid')}: stop it first, or wait for its end"
         raise RunFolderError(msg)
     source = str(Path(sway_dash.__file__).resolve().parent.parent)
     path = os.pathsep.join(p for p in (source, os.environ.get("PYTHONPATH")) if p)
-    command = [sys.executable, "-m", WORKER, str(folder.path), *(["--resume"] if resume else [])]
+    command = [sys.executable, "-m", WORKER, str(folder.path), ASKED, str(asked), *(["--resume"] if resume else [])]
     with (folder.path / LOG).open("ab") as log:
         process = subprocess.Popen(
             command,

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sway_dash.core.errors import SwayError
+from sway_dash.dash import run_edits, runs
 from sway_dash.dash.nav import RUN_PAGES
+from sway_dash.dash.telling import tell
+from sway_dash.figures.theme import count
+from sway_dash.suite.comparison import MAX_RUNS
 
 if TYPE_CHECKING:
     from sway_dash.dash.app import App
@@ -31,17 +36,57 @@ def press(app: App, what: str) -> None:
     elif kind == "hold":
         if app.nav.page in RUN_PAGES:
             app.hold()
-    elif kind == "stop":
-        if app.nav.page in RUN_PAGES and app.run.live:
-            app.bar.param.trigger("cancel")
+    elif kind in ("mark", "star"):
+        if app.nav.page in RUN_PAGES and app.nav.run:
+            (_mark if kind == "mark" else _star)(app)
+    elif app.nav.page in RUN_PAGES and (kind == "stop" or (kind == "open" and app.bar.asking)):
+        _stop(app)
     else:
         _page_key(app, kind)
+
+
+def _mark(app: App) -> None:
+    """Compare the open run with others, or no longer."""
+    compare, run = app.compare, app.nav.run
+    if run in compare.runs:
+        compare.remove(run)
+    else:
+        compare.add(run)
+    if run not in compare.runs and len(compare.runs) >= MAX_RUNS:
+        tell(f"{MAX_RUNS} runs are compared at a time: leave another one out first.")
+        return
+    told = "This run is compared" if run in compare.runs else "This run is no longer compared"
+    tell(f"{told}; {count(len(compare.runs), 'run')} on the page Compare (M).", tone="info")
+
+
+def _star(app: App) -> None:
+    """Compare others with the open run, or with none."""
+    run = "" if runs.baseline() == app.nav.run else app.nav.run
+    try:
+        run_edits.set_baseline(run)
+    except SwayError as error:
+        tell(str(error), tone="error")
+        return
+    tell("This run is the baseline now." if run else "No run is the baseline any more.", tone="info")
+    app.bar.param.trigger("demo")
+
+
+def _stop(app: App) -> None:
+    """Ask at first; the second time stop."""
+    if not app.run.live:
+        return
+    if app.bar.asking:
+        app.bar.param.trigger("cancel")
+    else:
+        app.bar.asking = True
 
 
 def _back(app: App) -> None:
     """Close what is open, the innermost first."""
     if app.help.open or app.palette.open or app.export.open:
         app.help.open = app.palette.open = app.export.open = False
+    elif app.bar.asking:
+        app.bar.asking = False
     elif app.nav.page == "compare":
         if app.compare.item is not None:
             app.compare.item = None

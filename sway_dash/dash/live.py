@@ -219,9 +219,18 @@ def adopt(feed: Feed) -> Feed:
 
 def takes_long(folder: RunFolder) -> bool:
     """Nobody has the run open, and to read it would hold up everybody who waits for the server."""
+    return _unread(folder) > AT_ONCE
+
+
+def in_portions(folder: RunFolder) -> bool:
+    """Nobody has the run open, and one portion is only the beginning of it."""
+    return _unread(folder) > CHUNK
+
+
+def _unread(folder: RunFolder) -> int:
     if folder.path.resolve() in _feeds:
-        return False
-    return sum(_size(folder.path / name) for name in (EVENTS, TRACE, RESULT)) > AT_ONCE
+        return 0
+    return sum(_size(folder.path / name) for name in (EVENTS, TRACE, RESULT))
 
 
 def _size(path: Path) -> int:

@@ -6,6 +6,11 @@ error and half of the answer is lost. Its scheduler takes the lock for what carr
 
 A page can be used a moment before it has told the server that it is ready. Until then Panel takes it that nobody has
 the document yet and drops changes that are made together, as part of what would be sent later anyway.
+
+Messages to the browser leave in the order they were made. What Panel has gathered while the socket was taken waits in a
+line of its own, and a change that Bokeh sends by itself would go past it: to a model that the browser has not got yet.
+
+Whatever a browser says is noted: what may wait waits while somebody is at work.
 """
 
 from __future__ import annotations
@@ -15,8 +20,13 @@ from functools import partial, wraps
 from typing import Any
 
 from bokeh.document import Document
+from bokeh.document.events import DocumentPatchedEvent
+from bokeh.server.session import ServerSession
+from panel.io import document as panel_document
 from panel.io.state import set_curdoc, state
 from panel.reactive import Syncable
+
+from sway_dash.dash import memory
 
 Answer = Callable[..., Awaitable[None]]
 
@@ -35,5 +45,30 @@ def _whole(answer: Answer) -> Answer:
     return when_ready
 
 
+def _in_line(send: Callable[[ServerSession, DocumentPatchedEvent], None]) -> Callable[..., None]:
+    @wraps(send)
+    def behind(self: ServerSession, event: DocumentPatchedEvent) -> None:
+        document = self.document
+        if document not in panel_document._WRITE_BLOCK and document not in panel_document._WRITE_MSGS:
+            send(self, event)
+            return
+        known = self._current_patch_connection if event.setter is self else None
+        others = [one for one in self._subscribed_connections if one is not known]
+        panel_document.schedule_write_events(document, others, [event])
+
+    return behind
+
+
+def _noted(take: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(take)
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        memory.heard()
+        return take(*args, **kwargs)
+
+    return heard
+
+
+ServerSession._handle_patch = _noted(ServerSession._handle_patch)
+ServerSession._document_patched = _in_line(ServerSession._document_patched)
 Syncable._event_coroutine = _whole(Syncable._event_coroutine)
 Syncable._change_coroutine = _whole(Syncable._change_coroutine)

@@ -36,6 +36,9 @@ TITLES = {
 
 VERSION = "1"
 
+OF_PAGE = "l."
+"""What the keys of a page's own choices begin with, see :mod:`sway_dash.dash.looks`."""
+
 
 class Nav(param.Parameterized):
     """Where a session is."""
@@ -45,8 +48,11 @@ class Nav(param.Parameterized):
     draft = param.String(default="", doc="Id of the draft on the New run page.")
 
 
-def to_query(nav: Nav, choice: Selection, compare: CompareState) -> str:
-    """The address of what is on the screen, as the query of a URL without its question mark."""
+def to_query(nav: Nav, choice: Selection, compare: CompareState, look: Mapping[str, str] | None = None) -> str:
+    """The address of what is on the screen, as the query of a URL without its question mark.
+
+    ``look`` is what the page itself says of how it is looked at, in keys of its own.
+    """
     found: dict[str, str | list[str]] = {"v": VERSION, "page": nav.page}
     if nav.run:
         found["run"] = nav.run
@@ -56,12 +62,13 @@ def to_query(nav: Nav, choice: Selection, compare: CompareState) -> str:
         found["draft"] = nav.draft
     if nav.page in RUN_PAGES:
         found |= _choices(choice)
+    found |= {f"{OF_PAGE}{key}": value for key, value in (look or {}).items()}
     return urlencode({k: v for k, v in found.items() if v}, doseq=True, safe=",:/", errors="replace")
 
 
 def read_query(query: str) -> dict[str, Any]:
     """What an address asks for: parameters of :class:`Nav`, ``Selection`` and ``CompareState`` under ``nav``,
-    ``choice`` and ``compare``.
+    ``choice`` and ``compare``; under ``look`` what is for the page alone.
 
     What is not understood is left out: an address comes from outside.
     """
@@ -83,7 +90,8 @@ def read_query(query: str) -> dict[str, Any]:
         compare["runs"] = [r for r in given["runs"].split(",") if r][:MAX_RUNS]
         compare |= {"baseline": given.get("base", ""), "focus": given.get("focus", "")}
         compare |= {"outside": given.get("outside") == "1", "sort": given.get("by", "")}
-    return {"nav": nav, "choice": choice, "compare": compare}
+    look = {key.removeprefix(OF_PAGE): value for key, value in given.items() if key.startswith(OF_PAGE)}
+    return {"nav": nav, "choice": choice, "compare": compare, "look": look}
 
 
 def _compared(state: CompareState) -> dict[str, str | list[str]]:

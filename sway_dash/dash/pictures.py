@@ -25,6 +25,7 @@ class Pictures(JSComponent):
 
     items = param.List(default=[], doc="Lists of the figure's id, its title, its description, and its file's name.")
     footer = param.List(default=[], item_type=str, doc="What a picture was made from; stands below it.")
+    marks = param.Dict(default={}, doc="By the figure's id its legend: lists of sign, colour on paper, words.")
     dark = param.Boolean(default=False, doc="The figures are drawn in the colours of the dark theme.")
     paper = param.Dict(default={value: getattr(LIGHT, name) for name, value in asdict(DARK).items()})
 
@@ -41,7 +42,12 @@ class Pictures(JSComponent):
 
     def offer(self, plots: Sequence[Plot], *, stem: str, footer: Sequence[str], dark: bool) -> None:
         """List figures; ``stem`` begins the names of their files."""
-        self.param.update(footer=[visible(line) for line in footer], dark=dark)
+        paper = asdict(LIGHT)
+        self.param.update(
+            footer=[visible(line) for line in footer],
+            dark=dark,
+            marks={p.figure.id: [[sign, paper[token], visible(text)] for sign, token, text in p.marks] for p in plots},
+        )
         self.items = [
             [
                 plot.figure.id,

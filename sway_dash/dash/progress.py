@@ -60,11 +60,10 @@ class Counter:
         return self.pace.rate(now) if self.fresh >= MIN_ITEMS and not self.over else None
 
     def left(self, now: float) -> float | None:
-        """Seconds until everything is measured, at this rate."""
+        """Seconds until everything is measured, at the rate so far."""
         if self.over or self.done >= self.total:
             return None
-        rate = self.rate(now)
-        return (self.total - self.done) / rate if rate else None
+        return None if self.rate(now) is None else self.pace.left(self.total - self.done, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +104,10 @@ class Progress:
             self.whole.add(event)
             if self.current is not None:
                 self.current.add(event)
+                # Of what a probe could not say beforehand nothing is known but what has come.
+                more = max(0, self.current.done - self.current.total)
+                self.current.total += more
+                self.whole.total += more
         elif isinstance(event, Answered):
             if self.current is not None:
                 self._expect(self.current, event.total - self.current.answers)

@@ -17,6 +17,9 @@ CELL_CHARS = 160
 LEAD = 40
 """Characters before a hit that are shown when the beginning of the text has to give way."""
 
+SHORT, SHORT_LEAD = 24, 8
+"""Characters of a prompt that was found by what a model says next, and of what that begins with."""
+
 HEADS: tuple[tuple[str, str, str, bool, str], ...] = (
     ("#", "#", "44px", True, "suite"),
     ("mark", "", "18px", False, ""),
@@ -37,13 +40,16 @@ ONE_POSITION = ("same", "positions", "ci")
 """Columns that say something only when a prompt is measured at several positions."""
 
 
-def cells(row: Row, standing: Standing, sought: Expression | None = None) -> list[Cell]:
-    """The cells of one prompt, in the order of :data:`HEADS`; hits of ``sought`` stand apart."""
+def cells(row: Row, standing: Standing, sought: Expression | None = None, said: str = "") -> list[Cell]:
+    """The cells of one prompt, in the order of :data:`HEADS`; hits of ``sought`` stand apart.
+
+    ``said`` is what the base says next, and after a ``\\0`` what the tuned model says: shown where it alone was found.
+    """
     m, null = row.m, standing.null
     return [
         str(row.item + 1),
         MARKS[standing.place],
-        pieces(row.prompt, sought),
+        _found(row, sought, said),
         number(m.js) if m else DASH,
         number(m.kl) if m else DASH,
         f"{standing.below} of {null.n}" if null else DASH,
@@ -54,6 +60,22 @@ def cells(row: Row, standing: Standing, sought: Expression | None = None) -> lis
         f"{m.n_positions:,}" if m else DASH,
         interval(m.ci) if m else DASH,
     ]
+
+
+def _found(row: Row, sought: Expression | None, said: str) -> Cell:
+    """The prompt, with what was found in it; or, when the search found it by what a model says, with that."""
+    own = pieces(row.prompt, sought)
+    if sought is None or not said or isinstance(own, list):
+        return own
+    tops = [top[0][0] for top in (row.m.base_top, row.m.tuned_top) if top] if row.m else []
+    if any(map(sought.search, [*row.tags, *tops, row.m.continuation if row.m else ""])):
+        return own
+    for who, text in zip(("base", "tuned"), said.split("\0"), strict=False):
+        if (hit := sought.search(text)) is not None:
+            start = max(0, hit.start() - SHORT_LEAD)
+            begin, *rest = [found] if isinstance(found := pieces(text[start:], sought), str) else found
+            return [f"{shortened(row.prompt, SHORT)} · {who} says: {'…' if start else ''}{begin}", *rest]
+    return own
 
 
 def pieces(text: str, sought: Expression | None, limit: int = CELL_CHARS) -> Cell:

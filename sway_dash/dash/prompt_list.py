@@ -17,6 +17,7 @@ import numpy.typing as npt
 import param
 
 from sway_dash.core.events import Measurement
+from sway_dash.dash.latest import Background, at_once
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.derive import Metric, ProbeSeries, value_of
@@ -59,8 +60,10 @@ class PromptList(param.Parameterized):
     resting = param.Boolean(default=False, doc="Nobody looks: what is new is taken when somebody does.")
     stale = param.Boolean(default=False, doc="New rows were added at the end: another order is available.")
 
-    def __init__(self, **params: Any) -> None:
+    def __init__(self, *, background: Background = at_once, **params: Any) -> None:
         super().__init__(**params)
+        self._background = background
+        self._said_of: tuple[Any, ...] = ()
         self.series = ProbeSeries("")
         self.metric: Metric = "js"
         self.order = "suite"
@@ -250,6 +253,7 @@ class PromptList(param.Parameterized):
         self.series, self.metric, self.order = series, metric, order
         self._null = series.null
         self.total = max(len(self._known), series.planned)
+        self._listen()
         filters = tuple((name, _frozen(getattr(self.choice, name))) for name in Selection.FILTER)
         held = (self.run.epoch, series.name, metric, self.run.live, len(series.rows), self.draws, filters)
         if held != self._held:
@@ -265,6 +269,28 @@ class PromptList(param.Parameterized):
             # Null draws change where a prompt stands, not where it is shown.
             self.version += 1
             return
+
+    def _listen(self) -> None:
+        """Read what the models said of the recorded prompts, once somebody searches; looked through when it is here."""
+        folder, series = self.run.folder, self.series
+        if not self.choice.query or folder is None:
+            return
+        details = folder.details()
+        size = details.path.stat().st_size if details.path.exists() else 0
+        of = (self.run.epoch, series.name, folder.path, size)
+        if not size or of == self._said_of:
+            return
+        self._said_of = of
+
+        def take(said: Mapping[str, str]) -> None:
+            if series.said != said:
+                series.said = said
+                series.texts.clear()
+            if self._said_of == of:
+                self._held = ()
+                self.resort()
+
+        self._background(details.said, take)
 
     @param.depends("resting", watch=True)
     def _looked_at(self) -> None:

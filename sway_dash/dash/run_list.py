@@ -1,4 +1,7 @@
-"""A list of runs in the browser. Names are untrusted; what is pressed is said to the owner, who keeps the marks."""
+"""A list of runs in the browser. Names are untrusted; what is pressed is said to the owner, who keeps the marks.
+
+Whether a run is really to be stopped the browser asks in the list itself.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ _STYLE = (STATIC / "run_list.css").read_text(encoding="utf-8")
 
 
 class RunList(JSComponent):
-    """``items`` are lists of address and cells, one cell a head; heads are lists of key, title, is a number."""
+    """``heads`` are lists of key, title, is a number; ``items`` of address, cells (one a head), can be stopped."""
 
     heads = param.List(default=[])
     items = param.List(default=[])
     marked = param.List(default=[], item_type=str, doc="Addresses of the marked runs.")
     sort = param.String(default="", doc="Key of the column in whose order the rows are, with a minus when it falls.")
+    words = param.List(default=[], doc="Stop, the question before it, what follows, and the answer that stops nothing.")
     label = param.String(default="Runs", doc="What the list is, for a screen reader.")
 
     _esm = STATIC / "run_list.js"
@@ -31,14 +35,18 @@ class RunList(JSComponent):
         on_open: Callable[[str], None],
         on_mark: Callable[[list[str], bool], None],
         on_sort: Callable[[str], None],
+        on_stop: Callable[[str], None],
         **params: Any,
     ) -> None:
         super().__init__(sizing_mode="stretch_width", margin=0, stylesheets=[css(), _STYLE], **params)
-        self._open, self._mark, self._sort = on_open, on_mark, on_sort
+        self._open, self._mark, self._sort, self._stop = on_open, on_mark, on_sort, on_stop
 
-    def offer(self, items: Sequence[tuple[str, Sequence[str]]], marked: Sequence[str]) -> None:
+    def offer(self, items: Sequence[tuple[str, Sequence[str], bool]], marked: Sequence[str]) -> None:
         """Show these rows; nothing is sent when they are the same."""
-        changes: dict[str, Any] = {"items": [[run, list(cells)] for run, cells in items], "marked": list(marked)}
+        changes: dict[str, Any] = {
+            "items": [[run, list(cells), stops] for run, cells, stops in items],
+            "marked": list(marked),
+        }
         self.param.update(**{name: value for name, value in changes.items() if value != getattr(self, name)})
 
     def _handle_msg(self, data: Any) -> None:
@@ -58,3 +66,5 @@ class RunList(JSComponent):
             self._open(str(data["run"]))
         elif what == "mark":
             self._mark([str(data["run"])], bool(data.get("on")))
+        elif what == "stop" and next(stops for run, _, stops in self.items if run == data["run"]):
+            self._stop(str(data["run"]))

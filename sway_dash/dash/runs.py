@@ -25,7 +25,7 @@ from sway_dash.suite.gate import scored
 from sway_dash.suite.headline import headline
 from sway_dash.suite.processes import is_alive
 from sway_dash.suite.status import LIVE, Status, status_of
-from sway_dash.suite.store import EVENTS, META, RESULT, SPEC, RunFolder, parse_event, runs_root
+from sway_dash.suite.store import EVENTS, META, RESULT, SPEC, STOP, RunFolder, parse_event, runs_root
 
 DEMO = "demo"
 """Name of the recorded example in an address."""
@@ -72,6 +72,8 @@ class RunInfo:
     """It lies elsewhere; here is only a link to it."""
     standing: queue.Standing | None = None
     """Where it waits for its device."""
+    stopping: bool = False
+    """Somebody has asked it to stop and it has not ended yet."""
 
     @property
     def live(self) -> bool:
@@ -292,7 +294,8 @@ def _info(path: Path, waiting: Mapping[str, str], root: Path) -> RunInfo | None:
     status = status_of(files.told, begun=files.begun, alive=alive, heard=heard, waiting=waits)
     standing = queue.standing(files.info.id, root=root) if waits else None
     word = "" if status in LIVE else files.info.word
-    return replace(files.info, status=status, standing=standing, word=word)
+    stopping = status in LIVE and (path / STOP).exists()
+    return replace(files.info, status=status, standing=standing, stopping=stopping, word=word)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

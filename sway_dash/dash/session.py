@@ -11,7 +11,9 @@ import param
 from panel.io.state import set_curdoc
 
 from sway_dash.dash import jobs, keys, memory, runs
+from sway_dash.dash.looks import Looks
 from sway_dash.dash.nav import COMPARED, SHARED, read_query
+from sway_dash.dash.telling import tell
 
 if TYPE_CHECKING:
     from sway_dash.dash.app import App
@@ -32,6 +34,7 @@ class Session:
         self._ticks = 0
         self._reading = False
         self._step: tuple[str, ...] = ()
+        self.looks = Looks(self._address)
 
     def start(self, address: str = "") -> None:
         """Go where the address says and follow it once the browser has attached."""
@@ -83,6 +86,7 @@ class Session:
                     page.poll()
                 if app.nav.page == "runs" and (page := app.views.get("runs")) is not None:
                     page.pull()
+        memory.tidy()
 
     def hear(self, message: Mapping[str, Any]) -> None:
         """What the browser says: a key, another address (Back, Forward), the system's theme."""
@@ -110,6 +114,8 @@ class Session:
             if folder is None and not app.run.run_id:
                 folder = _newest() or runs.demo_folder()
             if folder is not None and runs.address_of(folder) != app.nav.run:
+                if app.wait_for(folder, lambda: self._arrive(asked)):
+                    return missing
                 app.show(folder)
             with param.parameterized.batch_call_watchers(app.choice):
                 app.choice.param.update(**asked["choice"])
@@ -121,14 +127,20 @@ class Session:
             page = nav.pop("page", "overview")
             app.nav.param.update(**nav)
             app.nav.page = page if page in app.makers else "overview"
+            self.looks.ask(app.nav.page, asked["look"])
             app.turn()
         finally:
             self._reading = False
+            self._step = (app.nav.page, app.nav.run)
         return missing
+
+    def _arrive(self, asked: dict[str, Any]) -> None:
+        self._apply(asked)
+        self._address()
 
     def _address(self) -> None:
         """Write the address of what is on the screen; another page or run is a step one can go back from."""
-        if self._reading:
+        if self._reading or self.app.opening.waiting:
             return
         app = self.app
         step = (app.nav.page, app.nav.run)
@@ -148,12 +160,6 @@ class Session:
         self.app.compare.close()
         self.app.run.close()
         memory.left(self)
-
-
-def tell(text: str, *, tone: str = "warning") -> None:
-    """A word at the edge of the page; errors stay until they are dismissed."""
-    if pn.state.notifications:
-        pn.state.notifications.send(text, duration=0 if tone == "error" else 6000, type=tone)
 
 
 def _query() -> str:

@@ -19,6 +19,7 @@ from sway_dash.dash.expression import Expression
 from sway_dash.dash.live import Feed
 from sway_dash.figures.derive import Metric, ProbeSeries, RunData, value_of
 from sway_dash.figures.theme import interval, number
+from sway_dash.suite.details import detail_key
 from sway_dash.suite.headline import headline
 from sway_dash.suite.status import LIVE
 from sway_dash.suite.store import RunFolder
@@ -173,7 +174,7 @@ class Selection(param.Parameterized):
         doc="Order of prompts; auto: by value once the run is over.",
     )
     tags = param.List(default=[], item_type=str, doc="Show only prompts with one of these tags; all when empty.")
-    query = param.String(default="", doc="Show only prompts whose text, tags or likeliest tokens hold this.")
+    query = param.String(default="", doc="Show only prompts whose texts, tags, tokens or generations hold this.")
     regex = param.Boolean(default=False, doc="The query is a regular expression.")
     status: str = param.Selector(  # type: ignore[assignment]
         default="", objects=["", "above", "inside"], doc="Show only prompts above, or inside, their null range."
@@ -239,7 +240,7 @@ class Selection(param.Parameterized):
             and (not picked or m.item in picked)
             and (not least or value_of(m, metric) >= least)
             # Plain text is looked for in all of a prompt's texts at once, which is many times faster.
-            and (not query or (plain in _text(series, m) if plain else any(sought.search(text) for text in _texts(m))))
+            and (not query or (plain in _text(series, m) if plain else any(map(sought.search, _texts(series, m)))))
         ]
         return [] if sought.problem else found
 
@@ -248,20 +249,22 @@ class Selection(param.Parameterized):
         self.param.update(**{name: self.param[name].default for name in self.FILTER})
 
 
-def _texts(m: Measurement) -> Iterator[str]:
+def _texts(series: ProbeSeries, m: Measurement) -> Iterator[str]:
     """What a search looks through."""
     yield m.prompt
     yield from m.tags
     yield m.continuation
     for top in (m.base_top[:1], m.tuned_top[:1]):
         yield from (text for text, _, _ in top)
+    if series.said:
+        yield from series.said.get(detail_key(m.prompt), "").split("\0")
 
 
 def _text(series: ProbeSeries, m: Measurement) -> str:
     """All of a prompt's texts for a search that does not mind capitals; joined when they are first asked for."""
     known = series.texts.get(m.item)
     if known is None or known[0] is not m:
-        known = series.texts[m.item] = (m, "\0".join(_texts(m)).casefold())
+        known = series.texts[m.item] = (m, "\0".join(_texts(series, m)).casefold())
     return known[1]
 
 

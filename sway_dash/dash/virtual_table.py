@@ -31,16 +31,14 @@ class VirtualTable(JSComponent):
 
     heads = param.List(default=[], doc="Lists of key, title, width (CSS), whether it is a number, and its order.")
     hidden = param.List(default=[], doc="Keys of the columns that are not shown; :meth:`hide` sets it.")
-    kept = param.String(
-        default="", doc="Name under which the browser remembers the reader's columns; empty: it does not."
-    )
+    kept = param.String(default="", doc="Name under which the browser keeps the reader's columns; empty: it does not.")
     total = param.Integer(default=0)
     page = param.Dict(default={"first": 0, "rows": []}, doc="The rows the browser has, from the first one's place on.")
     sort = param.String(default="", doc="The order in force, with a minus in front when it falls.")
     active = param.Dict(default={"item": -1, "place": -1}, doc="The open row.")
     label = param.String(default="")
     height_px = param.Integer(default=520)
-    choosable = param.Boolean(default=True, doc="Offer to hide columns.")
+    choosable = param.Boolean(default=True, doc="Offer to hide columns and to move them.")
     top = param.Integer(default=0, doc="Raised to show the first row.")
 
     _esm = STATIC / "virtual_table.js"
@@ -62,6 +60,13 @@ class VirtualTable(JSComponent):
         self._window = (0, AT_ONCE)
         self._usual = list(self.hidden)
         self._chosen: dict[str, bool] = {}
+        self._order: list[str] = []
+
+    @property
+    def shown(self) -> list[str]:
+        """Keys of the columns in sight, from left to right."""
+        keys = [head[0] for head in self.heads if head[0] not in self.hidden]
+        return sorted(keys, key=lambda key: self._order.index(key) if key in self._order else len(self._order))
 
     def hide(self, keys: Sequence[str]) -> None:
         """Columns that are not shown as long as the reader has not chosen otherwise."""
@@ -103,6 +108,10 @@ class VirtualTable(JSComponent):
             self._on["step"](1 if data["step"] > 0 else -1)  # type: ignore[operator]
         elif what == "column":
             self._choose({str(data.get("key")): data.get("shown")})
+        elif what == "order" and isinstance(data.get("keys"), list):
+            known = [head[0] for head in self.heads]
+            self._order = [key for key in known if key in data["keys"]]
+            self._order.sort(key=data["keys"].index)
         elif what == "columns" and isinstance(data.get("shown"), dict):
             # Not all of what is changed before the page has loaded would reach the browser.
             pn.state.onload(lambda: self._choose(data["shown"]))

@@ -85,14 +85,17 @@ def judged(series: AblationSeries, numbers: list[ShapeNumber], *, relative: bool
         _mark(found, saturation.value, 0.9 * unit, saturation, f"90 % of the effect at λ = {saturation.value:g}")
     top = max(series.lambdas())
     if over.value is not None and top > 1:
-        reach = max(over.lo, over.value) + 0.06
-        _stretch(passed, top, over.lo * unit, top, reach * unit, f"overshoot {ends(over)}")
+        if math.isfinite(over.lo):
+            reach = max(over.lo, over.value) + 0.06
+            _stretch(passed, top, over.lo * unit, top, reach * unit, f"overshoot {ends(over)}")
         _mark(found, top, over.value * unit, over, f"overshoot {number(over.value)}")
     return passed, found
 
 
 def ends(shape: ShapeNumber) -> str:
     """The range in which a number passes, in words."""
+    if math.isinf(shape.lo):
+        return "at any value"
     if math.isinf(shape.hi):
         return f"at least {shape.lo:g}"
     return f"{shape.lo:g} to {shape.hi:g}"

@@ -145,9 +145,15 @@ def slope_labels(rows: Columns, *, top: float, height: int, limit: int) -> Colum
     moved = sorted(moved, key=lambda i: -abs(rows["b"][i] - rows["a"][i]))[:NAMED_SLOPES]
     moved.sort(key=lambda i: rows["b"][i])
     apart = 14 * top / max(height, 1)
-    heights: list[float] = []
-    for i in moved:
-        heights.append(max(rows["b"][i], heights[-1] + apart) if heights else rows["b"][i])
+    # As near to their ends as they can be: names that would overlap become a pile around their common middle.
+    piles: list[list[float]] = []
+    for k, i in enumerate(moved):
+        piles.append([rows["b"][i] - k * apart, 1])
+        while len(piles) > 1 and piles[-2][0] > piles[-1][0]:
+            (above, n), (below, m) = piles.pop(), piles.pop()
+            piles.append([(above * n + below * m) / (n + m), n + m])
+    pushed = [middle for middle, n in piles for _ in range(int(n))]
+    heights = [max(at, 0.0) + k * apart for k, at in enumerate(pushed)]
     # Pushed over the upper end: the whole pile moves down as far as it must.
     limit_y = top
     for k in range(len(heights) - 1, -1, -1):

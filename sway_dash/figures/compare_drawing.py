@@ -56,6 +56,7 @@ def draw_pair(
     labels: Sequence[str],
     *,
     limit: int,
+    width: int = plots.SLOPE_WIDE_PX,
     anew: bool = True,
 ) -> None:
     """Fill the plot of a mode with one run against the baseline; ``limit`` is how long names may be."""
@@ -69,6 +70,7 @@ def draw_pair(
         plots.set_pair(plot, base, run)
         top = plot.figure.y_range.end
         plot.sources["names"].data = columns.slope_labels(rows, top=top, height=plots.SLOPE_PX - 80, limit=limit)
+        plots.set_room(plot, width)
         plot.figure.yaxis[0].axis_label = f"{name} from the base model, nats"
     elif mode == "rows":
         bars = columns.floor_bars(comparison, contrast, rows)

@@ -64,6 +64,8 @@ class ProbeSeries:
     """Prompts that could not be measured."""
     texts: dict[int, tuple[Measurement, str]] = field(default_factory=dict, repr=False)
     """Prompt index → the measurement and its texts in one, as a search has last looked through them."""
+    said: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Key of a prompt (``detail_key``) → what both models say next, as far as a search has read it."""
     _running: dict[Metric, tuple[bool, RunningMean]] = field(default_factory=dict)
 
     @property

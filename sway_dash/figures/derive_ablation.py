@@ -70,7 +70,8 @@ class AblationSeries:
         every = sorted({i for found in self.curves.values() for i in found})
         wanted = [self.curves.get(lam, {}) for lam in self.planned or self.curves]
         complete = [i for i in every if all(i in found for found in wanted)]
-        return complete or every
+        # A prompt that is listed twice is not twice the evidence.
+        return list({self.prompts[i]: i for i in reversed(complete or every)}.values())[::-1]
 
     def curve(self, item: int) -> list[tuple[float, float]]:
         """One prompt's divergences by strength."""
@@ -128,7 +129,7 @@ class AblationSeries:
             above, below = [self.curves[lam][i] for i in own], [ones[i] for i in own]
             if not own or mean(below) <= 0:
                 continue
-            ci = ratio_ci(above, below, seed=self.seed) if len(own) >= MIN_ITEMS else None
+            ci = ratio_ci(above, below, seed=self.seed, bounds=(0.0, math.inf)) if len(own) >= MIN_ITEMS else None
             out.append((lam, mean(above) / mean(below), ci, n))
         return out
 
@@ -241,7 +242,7 @@ def shape(series: AblationSeries, entry: Mapping[str, Any], evidence: Mapping[st
             "Overshoot",
             f"effect at λ = {top:g} over that at λ = 1",
             over,
-            least_over,
+            -math.inf if at_bound else least_over,
             math.inf,
             None if over is None or flat else at_bound or over >= least_over,
             bound,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sway_dash.core.events import Measurement
+from sway_dash.core.numbers import MAX_Z
 from sway_dash.core.stats import (
     mean,
     next_draw_interval,
@@ -21,7 +22,7 @@ from sway_dash.core.stats import (
     rank_p,
     z_score,
 )
-from sway_dash.probes.null_adapter import MAX_Z, rank_key
+from sway_dash.probes.null_adapter import rank_key
 
 Metric = Literal["js", "kl"]
 

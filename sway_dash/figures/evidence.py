@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from sway_dash.core.numbers import p_text, said, z_text
 from sway_dash.core.panels import Curve, Groups, Items, read_panels
 from sway_dash.core.result import ProbeResult, SuiteResult, Verdict, jsonable
 from sway_dash.figures.markup import table
-from sway_dash.figures.null_columns import z_text
 from sway_dash.figures.public_evidence import from_public
 from sway_dash.figures.theme import DASH, count, duration, esc, interval, number, visible
 from sway_dash.report.formats import effect_rows
@@ -93,13 +94,13 @@ def against_null(result: ProbeResult) -> str:
         return ""
     null = result.evidence.get("null")
     null = null if isinstance(null, Mapping) else {}
-    parts = [f"z {z_text(result.z_score)}"]
+    parts = [said("z", z_text(result.z_score))]
     if (n := _float(null.get("n"))) is not None:
         parts.append(f"n = {n:.0f}")
     if (p := _float(null.get("p_prediction"))) is not None:
-        parts.append(f"p = {number(p)} as the next draw")
+        parts.append(f"{said('p', p_text(p))} as the next draw")
     if (p := _float(null.get("p_rank"))) is not None:
-        parts.append(f"p = {number(p)} by rank")
+        parts.append(f"{said('p', p_text(p))} by rank")
     if (largest := _float(null.get("largest_draw"))) is not None:
         parts.append(f"the largest of them {number(largest)}")
     return ", ".join(parts)
@@ -108,7 +109,7 @@ def against_null(result: ProbeResult) -> str:
 def _by_rank(z_by_rank: Any) -> str:
     if not isinstance(z_by_rank, Mapping) or len(z_by_rank) < 2:
         return ""
-    return ", ".join(f"{visible(rank)}: z {number(_float(z))}" for rank, z in z_by_rank.items())
+    return ", ".join(f"{visible(rank)}: {said('z', z_text(_float(z)))}" for rank, z in z_by_rank.items())
 
 
 def _float(value: Any) -> float | None:
@@ -120,14 +121,51 @@ def facts(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, value in evidence.items():
         if key not in TOLD:
-            _collect(visible(key), value, 1, found)
+            _collect(plain_name(key), value, 1, found)
     return found
+
+
+NAMES = {
+    "ci_note": "On the interval",
+    "divergence_kind": "Divergence that is judged",
+    "null_stats": "Random adapters",
+    "null_stats_by_rank": "Random adapters by size",
+    "null_draws": "Every random adapter",
+    "per_kind_raw_samples": "Random adapters by kind",
+    "calibrated_kinds": "Kinds compared with random adapters",
+    "calibrated_entries": "Probes compared with random adapters",
+    "skipped_kinds": "Kinds not compared with random adapters",
+    "runs": "Random adapters that were drawn",
+    "update_norms": "Size of the change of the weights",
+    "from_cache": "Taken from an earlier run",
+    "raw_note": "On the value",
+}
+"""Keys whose words alone would not say what they hold."""
+
+WORDS = {
+    "num": "number of", "per": "by", "ft": "tuned", "fp": "fingerprint", "doc": "document", "js": "JS", "kl": "KL",
+    "icc": "ICC(1)", "r2": "R²", "lambda": "λ", "lambdas": "strengths λ", "init": "initial", "max": "largest",
+    "p": "p-value", "mcnemar": "McNemar", "ci": "interval", "95": "95 %",
+}  # fmt: skip
+"""Short forms in keys, in words."""
+
+
+def plain_name(key: object) -> str:
+    """A key of the evidence in words: ``per_prompt_ci_95`` → ``By prompt, 95 % interval``; any other text as it is."""
+    text = visible(key)
+    if text in NAMES:
+        return NAMES[text]
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", text):
+        return text
+    head = text.removesuffix("_ci_95")
+    words = " ".join(WORDS.get(word, word) for word in head.split("_") if word)
+    return f"{words[:1].upper()}{words[1:]}{', 95 % interval' if head != text else ''}"
 
 
 def _collect(name: str, value: Any, depth: int, found: list[tuple[str, str]]) -> None:
     if isinstance(value, Mapping) and value and depth < DEEP:
         for key, inner in value.items():
-            _collect(f"{name}.{visible(key)}", inner, depth + 1, found)
+            _collect(f"{name}: {visible(key)}", inner, depth + 1, found)
     else:
         found.append((name, brief(value)))
 

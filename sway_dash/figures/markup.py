@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sway_dash.figures.theme import esc, var
 
-SIGNS = ("bar", "hatch", "line", "dash", "dot")
+SIGNS = ("bar", "hatch", "line", "dash", "dot", "dashdot")
 
 
 def heading(text: str, caption: str = "", *, level: int = 2) -> str:

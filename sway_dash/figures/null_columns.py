@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sway_dash.core.divergence import LN2
+from sway_dash.core.numbers import MAX_Z, p_text, said, z_text
 from sway_dash.figures.derive import ProbeSeries, RunData
 from sway_dash.figures.derive_null import FEW, MANY, SOME, Metric, NullSet, OwnNull, Standing, stand
 from sway_dash.figures.null_evidence import draws_of, kept_of, skipped
 from sway_dash.figures.theme import canvas_text, count, interval, number, percent, visible
-from sway_dash.probes.null_adapter import MAX_Z, primary_rank, rank_key
+from sway_dash.probes.null_adapter import primary_rank, rank_key
 from sway_dash.suite.multiplicity import unit_of
 
 Columns = dict[str, list[Any]]
@@ -168,12 +169,16 @@ def reach(standing: Standing, *, all_of_it: bool, gate: float | None = None) -> 
     if all_of_it:
         values += [0.0, *([standing.raw] if standing.raw is not None else []), *([gate] if gate else [])]
     edges: tuple[float, ...] = standing.expected or ()
-    # On the scale of logarithms a few draws may leave the next one almost without a bound.
-    far = standing.positive and edges and edges[1] > FAR * max(values, default=math.inf)
-    values += edges[:1] if far else edges
+    values += edges[:1] if boundless(standing, values) else edges
     lo, hi = min(values, default=0.0), max(values, default=1.0)
     pad = 0.05 * (hi - lo) or 0.05 * abs(hi) or 1.0
     return (lo - pad if not all_of_it or lo < 0 else -pad, hi + pad)
+
+
+def boundless(standing: Standing, values: Sequence[float]) -> bool:
+    """Whether a few draws, on the scale of logarithms, leave the next one an upper end far above all ``values``."""
+    far = FAR * max(values, default=math.inf)
+    return standing.positive and standing.expected is not None and standing.expected[1] > far
 
 
 def shaded(standing: Standing, ends: tuple[float, float]) -> tuple[float, float] | None:
@@ -233,7 +238,7 @@ def rows(named: Sequence[tuple[str, Standing]]) -> tuple[Columns, Columns, list[
         if standing.raw is not None:
             tuned["x"].append(standing.raw)
             tuned["y"].append(-float(row))
-            tuned["text"].append(f"{number(standing.raw, standing.unit)}, z {z_text(standing.z)}")
+            tuned["text"].append(f"{number(standing.raw, standing.unit)}, {said('z', z_text(standing.z))}")
     return draws, tuned, [name for name, _ in named]
 
 
@@ -262,11 +267,6 @@ def norm_rows(trained: float | None, null: Mapping[str, float]) -> tuple[Columns
 # -- words --------------------------------------------------------------------------------------
 
 
-def z_text(z: float | None) -> str:
-    """``4.2``, ``≥ 99``, or a dash."""
-    return "—" if z is None else f"≥ {MAX_Z:.0f}" if z >= MAX_Z else number(z)
-
-
 def verdict(found: Calibrated) -> tuple[str, list[str]]:
     """Where the value stands, in one sentence, and the numbers behind it."""
     s = found.standing
@@ -275,7 +275,9 @@ def verdict(found: Calibrated) -> tuple[str, list[str]]:
     drawn = count(s.n, "random adapter")
     if not s.draws:
         return _kept(found, drawn)
-    far = f"{number(min(s.draws))} to {number(max(s.draws), s.unit)}"
+    far = number(max(s.draws), s.unit)
+    if min(s.draws) != max(s.draws):
+        far = f"{number(min(s.draws))} to {far}"
     if s.raw is None:
         return f"{drawn}: {found.what[0].lower()}{found.what[1:]} {far}. Nothing tuned to compare with yet.", _few(s)
     so_far = "" if found.final else " so far"
@@ -304,7 +306,7 @@ def _kept(found: Calibrated, drawn: str) -> tuple[str, list[str]]:
 
 def _rank(s: Standing) -> list[str]:
     smallest = 1 / (s.n + 1)
-    text = f"Rank: p = {number(s.rank_p)}, n = {s.n}"
+    text = f"Rank: {said('p', p_text(s.rank_p))}, n = {s.n}"
     if s.rank_p is not None and math.isclose(s.rank_p, smallest):
         text += f", the smallest that {s.n} draws can give (1 in {s.n + 1})"
     return [f"{text}."]
@@ -315,13 +317,18 @@ def _tail(s: Standing) -> list[str]:
         return []
     normal = 0.5 * math.erfc(s.z / math.sqrt(2))
     of = " of the logarithms" if s.positive else ""
-    text = f"As the next draw: p = {number(s.p)} (Student's t{of}, {s.n - 1} degrees of freedom); z = {z_text(s.z)}"
-    text = text.replace("= ≥", "≥")
+    p, z = said("p", p_text(s.p)), said("z", z_text(s.z))
+    text = f"As the next draw: {p} (Student's t{of}, {s.n - 1} degrees of freedom); {z}"
     if s.n < MANY and abs(s.z) < MAX_Z:
-        text += f", for which a normal tail would say p = {number(normal)}"
+        text += f", for which a normal tail would say {said('p', p_text(normal))}"
     lines = [f"{text}."]
-    if s.expected is not None:
-        lines.append(f"The next random adapter would fall between {interval(s.expected)}{_space(s.unit)} with 95 %.")
+    if s.expected is not None and boundless(s, s.draws):
+        lines.append(
+            f"The next random adapter would lie above {number(s.expected[0], s.unit)} with 97.5 %; {s.n} that differ so"
+            " much do not say how far above."
+        )
+    elif s.expected is not None:
+        lines.append(f"The next random adapter would fall within {interval(s.expected)}{_space(s.unit)} with 95 %.")
     return lines
 
 

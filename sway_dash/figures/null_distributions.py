@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sway_dash.core.numbers import p_text, said
 from sway_dash.figures.derive_null import norms
 from sway_dash.figures.null_columns import Calibrated, Columns, norms_text, rank_name
 from sway_dash.figures.theme import number, visible
@@ -77,7 +78,7 @@ def judged_by(among: Sequence[Calibrated]) -> str:
         return ""
     return (
         f"The result is judged by the random adapters that come closest to it: {noise_name(counts, among)},"
-        f" p = {number(counts.standing.p)} as the next draw."
+        f" {said('p', p_text(counts.standing.p))} as the next draw."
     )
 
 
@@ -89,5 +90,5 @@ def table_rows(among: Sequence[Calibrated]) -> list[tuple[str, ...]]:
         span = f"{number(min(s.draws))} to {number(max(s.draws))}" if s.draws else "—"
         name = noise_name(f, among) + (", judged" if f.counts else "")
         below = f"{s.above} of {s.n}" if s.draws else "—"
-        found.append((name, str(s.n), span, below, number(s.p)))
+        found.append((name, str(s.n), span, below, p_text(s.p)))
     return found

@@ -13,15 +13,8 @@ from sway_dash.core.events import PlannedProbe
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.figures.columns import Columns
 from sway_dash.figures.theme import number, percent, visible
+from sway_dash.report.formats import BANDS as BANDS
 from sway_dash.suite.score import category_of, counts, probe_weight
-
-BANDS = {
-    "noise": ("below 0.3", "what was asked of the adapter was hardly found, if at all"),
-    "partial": ("0.3 to 0.6", "part of what was asked of the adapter was found"),
-    "healthy": ("0.6 to 0.85", "most of what was asked of the adapter was found"),
-    "suspicious": ("above 0.85", "nearly everything is at its best, where it is worth looking for overfitting"),
-}
-"""Band → its range, and what it means."""
 
 EDGES = (0.3, 0.6, 0.85)
 """Where a band ends and the next one begins."""

@@ -15,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from sway_dash.core.numbers import DASH as DASH
+from sway_dash.core.numbers import number as number
 from sway_dash.core.shipped import shipped
-
-DASH: Final = "—"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,23 +160,6 @@ def token_css() -> str:
 # -- numbers and text ---------------------------------------------------------------------------
 
 
-def number(value: float | None, unit: str = "") -> str:
-    """Three significant digits and a unit; a dash for what is not known."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    size = abs(value)
-    if size >= 1000:
-        text = f"{value:,.0f}"
-    elif value == 0:
-        text = "0"
-    elif size < 0.0001:
-        mantissa, exponent = f"{value:.2e}".split("e")
-        text = f"{mantissa}×10{_superscript(int(exponent))}"
-    else:
-        text = f"{value:.3g}"
-    return f"{text} {unit}" if unit else text
-
-
 def interval(ci: tuple[float, float] | None) -> str:
     """``0.16 to 0.27``; a dash without one."""
     return DASH if ci is None else f"{number(ci[0])} to {number(ci[1])}"
@@ -246,13 +229,8 @@ def canvas_text(text: object, limit: int = 36) -> str:
 
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-_SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _show(match: re.Match[str]) -> str:
     char = match.group()
     return {"\n": "⏎", "\r": "⏎", "\t": "⇥"}.get(char, f"‹{ord(char):X}›")
-
-
-def _superscript(n: int) -> str:
-    return str(n).translate(_SUPER)

@@ -45,6 +45,27 @@ _PARTS = {
 }
 
 
+def stretch(wanted: tuple[float, float], span: tuple[float, float]) -> tuple[float, float] | None:
+    """What lies within a run of a stretch of time, s; ``None`` for nothing and for all of it."""
+    start, end = max(wanted[0], span[0]), min(wanted[1], span[1])
+    slack = 1e-6 * (span[1] - span[0])
+    whole = start <= span[0] + slack and end >= span[1] - slack
+    return None if whole or end <= start else (start, end)
+
+
+def names(known: CallTable) -> dict[str, list[str]]:
+    """What calls can be chosen by, in order of appearance."""
+    return {"probe": known.used(known.probe), "view": known.used(known.view), "op": known.used(known.op)}
+
+
+def absent(known: CallTable, cut: Cut, span: tuple[float, float]) -> dict[str, Any]:
+    """What is chosen and a run does not have, as it is to be instead."""
+    changed: dict[str, Any] = {n: "" for n, used in names(known).items() if getattr(cut, n) not in ("", *used)}
+    if np.isfinite(cut.start) and not span[0] <= cut.start <= cut.end <= span[1]:
+        changed["window"] = stretch((cut.start, cut.end), span)
+    return changed
+
+
 def view_name(view: str) -> str:
     """A view in words: ``null_1000_rank0.5`` → ``random 1000, rank ×0.5``."""
     kind, _, rest = view.partition("_")

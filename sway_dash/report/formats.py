@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from sway_dash.core.foreign import count, number
+from sway_dash.core.numbers import DASH, p_text, z_text
+from sway_dash.core.numbers import number as significant
 from sway_dash.core.result import ProbeResult, SuiteResult, SwayScore, Verdict
 from sway_dash.core.stats import format_z_profile
 from sway_dash.suite import multiplicity
@@ -15,8 +17,10 @@ from sway_dash.suite import multiplicity
 if TYPE_CHECKING:
     from sway_dash.suite.gate import Gate
 
-EM_DASH = "—"
+EM_DASH = DASH
 NULL_PROBE = "null_adapter"
+NO_NULL = "this kind has no null"
+"""A reason that says no more than that there is none."""
 _EXTRA = re.compile(r"install the \[([^\[\]]+)\] extra", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -31,32 +35,29 @@ def format_score(value: float | None) -> str:
 
 
 def format_raw(value: float | None) -> str:
-    """Three decimals with thousands commas; an em dash for what is not known."""
-    return f"{value:,.3f}" if _known(value) else EM_DASH
+    """Three decimals with thousands commas, what they would round to zero as it is; an em dash for the unknown."""
+    if value is None or not math.isfinite(value):
+        return EM_DASH
+    return significant(value) if 0 < abs(value) < 0.0005 else f"{value + 0.0:,.3f}"
 
 
 def format_z(value: float | None) -> str:
-    """Signed, in null standard deviations: ``+1,234.56σ``; an em dash for what is not known."""
-    return f"{value:+,.2f}σ" if _known(value) else EM_DASH
+    """Signed, in null standard deviations: ``+1,234.56σ``, ``≥ +99σ`` where it is cut; an em dash for the unknown."""
+    return z_text(value)
 
 
 def format_ci(ci: tuple[float, float] | None) -> str:
     """Both bounds with three decimals: ``[0.100, 0.250]``; an em dash when one is not known."""
-    return f"[{ci[0]:.3f}, {ci[1]:.3f}]" if ci is not None and all(map(_known, ci)) else EM_DASH
-
-
-def format_p(value: float | None) -> str:
-    """Two significant digits, ``<0.0001`` below that; an em dash for what is not known."""
-    if value is None or not math.isfinite(value):
+    if ci is None or not all(map(_known, ci)):
         return EM_DASH
-    return "<0.0001" if value < 1e-4 else f"{value:.2g}"
+    return f"[{format_raw(ci[0])}, {format_raw(ci[1])}]"
 
 
 def effect_rows(suite: SuiteResult) -> Iterator[tuple[str, ...]]:
     """Name, effect with its unit, 95 % interval, p, p by Holm and q of every test, where there are at least two."""
     for t in multiplicity.adjusted(suite):
         effect = f"{format_raw(t.effect)} {t.unit}".strip()
-        yield t.name, effect, format_ci(t.ci), format_p(t.p), format_p(t.p_holm), format_p(t.q_value)
+        yield t.name, effect, format_ci(t.ci), p_text(t.p), p_text(t.p_holm), p_text(t.q_value)
 
 
 def format_duration_s(value: float | None) -> str:
@@ -66,6 +67,34 @@ def format_duration_s(value: float | None) -> str:
     if value < 10:
         return f"{value:.2f}s"
     return f"{value:.1f}s" if value < 100 else f"{value:,.0f}s"
+
+
+BANDS: Mapping[str, tuple[str, str]] = {
+    "noise": ("below 0.3", "what was asked of the adapter was hardly found, if at all"),
+    "partial": ("0.3 to 0.6", "part of what was asked of the adapter was found"),
+    "healthy": ("0.6 to 0.85", "most of what was asked of the adapter was found"),
+    "suspicious": (
+        "above 0.85",
+        "nearly all that was asked of the adapter was found; the word is the public format's hint to look for"
+        " overfitting, not a fault that was seen",
+    ),
+}
+"""Band of the public format → its range, and what it means."""
+
+REPEATS: Mapping[str, str] = {
+    "strict": "measured again, the numbers are the same to the last bit",
+    "best_effort": "measured again, the numbers may differ in their last digits",
+    "loose": "measured again, the numbers may differ",
+}
+"""What the classes of repeatability say, in our words."""
+
+NOT_COUNTED = "(informational, weight=0): not part of the overall score"
+"""Beside a category that has no weight."""
+
+
+def band_words(band: str) -> str:
+    """Range and meaning of a band of the public format; empty for one that it does not have."""
+    return ": ".join(BANDS.get(band, ()))
 
 
 def printable(text: object) -> str:
@@ -155,7 +184,7 @@ def null_opt_out_reasons(suite: SuiteResult) -> dict[str, str]:
         for entry in skipped if isinstance(skipped, list | tuple | set | frozenset) else ():
             kind, reason = (entry.get("kind"), entry.get("reason")) if isinstance(entry, Mapping) else (entry, None)
             if isinstance(kind, str):
-                reasons[kind] = reasons.get(kind) or str(reason or "")
+                reasons[kind] = reasons.get(kind) or ("" if reason == NO_NULL else str(reason or ""))
     return reasons
 
 

@@ -68,3 +68,12 @@ def to_junit(suite: SuiteResult, score: SwayScore, *, gate: Gate | None = None) 
         if not gate.passed:
             ET.SubElement(case, "failure", {"message": printable("; ".join(gate.reasons))})
     return ET.tostring(root, encoding="unicode")
+
+
+def refused(what: str, message: str) -> str:
+    """The XML of a command, ``run`` or ``gate``, that was refused before anything was measured: one error."""
+    counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0", "time": "0.000"}
+    root = ET.Element("testsuite", {"name": "sway", **counts})
+    case = ET.SubElement(root, "testcase", {"classname": "sway", "name": what, "time": "0.000"})
+    ET.SubElement(case, "error", {"message": printable(message)})
+    return ET.tostring(root, encoding="unicode")

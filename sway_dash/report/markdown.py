@@ -86,20 +86,23 @@ def _header(suite: SuiteResult, score: SwayScore, gate: Gate | None) -> Iterator
     if gate is not None:
         yield "Gate", md_text(f.gate_words(gate))
     if suite.run_id:
-        # A run of ours; a bare result keeps the lines of the public format and no others.
         said = headline(suite)
         yield (
             "Answer",
             " ".join(md_text(part) for part in (f"{said.word}.", said.sentence, *said.reasons, said.settle) if part),
         )
-    yield "Overall", f"{f.format_score(score.overall)} ({md_code(score.band)})"
+    # Of a run of ours with the words in ours; a bare result keeps the lines of the public format.
+    meaning = f.band_words(score.band) if suite.run_id and score.components else ""
+    yield "Overall", f"{f.format_score(score.overall)} ({md_code(score.band)}) {meaning}".rstrip()
     if suite.status != "finished":
         yield "Status", f"{md_code(suite.status)}, the numbers cover only what was measured until then"
     yield "Base", md_code(suite.base_model_id)
     yield "Adapter", md_code(f.adapter_label(suite.adapter_id))
     yield "Wall", f.format_duration_s(suite.wall_seconds)
     if suite.determinism is not None:
-        yield "Determinism", f"{md_code(suite.determinism.class_)} (seed={suite.determinism.seed})"
+        repeats = f.REPEATS.get(suite.determinism.class_, "") if suite.run_id else ""
+        told = f"{md_code(suite.determinism.class_)} (seed={suite.determinism.seed})"
+        yield "Determinism", f"{told}: {repeats}" if repeats else told
     if cache := f.cache_line(suite):
         yield "Backend", cache
 
@@ -131,7 +134,8 @@ def _roll_ups(suite: SuiteResult) -> Iterator[str]:
     if extras := f.collect_missing_extras(suite):
         yield from ("", "## Skipped probes", "", f.skipped_sentence(suite), "", "```", f.install_line(extras), "```")
     if reasons := f.null_opt_out_reasons(suite):
-        yield from ("", "## Null-calibration opt-outs", "", "These kinds were not compared with a null:", "")
+        text = "These kinds of probe were not compared with random adapters:"
+        yield from ("", "## Null-calibration opt-outs", "", text, "")
         for kind in sorted(reasons):
             yield f"- {md_code(kind)}" + (f": {md_text(reasons[kind])}" if reasons[kind] else "")
     if degenerate := f.collect_degenerate_null_kinds(suite):

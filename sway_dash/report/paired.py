@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
+from sway_dash.core.numbers import p_text, said
 from sway_dash.core.paired import Paired
 from sway_dash.core.result import jsonable
 from sway_dash.report.formats import EM_DASH
@@ -73,9 +74,9 @@ def significance(stats: Paired, number: Number = three_digits) -> str:
     if stats.p is None:
         p = stats.p_note
     else:
-        p = f"p = {number(stats.p)} ({stats.p_note})"
+        p = f"{said('p', p_text(stats.p))} ({stats.p_note})"
         if stats.tests > 1:
-            p += f"; adjusted for {stats.tests} tests (Holm): p = {number(stats.p_holm or 0.0)}"
+            p += f"; adjusted for {stats.tests} tests (Holm): {said('p', p_text(stats.p_holm or 0.0))}"
     d = stats.d_z_note if stats.d_z is None else f"d_z = {signed(stats.d_z, number)}"
     return f"{p}; {d}"
 

@@ -143,7 +143,7 @@ def to_json(found: RunComparison, *, regression_threshold: float, gate: Sequence
                 "name": run.side.name,
                 "status": run.side.status,
                 "base": run.side.base,
-                "adapter": run.side.adapter,
+                "adapter": run.adapter,
             }
             for run in found.runs
         ],

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sway_dash.core.numbers import p_text
 from sway_dash.core.result import Verdict
 from sway_dash.report.compare import SIGNS, change_words, step_text
-from sway_dash.report.formats import EM_DASH, adapter_label, format_p, format_score, one_line
+from sway_dash.report.formats import EM_DASH, adapter_label, format_score, one_line
 from sway_dash.report.long_names import fit, lines
 from sway_dash.report.paired import NAMES, signed, three_digits
 from sway_dash.report.run_comparison import (
@@ -143,7 +144,7 @@ def _runs(found: RunComparison, width: int) -> Table:
     table = _table("run", "ended", "state", "adapter", "base")
     names = [
         [one_line(run.label) for run in found.runs],
-        [one_line(adapter_label(run.side.adapter)) if run.side.adapter else EM_DASH for run in found.runs],
+        [one_line(adapter_label(run.adapter)) if run.adapter else EM_DASH for run in found.runs],
         [one_line(adapter_label(run.side.base)) if run.side.base else EM_DASH for run in found.runs],
     ]
     for run, label, adapter, base in zip(found.runs, *fit(names, width - 36), strict=True):
@@ -207,7 +208,7 @@ def _paired_table(found: RunComparison, pairs: Sequence[tuple[Step, Comparison]]
         stats = comparison.contrasts[0].stats
         ci = f"{signed(stats.ci[0])} to {signed(stats.ci[1])}" if stats.ci else EM_DASH
         counts = (f"{n:,}" for n in (stats.up, stats.same, stats.down))
-        cells = (f"{stats.n:,}", signed(stats.mean), ci, *counts, format_p(stats.p_holm))
+        cells = (f"{stats.n:,}", signed(stats.mean), ci, *counts, p_text(stats.p_holm))
         table.add_row(*map(Text, (*named, *cells)))
     return table
 

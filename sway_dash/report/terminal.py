@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BAR_CELLS = 10
 WIDE = 140
 """Columns from which the notes fit beside the numbers."""
-_BAND_STYLE = {"noise": "red", "partial": "yellow", "healthy": "green", "suspicious": "magenta"}
+_BAND_STYLE = {"noise": "red", "partial": "yellow", "healthy": "green", "suspicious": "cyan"}
 _VERDICT_STYLE = {
     Verdict.PASS: "green",
     Verdict.FAIL: "bold red",
@@ -71,6 +71,8 @@ def to_terminal(suite: SuiteResult, score: SwayScore, *, console: Console | None
         say(text, "dim")
     out.print()
     say("  |  ".join(_footer(suite)), "dim")
+    if suite.determinism is not None and suite.determinism.class_ in f.REPEATS:
+        say(f"{f.printable(suite.determinism.class_)}: {f.REPEATS[suite.determinism.class_]}", "dim")
 
 
 def _overall(score: SwayScore) -> Text:
@@ -82,8 +84,8 @@ def _overall(score: SwayScore) -> Text:
     band = f.printable(score.band)
     line = Text.assemble("overall: ", (f.format_score(score.overall), "bold"))
     line.append(f"  [ {band} ]", style=_BAND_STYLE.get(band, ""))
-    if band == "suspicious":
-        line.append("  above 0.85, where it is worth looking for overfitting", style="dim")
+    if words := f.band_words(band):
+        line.append(f"  {words}", style="dim")
     return line
 
 
@@ -100,7 +102,7 @@ def _components(score: SwayScore) -> Table:
 
     grid = Table.grid(padding=(0, 2))
     for category, value, weight in f.component_rows(score):
-        remark = "(informational, weight=0)" if weight == 0 else ""
+        remark = f.NOT_COUNTED if weight == 0 else ""
         cells = (f.one_line(category), f.format_score(value), bar(value), remark)
         grid.add_row(*(Text(cell) for cell in cells))
     return grid
@@ -160,9 +162,10 @@ def _roll_ups(suite: SuiteResult) -> list[str]:
         lines.append(f"{f.skipped_sentence(suite)} {f.install_line(extras)}")
     if reasons := f.null_opt_out_reasons(suite):
         kinds = (f"{kind} ({reasons[kind]})" if reasons[kind] else kind for kind in sorted(reasons))
-        lines.append(f"without a null to compare with: {f.one_line(', '.join(kinds))}")
+        lines.append(f"not compared with random adapters: {f.one_line(', '.join(kinds))}")
     if degenerate := f.collect_degenerate_null_kinds(suite):
-        lines.append(f"null draws that do not vary, bump `runs:` of null_adapter: {f.one_line(', '.join(degenerate))}")
+        text = "random adapters that do not differ from each other, so no z; raise `runs:` of null_adapter"
+        lines.append(f"{text}: {f.one_line(', '.join(degenerate))}")
     return ["", *lines] if lines else []
 
 

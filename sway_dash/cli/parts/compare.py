@@ -107,7 +107,10 @@ def diff(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option("--prompts", help="Without a suite: prompts, one a line; .jsonl: the field text or prompt."),
+        typer.Option(
+            "--prompts",
+            help="Without a suite: prompts, one a line; .jsonl: the field text or prompt; - reads standard input.",
+        ),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure anew what an earlier diff or sweep has.")] = False,
     device: Device = None,

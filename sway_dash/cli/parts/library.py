@@ -178,7 +178,10 @@ def init(
         PresetName, typer.Option("--preset", help="quick: a first look; full: every probe that fits.")
     ] = PresetName.standard,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Prompts, one a line; .jsonl: the field text or prompt.")
+        Path | None,
+        typer.Option(
+            "--prompts", help="Prompts, one a line; .jsonl: the field text or prompt; - reads standard input."
+        ),
     ] = None,
     document: Annotated[
         Path | None, typer.Option("--document", help="What the adapter was trained on: prompts and probes of its own.")

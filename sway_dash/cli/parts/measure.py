@@ -81,7 +81,10 @@ def check(
         str | None, typer.Option("--base", help="Base model, a hub id or a folder; else what the adapter names.")
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="Prompts, one a line; .jsonl: the field text or prompt.")
+        Path | None,
+        typer.Option(
+            "--prompts", help="Prompts, one a line; .jsonl: the field text or prompt; - reads standard input."
+        ),
     ] = None,
     device: Device = None,
     details: Details = DETAILS,

@@ -13,12 +13,13 @@ from sway_dash.backends.instrumentation import prompt_digest
 from sway_dash.core.divergence import LN2
 from sway_dash.core.stats import MIN_ITEMS
 from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html, tabular
+from sway_dash.dash.looks import Look
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import ablation_columns as ac
 from sway_dash.figures.derive import AblationSeries
 from sway_dash.figures.derive_ablation import ShapeNumber, shape
-from sway_dash.figures.markup import heading, legend, toned
+from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.shape import pass_strip, set_strip
 from sway_dash.figures.plots.strength import set_lambdas, strength_curve
@@ -86,7 +87,7 @@ class AblationPage(pn.viewable.Viewer):
             widths={"at_one": 130, "saturation": 100},
             text_align={"at_one": "right", "saturation": "right"},
             **tabular("at_one", "saturation", prompt="textarea"),
-            css_classes=["sway-hook-ablation-prompts"],
+            css_classes=["sway-rows", "sway-hook-ablation-prompts"],
         )
         self._table.on_click(self._row_clicked)
         self._plot.sources["each"].selected.on_change("indices", self._line_clicked)
@@ -103,13 +104,18 @@ class AblationPage(pn.viewable.Viewer):
         """Figures of the page."""
         return [self._plot, *self._strips.values()]
 
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {"of": (self, "probe"), "relative": (self, "relative")}
+
     def _layout(self) -> pn.Column:
-        marks = legend(
+        marks = self._plot.legend(
             ("line", "tuned", "mean; thin: one prompt"),
             ("bar", "tuned", "95 % band, pointwise"),
             ("dot", "tuned", "95 % band, all λ at once"),
             ("dash", "threshold", "straight from 0 to λ = 1"),
-            ("dot", "accent", "(slope · λ)², what linearity compares with"),
+            ("dashdot", "accent", "(slope · λ)², what linearity compares with"),
             ("bar", "good", "where it passes"),
             ("line", "threshold", "as trained"),
             ("dot", "threshold", "ln 2, the most a JS divergence can be"),
@@ -118,7 +124,7 @@ class AblationPage(pn.viewable.Viewer):
         chart = column(controls, figure(self._plot), html(marks), self._caption, gap=2)
         strips = [column(self._words[name], figure(plot), gap=0) for name, plot in self._strips.items()]
         side = column(html(heading("Shape", "Shaded: the range in which the probe passes.")), *strips, gap=10)
-        rows = column(html(heading("Prompt by prompt", "A click opens the prompt.")), self._table)
+        rows = column(html(heading("Prompt by prompt", "A click or Enter on a row opens the prompt.")), self._table)
         self._all = column(self._sentence, self._zero, grid(chart, side), rows, gap=20)
         return body(self._empty, self._all)
 
@@ -131,6 +137,9 @@ class AblationPage(pn.viewable.Viewer):
     @param.depends("run.version", "shown", "probe", "relative", watch=True)
     def _refresh(self) -> None:
         if not self.shown:
+            return
+        if not self.run.live and self.probe not in ("", *self.run.data.ablations):
+            self.probe = ""  # which draws
             return
         series = self._series()
         self._empty.visible, self._all.visible = series is None, series is not None

@@ -93,9 +93,8 @@ def _state(run: RunState, worker_log: str, now: float) -> str:
         text = fold.reason or "The run ended with an error."
         return _box("bad", "Failed", text, more=data.traceback or worker_log)
     if run.status == "finished" and preflight_failed(data):
-        row = next(p for p in data.result().probes if p.kind == "preflight")
-        text = "The check before measuring failed, so no score was computed."
-        return _box("bad", "Not measured", text, row.message)
+        # What it found is the verdict's reason.
+        return _box("bad", "Not measured", "The check before measuring failed, so no score was computed.")
     return ""
 
 

@@ -9,7 +9,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import body, column, grid
+from sway_dash.dash.components import beside, body, column, grid
 from sway_dash.dash.pages.compare_bar import CompareBar
 from sway_dash.dash.pages.compare_charts import CourseChart, DifferenceChart, PairChart
 from sway_dash.dash.pages.compare_filters import CompareFilters
@@ -37,13 +37,7 @@ class CompareView(pn.viewable.Viewer):
         button = pmui.Button(label="Export", size="small", variant="text", margin=0, description="")
         button.on_click(lambda _: setattr(self._export, "open", True))
         self._rest = column(
-            pn.Column(
-                column(CompareHead(**own), styles={"flex": "1 1 320px"}),
-                button,
-                sizing_mode="stretch_width",
-                margin=0,
-                stylesheets=[_TOP],
-            ),
+            beside(column(CompareHead(**own), styles={"flex": "1 1 320px"}), button, gap="6px 16px", align="start"),
             self._filters,
             grid(self._pair, side),
             CompareTable(**own),
@@ -75,6 +69,3 @@ class CompareView(pn.viewable.Viewer):
     @param.depends("state.version", watch=True)
     def _refresh(self) -> None:
         self._rest.visible = self.state.comparison is not None
-
-
-_TOP = ":host { display: flex !important; flex-flow: row wrap; gap: 6px 16px; align-items: start; }"

@@ -12,7 +12,7 @@ import param
 from sway_dash.dash import runs
 from sway_dash.dash.buttons import Buttons
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.components import beside, column, html, set_html
 from sway_dash.dash.run_tokens import RunTokens
 from sway_dash.figures.markup import heading
 from sway_dash.figures.theme import count, esc, visible
@@ -26,8 +26,6 @@ CHOOSE = "choose…"
 
 AT_HAND = 12
 """Recent runs offered as buttons as long as there is nothing to compare."""
-
-_TOP = ":host { display: flex !important; flex-flow: row wrap; gap: 6px 14px; align-items: center; }"
 
 
 class CompareBar(pn.viewable.Viewer):
@@ -45,7 +43,7 @@ class CompareBar(pn.viewable.Viewer):
         self._said = html(css_classes=["sway-hook-compare-said"])
         self._hint = html()
         self._recent = Buttons(self.state.add, label="Recent runs", css_classes=["sway-hook-recent"])
-        top = pn.Column(self._tokens, self._picker, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
+        top = beside(self._tokens, self._picker, gap="6px 14px")
         self._empty = column(self._hint, self._recent, gap=10)
         self._root = column(html(heading("Compare runs")), top, self._said, self._empty, gap=8)
         self._refresh()

@@ -21,7 +21,7 @@ from sway_dash.figures.compare_drawing import (
     noise_rule,
     pair_rows,
 )
-from sway_dash.figures.markup import heading, legend, table
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots import checkpoints as course_plot
 from sway_dash.figures.plots import paired as plots
@@ -44,7 +44,7 @@ class DifferenceChart(pn.viewable.Viewer):
         self.plot.sources["rows"].selected.on_change("indices", self._picked)
         self._caption = html()
         self._tests = html(css_classes=["sway-hook-tests"])
-        marks = legend(
+        marks = self.plot.legend(
             ("◆", "accent", "mean difference, 95 % interval"),
             ("bar", "null", "as far as random adapters' means lie apart"),
         )
@@ -105,14 +105,15 @@ class PairChart(pn.viewable.Viewer):
         self._panes = {name: column(figure(plot), visible=name == "slope") for name, plot in self._plots.items()}
         self._bins_pane = column(figure(self._bins), visible=False)
         self._caption = html()
-        marks = legend(
+        ways = (
             ("▲", "tuned", "more changed than in the baseline"),
             ("▼", "base", "less changed"),
             ("●", "null", "same: within noise"),
         )
+        marks, *_ = (plot.legend(*ways) for plot in self._plots.values())
         self._root = column(self._head, *self._panes.values(), html(marks), self._bins_pane, self._caption, gap=2)
         self._key: tuple[Any, ...] = ()
-        self._narrow = False
+        self._narrow, self._width = False, plots.SLOPE_WIDE_PX
         self._mode: Mode = "slope"
         self._refresh()
 
@@ -141,7 +142,7 @@ class PairChart(pn.viewable.Viewer):
             plot.sources["rows"].selected.indices = []
         rows = pair_rows(mode, comparison, contrast, by_size=not state.live)
         limit = NARROW_LABEL if self._narrow else WIDE_LABEL
-        draw_pair(plot, mode, rows, comparison, contrast, state.labels, limit=limit, anew=anew)
+        draw_pair(plot, mode, rows, comparison, contrast, state.labels, limit=limit, width=self._width, anew=anew)
         if mode == "cloud":
             draw_histogram(self._bins, comparison, contrast, anew=anew)
         self._describe(mode, comparison, contrast)
@@ -173,7 +174,10 @@ class PairChart(pn.viewable.Viewer):
         return picked
 
     def _resized(self, _attr: str, _old: int | None, new: int | None) -> None:
-        """Shorter names where there is little room for them."""
+        """Shorter names where there is little room for them, slopes as wide as there is."""
+        if new and self._mode == "slope":
+            self._width = new
+            plots.set_room(self._plots["slope"], new)
         narrow = 0 < (new or 0) < NARROW_PX
         if new and narrow != self._narrow:
             self._narrow = narrow
@@ -191,7 +195,7 @@ class CourseChart(pn.viewable.Viewer):
         self.plot.sources["line"].selected.on_change("indices", self._run_picked)
         self.plot.sources["each"].selected.on_change("indices", self._prompt_picked)
         self._caption = html(css_classes=["sway-hook-course"])
-        marks = legend(
+        marks = self.plot.legend(
             ("line", "tuned", "mean"), ("bar", "tuned", "95 % interval, pointwise"), ("bar", "null", "random adapters")
         )
         head = html(heading("Over training", "Every run is a checkpoint of one training run."))

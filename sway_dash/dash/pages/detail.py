@@ -12,6 +12,7 @@ from sway_dash.core.detail import PromptDetail
 from sway_dash.core.events import Measurement
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.copy_button import CopyButton
+from sway_dash.dash.looks import Look
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations, readable
 from sway_dash.dash.pages.token_view import TokenView
@@ -83,6 +84,15 @@ class DetailPane(pn.viewable.Viewer):
     def plots(self) -> list[Plot]:
         """Its figures."""
         return self._distribution.plots
+
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {
+            "colour": (self._text, "layer"),
+            "own": (self._text, "local"),
+            "tokens": (self._distribution, "by"),
+        }
 
     # -- moving ---------------------------------------------------------------------------------
 
@@ -173,7 +183,8 @@ class DetailPane(pn.viewable.Viewer):
         detail = self._details.find(row.prompt) if self._details else None
         place = self.shown.standing(row)
         recorded = self._details.version if self._details else 0
-        of = (self.run.epoch, self.shown.series.name, row, place, recorded, self._asked, self._problems.get(row.prompt))
+        state = (self._asked, self._problems.get(row.prompt), self.choice.query, self.choice.regex)
+        of = (self.run.epoch, self.shown.series.name, row, place, recorded, *state)
         if of != self._of:
             self._of = of
             self._whole(row, detail)
@@ -215,7 +226,8 @@ class DetailPane(pn.viewable.Viewer):
             set_html(self._state, self._look_state(row.prompt))
             if m is not None:
                 self._distribution.show_measured(m)
-        set_html(self._said, generations(detail) if detail else "")
+        sought = self.choice.expression() if self.choice.query else None
+        set_html(self._said, generations(detail, sought) if detail else "")
         set_html(self._numbers, self._facts(m, detail) if m else "")
         self._copies.visible = m is not None
 

@@ -13,7 +13,7 @@ from sway_dash.core.events import Measurement
 from sway_dash.dash.components import column, figure, html, set_html
 from sway_dash.dash.pages.controls import bind_select
 from sway_dash.figures import columns, plots
-from sway_dash.figures.markup import heading, legend, table
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, number, token_text
 from sway_dash.figures.token_columns import REST, By, default_token, distribution, kl_terms, sendable
@@ -34,9 +34,9 @@ class Distribution(pn.viewable.Viewer):
         self._order = pmui.Select(options=ORDERS, size="small", width=210, margin=(6, 0, 0, 0), label="Order")
         bind_select(self._order, self, "by")
         self._why, self._twin = html(), html(css_classes=["sway-hook-distribution"])
-        marks = legend(("●", "base", "base"), ("◆", "tuned", "tuned"))
+        marks = self.tokens.legend(("●", "base", "base"), ("◆", "tuned", "tuned"))
         self._dumbbell = column(self._order, figure(self.tokens), html(marks), gap=2)
-        parts = legend(
+        parts = self.terms.legend(
             ("■", "tuned", "tuned makes it likelier"), ("■", "base", "tuned makes it less likely"), ("■", "null", REST)
         )
         title = html(heading("Why the KL is this large"))

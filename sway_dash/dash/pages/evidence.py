@@ -25,6 +25,9 @@ from sway_dash.figures.markup import heading, table, toned
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.theme import count, esc, visible
 
+TELLING = (Verdict.FAIL, Verdict.ERROR, Verdict.WARN, Verdict.PASS)
+"""What is shown first where nobody has chosen."""
+
 MOST_JSON = 200_000
 """Characters of JSON that a page is given."""
 
@@ -124,15 +127,18 @@ class EvidencePage(pn.viewable.Viewer):
                 self._show(chosen, result)
 
     def _chosen(self, planned: list[PlannedProbe], results: dict[str, ProbeResult]) -> PlannedProbe:
-        """The entry asked for, else the first that failed, else the first that has found something."""
+        """The entry asked for, else the most telling of those that have found something: what went wrong first."""
         for probe in planned:
             if probe.name == self.choice.entry:
                 return probe
-        found = [p for p in planned if p.name in results]
-        ended = {p.name: results[p.name].verdict for p in found}
-        failed = (p for p in found if ended[p.name] is Verdict.FAIL)
-        telling = (p for p in found if p.kind not in OWN_PAGE and ended[p.name] is not Verdict.SKIP)
-        return next(failed, next(telling, next(iter(found), planned[0])))
+
+        def dull(probe: PlannedProbe) -> tuple[int, bool, bool]:
+            # The noise says nothing of the adapter; what has a page of its own is shown in full there.
+            verdict = results[probe.name].verdict
+            rank = TELLING.index(verdict) if verdict in TELLING else len(TELLING)
+            return rank, probe.kind == "null_adapter", probe.kind in OWN_PAGE
+
+        return min((p for p in planned if p.name in results), key=dull, default=planned[0])
 
     def _options(self, planned: list[PlannedProbe], results: dict[str, ProbeResult], name: str) -> None:
         def label(probe: PlannedProbe) -> str:
@@ -165,7 +171,7 @@ class EvidencePage(pn.viewable.Viewer):
         set_html(self._numbers, f'<div class="sway-numbers">{table(("", ""), rows)}</div>' if rows else "")
         rest = facts(result.evidence) if result is not None else []
         self._rest.visible = result is not None and bool(result.evidence)
-        rows = [(f"<code>{esc(name)}</code>", esc(value)) for name, value in rest]
+        rows = [(esc(name), esc(value)) for name, value in rest]
         set_html(self._facts, table(("Name", "Value"), rows, css_class="sway-facts") if rows else "")
         self._fill_json()
 

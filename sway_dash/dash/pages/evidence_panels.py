@@ -13,7 +13,7 @@ from sway_dash.core.panels import Curve, Groups, Items
 from sway_dash.dash.components import column, figure, grid, html, set_html
 from sway_dash.dash.virtual_table import Cell, VirtualTable
 from sway_dash.figures import panel_columns as pc
-from sway_dash.figures.markup import heading, legend, table
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.curve import curve, set_curve
 from sway_dash.figures.plots.dumbbell import dumbbell, set_items, set_mark
@@ -93,7 +93,7 @@ class ListedPanel(pn.viewable.Viewer):
         self._order.param.update(options=options, value=self.order)
         self._filling = False
         set_html(self._head, heading(visible(panel.title) or "Items"))
-        set_html(self._legend, legend(*pc.signs(panel)))
+        set_html(self._legend, self.plot.legend(*pc.signs(panel)))
         self._none.visible, self._grid.visible = not n, bool(n)
         self._order.visible, self._pager.visible = n > 1, n > pc.AT_ONCE
         label = f"{visible(panel.title)}, {n:,} rows. Arrow keys open the next and the previous one."
@@ -211,7 +211,7 @@ class CurvePanel(pn.viewable.Viewer):
         self.panel = panel
         set_curve(self.plot, panel)
         set_html(self._head, heading(visible(panel.title) or "Curve"))
-        set_html(self._legend, legend(*pc.curve_signs(panel)))
+        set_html(self._legend, self.plot.legend(*pc.curve_signs(panel)))
         text = pc.caption(panel)
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>' if text else "")
         head, rows = pc.curve_table(panel)

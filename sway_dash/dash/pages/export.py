@@ -14,7 +14,7 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash.compare_state import CompareState
-from sway_dash.dash.components import HIDDEN_LABEL, column, html, set_html
+from sway_dash.dash.components import HIDDEN_LABEL, column, dialog, html, set_html
 from sway_dash.dash.courier import Courier
 from sway_dash.dash.off_loop import off_loop
 from sway_dash.dash.pictures import Pictures
@@ -84,9 +84,7 @@ class TakeAlong(pn.viewable.Viewer):
         self._said = html(css_classes=["sway-hook-export"])
         # Filled when it is first opened: most sessions never look.
         self._inner = column(gap=8)
-        self._dialog = pmui.Dialog(
-            self._inner, title="Export", open=False, close_on_click=True, width_option="md", show_close_button=True
-        )
+        self._dialog = dialog(self._inner, "Export")
         self._dialog.param.watch(lambda e: setattr(self, "open", e.new), "open")
 
     def __panel__(self) -> pn.viewable.Viewable:

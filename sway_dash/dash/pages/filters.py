@@ -30,11 +30,11 @@ class FilterBar(pn.viewable.Viewer):
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
         self._search = pmui.TextInput(
-            label="Search prompts, tags, tokens", width=270, value=self.choice.query, **CONTROL
+            label="Search prompts, tags, tokens, generations", width=330, value=self.choice.query, **CONTROL
         )
         self._regex = pmui.Checkbox(label="regex", value=self.choice.regex, margin=(4, 8, 4, 0), size="small")
         self._status = Chips(self._stand, label="Against random adapters", styles={"margin-right": "8px"})
-        self._least = pmui.FloatInput(label="At least, nats", start=0.0, step=0.01, width=125, **CONTROL)
+        self._least = pmui.FloatInput(label="At least, nats", start=0.0, step=0.01, width=125, sx=_NO_STEPS, **CONTROL)
         self._tags = Chips(self._tag, label="Tags")
         self._active = Chips(self._drop, label="Filters in force")
         self._count = html(css_classes=["sway-hook-count"])
@@ -126,7 +126,8 @@ class FilterBar(pn.viewable.Viewer):
     def _in_force(self) -> Iterator[tuple[str, str, str, State]]:
         choice = self.choice
         if choice.query:
-            yield "query", f"{'regex' if choice.regex else 'text'}: {choice.query}", "", "remove"
+            where = ", generations too" if self.shown.series.said else ""
+            yield "query", f"{'regex' if choice.regex else 'text'}{where}: {choice.query}", "", "remove"
         if choice.status:
             yield "status", f"{choice.status} random adapters", "", "remove"
         if choice.least:
@@ -155,5 +156,11 @@ class FilterBar(pn.viewable.Viewer):
         else:
             self.choice.param.update(**{key: self.choice.param[key].default})
 
+
+_NO_STEPS = {
+    "& .MuiInputAdornment-root": {"display": "none"},
+    "& .MuiInputBase-input": {"paddingLeft": "12px"},
+}
+"""Its two buttons have no names, and steps of a fixed size suit no scale of divergences; one kept the edge free."""
 
 CONTROL: dict[str, Any] = {"size": "small", "margin": (4, 8, 4, 0)}

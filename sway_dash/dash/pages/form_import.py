@@ -15,11 +15,15 @@ from sway_dash.dash.latest import Background, Latest, at_once
 from sway_dash.dash.pages.form_probes import SMALL
 from sway_dash.dash.pages.form_widgets import Fold
 from sway_dash.dash.prompt_import import PromptFileError, PromptRow, from_file, from_paste, repeats
+from sway_dash.figures.columns import shortened
 from sway_dash.figures.markup import table
 from sway_dash.figures.theme import count, esc
 
 SHOWN = 5
 """Rows of the preview."""
+
+CELL_CHARS = 200
+"""Characters of a prompt in it."""
 
 PAUSE_S = 0.3
 """How long nothing may be typed before the text is read."""
@@ -119,7 +123,7 @@ class ImportForm(pn.viewable.Viewer):
         parts = [count(len(found), "prompt"), *([count(doubled, "duplicate")] if doubled else [])]
         more = f" The first {SHOWN}:" if len(found) > SHOWN else ""
         head = f'<p class="sway-caption" role="status">{esc("; ".join(parts))} found.{more}</p>'
-        rows_html = [[esc(r.text[:200]), esc(", ".join(r.tags))] for r in found[:SHOWN]]
+        rows_html = [[esc(shortened(r.text, CELL_CHARS)), esc(", ".join(r.tags))] for r in found[:SHOWN]]
         set_html(self._preview, head + table(["Prompt", "Tags"], rows_html))
         self._add.label = f"Add {count(len(found), 'prompt')}"
 

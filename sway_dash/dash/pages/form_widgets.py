@@ -100,7 +100,8 @@ class Fold(pn.viewable.Viewer):
         super().__init__(title=title, **params)
         self._make = make
         self._made = False
-        self._button = pmui.Button(variant="text", size="small", margin=(4, 0, 0, -6))
+        # A title that takes two lines on a telephone begins where one of one line does.
+        self._button = pmui.Button(variant="text", size="small", margin=(4, 0, 0, -6), sx={"textAlign": "left"})
         self._button.on_click(lambda _: self.param.update(open=not self.open))
         self._inner = column(gap=0, visible=False)
         self._root = column(self._button, self._inner, gap=0)

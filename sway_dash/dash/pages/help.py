@@ -7,7 +7,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash.browser import KEYS
-from sway_dash.dash.components import column, html
+from sway_dash.dash.components import column, dialog, html
 from sway_dash.figures.markup import heading, table
 from sway_dash.figures.theme import esc
 from sway_dash.suite.store import runs_root
@@ -44,9 +44,7 @@ class Help(pn.viewable.Viewer):
             self.param.letters, label="Single letters are keys", description="", margin=(0, 0, 6, 0)
         )
         inner = column(html(heading("Keys")), letters, html(keys), html(heading("Words") + words + where), gap=8)
-        self._dialog = pmui.Dialog(
-            inner, title="Help", open=False, close_on_click=True, width_option="md", show_close_button=True
-        )
+        self._dialog = dialog(inner, "Help")
         self.param.watch(lambda e: setattr(self._dialog, "open", e.new), "open")
         self._dialog.param.watch(lambda e: setattr(self, "open", e.new), "open")
 

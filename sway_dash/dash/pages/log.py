@@ -15,6 +15,7 @@ from sway_dash.dash import jobs
 from sway_dash.dash.components import HIDDEN_LABEL, body, column, grid, html, set_html
 from sway_dash.dash.copy_button import CopyButton
 from sway_dash.dash.log_list import MAX_LINES, LogList
+from sway_dash.dash.looks import Look
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.derive import LogLine, Place
@@ -57,6 +58,7 @@ class LogView(pn.viewable.Viewer):
             css_classes=["sway-hook-log-query"],
         )
         self._query.param.watch(lambda event: setattr(self, "query", event.new or ""), "value_input")
+        self.param.watch(lambda event: self._query.param.update(value=event.new, value_input=event.new), "query")
         self._list = LogList(self._open, sizing_mode="stretch_width", css_classes=["sway-hook-log"])
         self._follow = pmui.Checkbox.from_param(
             self._list.param.follow, label="Follow the newest", description="", size="small", margin=(0, 8, 4, 0)
@@ -80,6 +82,11 @@ class LogView(pn.viewable.Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
+
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {"level": (self, "level"), "find": (self, "query")}
 
     @param.depends("run.version", watch=True)
     def _refresh(self) -> None:

@@ -12,7 +12,7 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import run_edits, runs
-from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.components import beside, column, html, set_html
 from sway_dash.figures.markup import toned
 from sway_dash.figures.theme import count, esc, size
 from sway_dash.suite.store import SPEC
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _STICKY = """:host { position: sticky; bottom: 0; z-index: 5; padding: 10px 0; border-top: 1px solid
   var(--mui-palette-sway_rule-main); background: var(--mui-palette-sway_surface-main); }
 @media (max-width: 700px) { :host { position: static; } }"""
-_ROW = ":host { display: flex !important; flex-flow: row wrap; gap: 8px 12px; align-items: center; }"
 
 
 class Marked(pn.viewable.Viewer):
@@ -157,4 +156,4 @@ def _has_suite(run: str) -> bool:
 
 
 def _row(*items: Any) -> pn.Column:
-    return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=[_ROW])
+    return beside(*items, gap="8px 12px")

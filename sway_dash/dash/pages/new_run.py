@@ -13,7 +13,7 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import drafts, jobs
-from sway_dash.dash.components import body, column, grid, html, set_html
+from sway_dash.dash.components import beside, body, column, grid, html, set_html
 from sway_dash.dash.costs import Costs
 from sway_dash.dash.draft import Draft
 from sway_dash.dash.fields import form_fields
@@ -30,6 +30,13 @@ from sway_dash.dash.yaml_editor import YamlEditor
 from sway_dash.figures.markup import heading, toned
 from sway_dash.figures.theme import esc, visible
 from sway_dash.suite.spec import SuiteDefaults
+
+_ALWAYS_SEEN = """
+:host { position: sticky !important; top: 0; z-index: 10; padding: 6px 0;
+  background: var(--mui-palette-sway_surface-main);
+  border-bottom: 1px solid var(--mui-palette-sway_rule-main); }
+"""
+"""However long the plan and the form are."""
 
 
 class NewRunView(pn.viewable.Viewer):
@@ -76,9 +83,9 @@ class NewRunView(pn.viewable.Viewer):
         undo.on_click(lambda _: self.draft.undo())
         redo.on_click(lambda _: self.draft.redo())
         self._steps = (undo, redo)
-        demo = pmui.Button(label="Example suite", **SMALL)
+        demo = pmui.Button(label="Demo suite", **SMALL)
         empty = pmui.Button(label="Empty suite", **SMALL)
-        full = pmui.Button(label="Full example", **SMALL)
+        full = pmui.Button(label="Demo suite, every kind of probe", **SMALL)
         demo.on_click(lambda _: self.draft.use_demo())
         full.on_click(lambda _: self.draft.use_demo(full=True))
         empty.on_click(lambda _: self.draft.use_template())
@@ -91,7 +98,6 @@ class NewRunView(pn.viewable.Viewer):
         row = {"margin": 0, "gap": "6px", "align_items": "center"}
         about = "; ".join(f"{p.name}: {p.about}" for p in PRESETS)
         form = column(
-            html(heading("New run")),
             pn.FlexBox(undo, redo, demo, full, empty, self._drafts, **row),
             self._notice,
             self._title,
@@ -105,7 +111,9 @@ class NewRunView(pn.viewable.Viewer):
         )
         note = "Form and YAML are the same suite. A change in the form touches its own lines only."
         right = column(self.plan, html(heading("As YAML", note)), self._editor, self._jump, gap=10)
-        self._root = body(grid(form, right))
+        head = beside(html(heading("New run"), sizing_mode=None), self.plan.button)
+        top = column(head, self.plan.failure, stylesheets=[_ALWAYS_SEEN])
+        self._root = body(top, grid(form, right))
 
     def _preset(self, preset: Preset) -> Any:
         button = pmui.Button(label=preset.name, **{**SMALL, "variant": "outlined"})

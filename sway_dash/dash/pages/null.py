@@ -9,14 +9,16 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
+from sway_dash.core.numbers import said, z_text
 from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html
+from sway_dash.dash.looks import Look
 from sway_dash.dash.pages.opening import ask
 from sway_dash.dash.pages.verdict import gate_of
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import null_columns as nc
 from sway_dash.figures import null_distributions as nd
 from sway_dash.figures.derive_null import SOME, Standing, own_null
-from sway_dash.figures.markup import heading, legend, table
+from sway_dash.figures.markup import heading, table
 from sway_dash.figures.null_more import more
 from sway_dash.figures.panel_columns import ends
 from sway_dash.figures.plots import Plot, set_noise
@@ -85,14 +87,20 @@ class NullPage(pn.viewable.Viewer):
         """Figures of the page."""
         return [self._draws, self._ecdf, self._kinds, self._ranks, self._norms]
 
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {"of": (self, "entry"), "whole": (self, "whole")}
+
     def _layout(self) -> pn.Column:
-        marks = legend(
+        marks = self._draws.legend(
             ("●", "null", "one random adapter"),
             ("◆", "tuned", "tuned"),
             ("bar", "null", "where the next one would fall, 95 %"),
             ("hatch", "muted", "rounding: the same model twice"),
             ("dash", "threshold", "gate"),
         )
+        self._ecdf.marks = self._draws.marks
         controls = pn.FlexBox(self._entries, self._scale, margin=0, sizing_mode="stretch_width")
         self._ecdf_pane = figure(self._ecdf)
         chart = column(controls, figure(self._draws), self._ecdf_pane, html(marks), self._caption, self._list, gap=2)
@@ -147,6 +155,9 @@ class NullPage(pn.viewable.Viewer):
             return
         self._drawn, self._drawn_at = drawn, time.monotonic()
         known = nc.every(data)
+        if not self.run.live and self.entry not in ("", *map(_key, known)):
+            self.entry = ""  # which draws
+            return
         self._none.visible, self._all.visible = not known, bool(known)
         with pn.io.hold():
             self._more()
@@ -295,7 +306,7 @@ class NullPage(pn.viewable.Viewer):
         self._ranks.figure.xaxis.axis_label = axis
         _hold(self._ranks, [*draws["x"], *tuned["x"]])
         told = "; ".join(
-            f"{nc.rank_name(rank)}: z {nc.z_text(s.z)}, above {s.above} of {s.n}" for rank, s in by_rank.items()
+            f"{nc.rank_name(rank)}: {said('z', z_text(s.z))}, above {s.above} of {s.n}" for rank, s in by_rank.items()
         )
         self._ranks.describe(f"Tuned against random adapters of other ranks. {told}.")
         set_html(self._rank_text, f'<p class="sway-caption">{esc(told)}.</p>')

@@ -62,7 +62,8 @@ class OverviewPage(pn.viewable.Viewer):
         """No empty charts for a run that ended before it measured anything."""
         opened = bool(self.run.run_id)
         self._empty.visible, self._all.visible = not opened, opened
-        self._charts.visible = self.run.live or any(s.rows or s.nulls for s in self.run.data.series.values())
+        begun = self.run.live and self.run.status not in ("queued", "starting")
+        self._charts.visible = begun or any(s.rows or s.nulls for s in self.run.data.series.values())
 
 
 def _nothing_yet() -> str:

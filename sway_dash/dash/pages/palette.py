@@ -10,6 +10,7 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.dash import runs
+from sway_dash.dash.components import dialog
 from sway_dash.dash.nav import TITLES
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.theme import visible
@@ -39,7 +40,7 @@ class Palette(pn.viewable.Viewer):
             margin=(8, 0),
         )
         self._field.param.watch(self._chosen, "value")
-        self._dialog = pmui.Dialog(self._field, title="Go to", open=False, close_on_click=True, width_option="sm")
+        self._dialog = dialog(self._field, "Go to", width="sm", show_close_button=False)
         self._dialog.param.watch(lambda e: setattr(self, "open", e.new), "open")
 
     def __panel__(self) -> pn.viewable.Viewable:

@@ -12,6 +12,7 @@ from sway_dash.backends.api import PROMPTS_PER_REQUEST
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.costs import Cost, Costs
 from sway_dash.dash.draft import Draft
+from sway_dash.dash.off_loop import off_loop
 from sway_dash.figures.markup import heading, table, toned
 from sway_dash.figures.theme import count, duration, esc, size
 from sway_dash.suite.forecast import EntryForecast, Forecast
@@ -23,7 +24,10 @@ NOT_MEASURED = "no estimate of the time yet: nothing of this model was measured 
 
 
 class PlanCard(pn.viewable.Viewer):
-    """Shows cost or problems; its button says what it starts. ``run`` is raised when it is pressed."""
+    """Shows cost or problems. ``run`` is raised when its ``button`` is pressed, which says what it starts.
+
+    The page has the button where it is always in sight, and with it ``failure``: why a run could not be started.
+    """
 
     draft: Draft = param.ClassSelector(class_=Draft)  # type: ignore[assignment]
     costs: Costs = param.ClassSelector(class_=Costs)  # type: ignore[assignment]
@@ -31,12 +35,14 @@ class PlanCard(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self._run = pmui.Button.from_param(
+        self.button = pmui.Button.from_param(
             self.param.run, description="", label="Run", variant="contained", margin=0, css_classes=["sway-hook-run"]
         )
+        self._label = ""
+        self.button.param.watch(self._insist, "label")
         self._say = html(css_classes=["sway-hook-plan"])
-        self._failure = html(css_classes=["sway-hook-failure"])
-        self._root = column(html(heading("Plan")), self._say, self._run, self._failure, gap=8)
+        self.failure = html(css_classes=["sway-hook-failure"], visible=False)
+        self._root = column(html(heading("Plan")), self._say, gap=8)
         self.draft.param.watch(lambda *_: self.fill(), ["problems", "text"])
         self.costs.param.watch(lambda *_: self.fill(), ["cost", "failure"])
         self.fill()
@@ -47,13 +53,14 @@ class PlanCard(pn.viewable.Viewer):
     def fail(self, message: str) -> None:
         """Say why a run could not be started; nothing for one that was."""
         text = toned("bad", "sway-banner", f"<b>Not started.</b> {esc(message)}", role="alert") if message else ""
-        set_html(self._failure, text)
+        set_html(self.failure, text)
+        self.failure.visible = bool(text)
 
     def fill(self) -> None:
         """Show what the draft says."""
         lines = self.draft.lines()
         if lines:
-            self._run.label = "Run: show the first problem"
+            self._call("Run: show the first problem")
             items = "".join(f"<li>{esc(line)}</li>" for line in lines[:SHOWN])
             more = f"<li>and {len(lines) - SHOWN} more</li>" if len(lines) > SHOWN else ""
             title = f"<b>{count(len(lines), 'problem')}.</b>"
@@ -61,11 +68,23 @@ class PlanCard(pn.viewable.Viewer):
             return
         cost = self.costs.cost
         if cost is None:
-            self._run.label = "Run"
+            self._call("Run")
             set_html(self._say, f'<p class="sway-caption">{esc(self.costs.failure) or "Counting …"}</p>')
             return
-        self._run.label = run_label(cost)
+        self._call(run_label(cost))
         set_html(self._say, plan_html(cost, self.draft.planned))
+
+    def _call(self, label: str) -> None:
+        """Let the button say what it starts."""
+        self._label = self.button.label = label
+
+    def _insist(self, event: param.parameterized.Event) -> None:
+        """A widget of Panel reports what it has painted; a slow browser does so after the next label has come, and puts
+        the one before in its place.
+        """
+        if event.new != self._label:
+            # Not at once: what is changed while a report is taken in does not reach the browser.
+            off_loop(lambda: None, lambda _: self._call(self._label))
 
 
 def run_label(cost: Cost) -> str:
@@ -86,7 +105,7 @@ def _bounded(bound: str) -> str:
     return "" if bound == "exact" else f"{bound} "
 
 
-def plan_html(cost: Cost, measurements: int) -> str:
+def plan_html(cost: Cost, planned: int) -> str:
     """The plan as a table, a sum, and what time and memory it will take."""
     plan = cost.forecast
     rows = [
@@ -106,7 +125,8 @@ def plan_html(cost: Cost, measurements: int) -> str:
         parts.append(requests_words(plan))
     if open_ended:
         parts.append(f"{count(open_ended, 'probe')} not counted: it is known only while they run what they ask")
-    parts.append(count(measurements, "measurement"))
+    least = "at least " if any(e.bound == "at least" for e in plan.entries) else ""
+    parts.append(f"its progress counts to {least}{planned:,}, measurements and answers of both models")
     if plan.on_disk:
         parts.append(f"{plan.on_disk:,} draws of random adapters are kept from an earlier run")
     if skipped:

@@ -15,6 +15,8 @@ from sway_dash.core.stats import percentiles
 from sway_dash.dash import runs
 from sway_dash.dash.components import body, column, grid, html, set_html
 from sway_dash.dash.draft import Draft
+from sway_dash.dash.looks import Look
+from sway_dash.dash.pages.controls import bind_select
 from sway_dash.dash.pages.distribution import Distribution
 from sway_dash.dash.pages.generations import generations
 from sway_dash.dash.pages.token_view import TokenView
@@ -67,7 +69,7 @@ class ProbePage(pn.viewable.Viewer):
         self._loaded = ("", "")
         """Run whose models were loaded, empty for those of the new run; their names."""
         self._source = pmui.Select(options=SOURCES, size="small", label="Model", width=230, margin=(6, 0, 0, 0))
-        self._source.param.watch(lambda e: setattr(self, "source", e.new), "value")
+        bind_select(self._source, self, "source")
         self._load = pmui.Button(label="Load the model", variant="contained", size="small", margin=0)
         self._unload = pmui.Button(label="Unload", variant="outlined", size="small", margin=0)
         self._load.on_click(lambda _: self.load())
@@ -79,6 +81,7 @@ class ProbePage(pn.viewable.Viewer):
         # While typing, not only on leaving the field; the page asks on its next tick.
         self._text.param.watch(lambda e: setattr(self.probing, "text", e.new or ""), "value_input")
         self._text.param.watch(lambda e: setattr(self.probing, "text", e.new or ""), "value")
+        self.probing.param.watch(self._typed, "text")
         self._lam = pmui.FloatSlider(
             label="Adapter strength λ (0 is the base, 1 as trained)",
             start=0.0,
@@ -89,6 +92,7 @@ class ProbePage(pn.viewable.Viewer):
             margin=(10, 8),
         )
         self._lam.param.watch(lambda e: setattr(self.probing, "lam", float(e.new)), "value")
+        self.probing.param.watch(lambda e: self._lam.param.update(value=e.new), "lam")
         self._in_place = pmui.Select(options=[TUNED], value=TUNED, size="small", label="Beside the base", width=290)
         self._in_place.margin = 0
         self._in_place.param.watch(lambda _: self._place(0), "value")
@@ -127,6 +131,11 @@ class ProbePage(pn.viewable.Viewer):
         """Its figures."""
         return self._distribution.plots
 
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {"of": (self, "source"), "text": (self.probing, "text"), "lam": (self.probing, "lam")}
+
     def load(self) -> None:
         """Load the chosen models; says why not."""
         try:
@@ -139,6 +148,11 @@ class ProbePage(pn.viewable.Viewer):
             )
         except SwayError as error:
             self.probing.param.update(state="failed", error=str(error))
+
+    def _typed(self, event: Any) -> None:
+        """Show a prompt that did not come from the field."""
+        if event.new not in (self._text.value_input, self._text.value):
+            self._text.param.update(value=event.new, value_input=event.new)
 
     def next_token(self) -> None:
         """Go to the next token of the answer."""

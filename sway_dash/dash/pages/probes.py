@@ -10,6 +10,7 @@ import panel as pn
 import param
 
 from sway_dash.core.events import PlannedProbe
+from sway_dash.core.numbers import said, z_text
 from sway_dash.core.result import ProbeResult, Verdict
 from sway_dash.dash.components import column, html, set_html
 from sway_dash.dash.nav import VERSION
@@ -17,7 +18,6 @@ from sway_dash.dash.runs import address_of
 from sway_dash.dash.state import RunState
 from sway_dash.figures.evidence import SIGNS, tests_of, value_text
 from sway_dash.figures.markup import headed, heading, table
-from sway_dash.figures.null_columns import z_text
 from sway_dash.figures.theme import DASH, duration, esc, interval, percent, var
 
 HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
@@ -64,7 +64,9 @@ class ProbesView(pn.viewable.Viewer):
             if calls.n
             else ""
         )
-        set_html(self._cache, headed("Probes", f'<p class="sway-caption sway-hook-cache">{text}</p>'))
+        set_html(
+            self._cache, "" if not rows else headed("Probes", f'<p class="sway-caption sway-hook-cache">{text}</p>')
+        )
         # How many tests there are is known at the end.
         tests, told = ("", "") if self.run.live else tests_of(data.result())
         self._tests.visible = bool(tests)
@@ -72,15 +74,17 @@ class ProbesView(pn.viewable.Viewer):
 
     def _row(self, planned: PlannedProbe, result: ProbeResult | None) -> tuple[str, ...]:
         name = f'{self._link(planned.name)} <span class="sway-caption">{esc(planned.kind)}</span>'
+        if planned.kind == "preflight":
+            name = "check before measuring"
         if result is None:
             return (name, self._going(planned), DASH, DASH, DASH, DASH, "")
         sign, tone, word = SIGNS[result.verdict]
         ended = f'<span style="color: {var(tone)}">{sign} {word}</span>'
         null = result.evidence.get("null")
         n = null.get("n", "?") if isinstance(null, Mapping) else "?"
-        against = esc(f"z {z_text(result.z_score)}, n = {n}") if result.z_score is not None else DASH
+        against = esc(f"{said('z', z_text(result.z_score))}, n = {n}") if result.z_score is not None else DASH
         value = esc(value_text(result))
-        message = esc(result.message)
+        message = "" if planned.kind == "preflight" else esc(result.message)  # it is the verdict's reason
         if result.verdict is Verdict.PASS:  # what is wrong is never cut short
             message = f'<span class="sway-message" title="{message}">{message}</span>'
         return (name, ended, value, interval(result.ci_95), against, duration(result.duration_s), message)

@@ -20,7 +20,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.columns import MAX_LABELLED
 from sway_dash.figures.derive import bounds_of, value_of
-from sway_dash.figures.markup import heading, legend
+from sway_dash.figures.markup import heading
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.ecdf import RUG_Y
 from sway_dash.figures.plots.prompts import MARKS, NO_MARKS
@@ -273,15 +273,15 @@ class PromptChart(pn.viewable.Viewer):
         shown = self.shown
         rows = shown.measured()
         if of is None:
-            return "No prompt passes the filter" if self.choice.filtered else "No prompt has been measured yet"
+            none = "has been measured yet" if self.run.live else "was measured"
+            return f"No prompt {'passes the filter' if self.choice.filtered else none}"
         ci = f", 95 % CI {interval(of.ci)}" if of.ci else ""
         parts = [
             f"mean {number(of.mean, 'nats')}{ci}, n = {of.n:,}"
             + (" (a text that is listed twice counts once)" if of.n < len(rows) else ""),
             columns.stats_line(shown.values(), rows),
         ]
-        nulls = shown.draws_each
-        if nulls:
+        if nulls := shown.draws_each:
             above = shown.places(shown.rows)["above"]
             chance = 100 / (nulls + 1)
             lie = "lies" if above == 1 else "lie"
@@ -291,8 +291,7 @@ class PromptChart(pn.viewable.Viewer):
             )
         if self._noise is not None:
             parts.append(f"rounding alone makes up to {number(self._noise, 'nats')}")
-        failed = sum(bool(r.error) for r in shown.rows)
-        if failed:
+        if failed := sum(bool(r.error) for r in shown.rows):
             parts.append(f"{count(failed, 'prompt')} could not be measured")
         return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts if part)
 
@@ -300,16 +299,17 @@ class PromptChart(pn.viewable.Viewer):
         if self.many:
             entries = columns.ecdf_marks(len(self.shown.values()))
         else:
-            entries = list(MARKS if self.shown.draws_each else NO_MARKS)
+            entries = list(MARKS if self.shown.draws_each else NO_MARKS if self.shown.arrived else ())
             if any(r.error for r in self.shown.candidates):
                 entries.append(("✕", "bad", "could not be measured"))
         if of:
-            entries += [("line", "tuned", "mean, 95 % interval" if of.ci else "mean"), ("dash", "muted", "median")]
-        if self._noise is not None:
+            entries += [("line", "tuned", "mean, 95 % CI" if of.ci else "mean"), ("dash", "muted", "median")]
+        shown = self.ecdf if self.many else self.dots
+        if shown.parts["noise"].visible:
             entries.append(("hatch", "muted", "rounding"))
-        if self.shown.metric == "js" and self.dots.figure.x_range.end >= LN2:
-            entries.append(("dash", "threshold", "ln 2, the most"))
-        return legend(*entries)
+        if self.shown.metric == "js" and shown.figure.x_range.end >= LN2:
+            entries.append(("dot", "threshold", "ln 2, the most"))
+        return shown.legend(*entries)
 
     def _options(self) -> None:
         names = list(self.run.probes)

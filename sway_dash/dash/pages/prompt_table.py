@@ -19,6 +19,7 @@ from sway_dash.dash.virtual_table import Cell, VirtualTable
 from sway_dash.figures.markup import heading
 from sway_dash.figures.prompt_stats import Summary, by_tag
 from sway_dash.figures.theme import interval, number, visible
+from sway_dash.suite.details import detail_key
 
 PERIOD_S = 1.0
 """While a run goes on the tags are counted so often."""
@@ -101,12 +102,18 @@ class PromptTable(pn.viewable.Viewer):
 
     def _rows(self, first: int, n: int) -> Sequence[tuple[int, Sequence[Cell]]]:
         sought = self.choice.expression() if self.choice.query and self.shown.rows else None
-        return [(row.item, cells(row, self.shown.standing(row), sought)) for row in self.shown.rows[first : first + n]]
+        said = self.shown.series.said if sought is not None else {}
+        return [
+            (
+                row.item,
+                cells(row, self.shown.standing(row), sought, said.get(detail_key(row.prompt), "") if said else ""),
+            )
+            for row in self.shown.rows[first : first + n]
+        ]
 
     def csv(self) -> io.StringIO:
-        """What is on the screen: the shown rows in their order, the shown columns."""
-        keys = [key for key, *_ in HEADS if key not in self.table.hidden]
-        return io.StringIO(to_csv(((r, self.shown.standing(r)) for r in self.shown.rows), keys))
+        """What is on the screen: the shown rows and the shown columns, in their order."""
+        return io.StringIO(to_csv(((r, self.shown.standing(r)) for r in self.shown.rows), self.table.shown))
 
     def _sort(self, key: str) -> None:
         """First the order a reader expects, then the other way round, then the usual one."""
@@ -143,9 +150,9 @@ class TagTable(pn.viewable.Viewer):
             self._rows,
             on_sort=lambda key: None,
             on_open=self._toggle,
-            on_step=lambda step: None,
+            on_step=self._step,
             heads=TAG_HEADS,
-            label="Tags",
+            label="Tags. Arrow keys go through them, Enter chooses one.",
             height_px=260,
             choosable=False,
             css_classes=["sway-hook-tags"],
@@ -191,8 +198,14 @@ class TagTable(pn.viewable.Viewer):
             for i, (tag, of) in enumerate(self._found[first : first + n], first)
         ]
 
+    def _step(self, step: int) -> None:
+        here = self.table.active["item"]
+        there = 0 if here < 0 else min(max(here + step, 0), len(self._found) - 1)
+        self.table.active = {"item": there, "place": there}
+
     def _toggle(self, index: int) -> None:
         if 0 <= index < len(self._found):
+            self.table.active = {"item": index, "place": index}
             tag = self._found[index][0]
             others = [t for t in self.choice.tags if t != tag]
             self.choice.tags = others if tag in self.choice.tags else [*others, tag]

@@ -10,6 +10,8 @@ import param
 from sway_dash.core.detail import PromptDetail
 from sway_dash.dash.components import body, column
 from sway_dash.dash.divider import Divider
+from sway_dash.dash.looks import Look
+from sway_dash.dash.off_loop import off_loop
 from sway_dash.dash.pages.detail import DetailPane
 from sway_dash.dash.pages.filters import FilterBar
 from sway_dash.dash.pages.prompt_chart import PromptChart
@@ -31,7 +33,7 @@ class PromptsPage(pn.viewable.Viewer):
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
-        self.shown = PromptList(run=self.run, choice=self.choice)
+        self.shown = PromptList(run=self.run, choice=self.choice, background=off_loop)
         both = {"choice": self.choice, "shown": self.shown}
         self._filters = FilterBar(**both)
         self._chart = PromptChart(run=self.run, **both)
@@ -62,6 +64,11 @@ class PromptsPage(pn.viewable.Viewer):
     def plots(self) -> list[Plot]:
         """Its figures."""
         return [*self._chart.plots, *self._detail.plots]
+
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {"linear": (self._chart, "linear"), **self._detail.look}
 
     def rest(self, resting: bool) -> None:
         """The page has been hidden, or is shown again."""

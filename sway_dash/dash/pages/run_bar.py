@@ -11,9 +11,9 @@ import param
 
 from sway_dash.core.errors import SwayError
 from sway_dash.dash import jobs, runs
-from sway_dash.dash.components import column, html, set_html
+from sway_dash.dash.components import beside, column, html, set_html
 from sway_dash.dash.live import Feed
-from sway_dash.dash.pages.banner import banner
+from sway_dash.dash.pages.banner import banner, preflight_failed
 from sway_dash.dash.progress import Counter
 from sway_dash.dash.state import RunState
 from sway_dash.figures.markup import toned
@@ -31,8 +31,9 @@ STATES = {
     "failed": ("bad", "failed"),
 }
 
-
-_TOP = ":host { display: flex !important; flex-flow: row wrap; gap: 6px 16px; align-items: center; }"
+STOP, GO_ON = "Stop", "Let it go on"
+SURE, KEPT = "Stop this run?", "What it has measured is kept, and Resume goes on from there."
+ASKED = f"<b>{SURE}</b> {KEPT} Enter or . stops it, Esc lets it go on."
 
 
 class RunBar(pn.viewable.Viewer):
@@ -40,6 +41,7 @@ class RunBar(pn.viewable.Viewer):
 
     run: RunState = param.ClassSelector(class_=RunState)  # type: ignore[assignment]
     demo = param.Boolean(default=False, doc="The open run is the recorded example.")
+    asking = param.Boolean(default=False, doc="The reader is asked whether the run is to be stopped.")
     cancel = param.Event(doc="Stop the run.")
     resume = param.Event(doc="Measure what is missing.")
     hold = param.Event(doc="Hold what is shown, or follow the run again.")
@@ -53,26 +55,29 @@ class RunBar(pn.viewable.Viewer):
         self._strip = html(css_classes=["sway-hook-strip"], visible=False)
         self._banner = html(css_classes=["sway-hook-banner"])
         self._hold = self._button("hold", "Hold the view", variant="text")
-        self._cancel = self._button("cancel", "Stop", color="error")
+        self._cancel = self._button("cancel", STOP, color="error")
         self._resume = self._button("resume", "Resume")
         self._duplicate = self._button("duplicate", "New run from this", variant="text")
         self._export = self._button("export", "Export", variant="text")
         buttons = (self._hold, self._cancel, self._resume, self._duplicate, self._export)
         self._buttons = pn.FlexBox(*buttons, margin=0, sizing_mode=None)
-        top = pn.Column(self._head, self._buttons, sizing_mode="stretch_width", margin=0, stylesheets=[_TOP])
+        top = beside(self._head, self._buttons, gap="6px 16px")
         self._root = column(top, self._progress, self._strip, self._banner, gap=6)
         self._refresh()
 
     def _button(self, event: str, label: str, **options: Any) -> pmui.Button:
-        common = {"variant": "outlined", "size": "small", "margin": (0, 8, 0, 0), "description": "", **options}
+        common = {"variant": "outlined", "size": "small", "margin": (0, 0, 0, 8), "description": "", **options}
         return pmui.Button.from_param(self.param[event], label=label, **common)
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
 
-    @param.depends("run.version", "run.held", "run.behind", "demo", watch=True)
+    @param.depends("run.version", "run.held", "run.behind", "demo", "asking", watch=True)
     def _refresh(self) -> None:
         run, feed = self.run, self.run.feed
+        if self.asking and (not run.live or run.stopping):
+            self.asking = False
+            return
         meta = feed.folder.meta() if feed else {}
         set_html(self._head, self._title())
         counted = run.live and run.status != "queued"
@@ -83,7 +88,7 @@ class RunBar(pn.viewable.Viewer):
             line = f"View held: {run.behind}. Follow (F), another page, order or filter shows what is new."
         set_html(self._strip, f'<p class="sway-kicker sway-num">{esc(line)}</p>' if line else "")
         self._strip.visible = bool(line)
-        self._hold.visible = run.live
+        self._hold.visible = run.live and run.status != "queued"
         self._hold.label = "Follow" if run.held else "Hold the view"
         self._cancel.visible = run.live or bool(feed and feed.lingering)
         self._cancel.disabled = run.stopping
@@ -97,6 +102,8 @@ class RunBar(pn.viewable.Viewer):
         log = jobs.log_tail(feed.folder) if feed and run.status in ("failed", "interrupted") else ""
         skipped = feed.skipped if feed else 0
         text = banner(run, skipped=skipped, worker_log=log, imported=str(meta.get("imported") or ""))
+        if self.asking:
+            text = toned("warn", "sway-banner", ASKED, role="alert") + text
         set_html(self._banner, text)
         self._banner.visible = bool(text)
 
@@ -104,6 +111,8 @@ class RunBar(pn.viewable.Viewer):
         """Name, state and the facts that do not change from one second to the next, but for the count."""
         run, feed = self.run, self.run.feed
         tone, word = STATES[run.status]
+        if run.status == "finished" and preflight_failed(run.data):
+            tone, word = "bad", "not measured"
         started = run.data.started
         what = esc(run.title) if run.run_id else "No run yet"
         if self.demo:
@@ -132,6 +141,7 @@ class RunBar(pn.viewable.Viewer):
 
     @param.depends("cancel", watch=True)
     def _on_cancel(self) -> None:
+        self.asking = False
         if (folder := self.run.folder) is not None:
             self.run.follow()  # who stops a run wants to see its end; it may have come while the view was held
             if self.run.live or folder.is_alive():

@@ -1,4 +1,4 @@
-"""All runs: filter, open, mark, compare, name, archive, delete; runs from elsewhere come in here, too."""
+"""All runs: filter, open, stop, mark, compare, name, archive, delete; runs from elsewhere come in here, too."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import panel_material_ui as pmui
 import param
 
 from sway_dash.core.errors import SwayError
-from sway_dash.dash import run_edits, runs
-from sway_dash.dash.components import body, column, html, set_html
+from sway_dash.dash import jobs, run_edits, runs
+from sway_dash.dash.components import beside, body, column, html, set_html
+from sway_dash.dash.looks import Look
 from sway_dash.dash.pages.banner import ordinal
 from sway_dash.dash.pages.marked import Marked
+from sway_dash.dash.pages.run_bar import GO_ON, KEPT, STOP, SURE
 from sway_dash.dash.run_list import RunList
 from sway_dash.dash.runs import RunInfo
 from sway_dash.figures.markup import heading, toned
@@ -35,7 +37,7 @@ HEADS = [
     ["run", "Run", False],
     ["answer", "Answer", False],
     ["models", "Base ↔ adapter", False],
-    ["mean", "Mean JS", True],
+    ["mean", "Mean JS, nats", True],
     ["ci", "95 % CI", False],
     ["prompts", "Prompts", True],
     ["started", "Started", False],
@@ -47,7 +49,6 @@ MOST = 500
 """Rows shown at once; a filter reaches the others."""
 
 ANY = "any"
-_ROW = ":host { display: flex !important; flex-flow: row wrap; gap: 8px 12px; align-items: center; }"
 
 
 class RunsView(pn.viewable.Viewer):
@@ -76,8 +77,15 @@ class RunsView(pn.viewable.Viewer):
         self._note = html(css_classes=["sway-hook-runs-note"])
         self._said = html(visible=False)
         self._list = RunList(
-            heads=HEADS, on_open=self.open, on_mark=self.mark, on_sort=self._order, css_classes=["sway-hook-runs"]
+            heads=HEADS,
+            words=[STOP, SURE, KEPT, GO_ON],
+            on_open=self.open,
+            on_mark=self.mark,
+            on_sort=self._order,
+            on_stop=self._stop,
+            css_classes=["sway-hook-runs"],
         )
+        self._table = column(self._list)  # a list cannot be hidden by itself
         self._marked = Marked(host=self)
         demo = pmui.Button(label="Open the recorded example", variant="outlined", size="small", margin=0)
         demo.on_click(lambda _: self.open(runs.DEMO))
@@ -89,7 +97,7 @@ class RunsView(pn.viewable.Viewer):
             self._filters(),
             self._note,
             self._said,
-            self._list,
+            self._table,
             self._marked,
             self._elsewhere(),
         )
@@ -97,6 +105,11 @@ class RunsView(pn.viewable.Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self._root
+
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        return {"find": (self, "text"), "archived": (self, "archived"), "by": (self, "sort")}
 
     def _from(self, name: str, kind: Any, **options: Any) -> Any:
         return kind.from_param(self.param[name], **{"description": "", "margin": 0, **options})
@@ -147,16 +160,18 @@ class RunsView(pn.viewable.Viewer):
     def _show(self) -> None:
         found = runs.listed(self._all, text=self.text, states=self.states, archived=self.archived)
         self._shown = ordered(found, self.sort)[:MOST]
-        self._list.visible = bool(self._all)
+        self._table.visible = bool(self._all)
         self._list.sort = self.sort
         self._demo.visible = runs.demo_folder() is not None
         set_html(self._note, f'<p class="sway-caption">{esc(self._caption(len(found)))}</p>')
-        self._list.offer([(r.id, cells(r, self.baseline)) for r in self._shown], self.compare)
+        rows = [(r.id, cells(r, self.baseline), r.live and not r.stopping) for r in self._shown]
+        self._list.offer(rows, self.compare)
         self._marked.refresh()
 
     def _caption(self, found: int) -> str:
         if not self._all:
-            how = "Start one under New run, open the recorded example, or bring one in from elsewhere."
+            example = "open the recorded example, " if self._demo.visible else ""
+            how = f"Start one under New run, {example}or bring one in from elsewhere."
             return f"No runs yet in {runs_root()}. {how}"
         hidden = sum(r.archived for r in self._all) if not self.archived else 0
         waiting = sum(r.status == "queued" for r in self._all)
@@ -198,6 +213,16 @@ class RunsView(pn.viewable.Viewer):
         other = key if first.startswith("-") else f"-{key}"
         self.sort = other if self.sort == first else first
 
+    def _stop(self, address: str) -> None:
+        """Stop a run; what it has measured is kept."""
+        folder = runs.find(address)
+        if folder is not None and any(r.id == address and r.live for r in self._all):
+            try:
+                jobs.cancel(folder)
+            except OSError as error:
+                self.say(f"{folder.path} cannot be written: {error.strerror or error}")
+            self.reread()
+
     def _bring(self, make: Callable[[], str]) -> None:
         try:
             address = make()
@@ -237,6 +262,8 @@ def cells(run: RunInfo, baseline: str = "") -> list[str]:
 
 def state(run: RunInfo) -> str:
     """State of a run with its sign; for one that waits, its place."""
+    if run.stopping:
+        return f"{MARKS['running']} stopping"
     if run.standing is not None:
         return f"{MARKS['queued']} {ordinal(run.standing.position)} in line"
     return f"{MARKS[run.status]} {'imported' if run.imported else run.status}"
@@ -257,10 +284,10 @@ def ordered(found: Sequence[RunInfo], sort: str) -> list[RunInfo]:
         "started": lambda r: r.created,
         "took": lambda r: r.seconds,
         "tags": lambda r: r.tags or None,
-    }[key]
+    }.get(key, lambda r: r.created)
     known = sorted((r for r in found if of(r) is not None), key=of, reverse=sort.startswith("-"))
     return [*known, *(r for r in found if of(r) is None)]
 
 
 def _row(*items: Any) -> pn.Column:
-    return pn.Column(*items, sizing_mode="stretch_width", margin=0, stylesheets=[_ROW])
+    return beside(*items, gap="8px 12px")

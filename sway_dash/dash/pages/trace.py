@@ -19,6 +19,7 @@ from bokeh.events import RangesUpdate
 from bokeh.models import Range1d
 
 from sway_dash.dash.components import HIDDEN_LABEL, body, column, figure, grid, html, set_data, set_html, tabular
+from sway_dash.dash.looks import Look
 from sway_dash.dash.pages import trace_words as words
 from sway_dash.dash.pages.opening import ask, open_prompt
 from sway_dash.dash.state import RunState, Selection
@@ -26,7 +27,7 @@ from sway_dash.figures import trace_columns as tc
 from sway_dash.figures import trace_sums as ts
 from sway_dash.figures.calls import CallTable, Cut
 from sway_dash.figures.derive import Place
-from sway_dash.figures.markup import heading, legend
+from sway_dash.figures.markup import heading
 from sway_dash.figures.plots import Plot
 from sway_dash.figures.plots.cache import CACHE_MARKS, hit_rate, lookups
 from sway_dash.figures.plots.icicle import icicle
@@ -40,6 +41,7 @@ PERIOD_S = 1.0
 """While a run goes on the page is drawn at most so often."""
 
 ALL = {"probe": "All probes", "view": "All views", "op": "All operations"}
+SMALL: dict[str, Any] = {"size": "small", "margin": (0, 8, 4, 0)}
 AXES = {"Wall time": "time", "Call number": "calls"}
 
 
@@ -80,7 +82,7 @@ class TraceView(pn.viewable.Viewer):
             margin=(4, 0),
             stylesheets=[HIDDEN_LABEL],
         )
-        self._whole = pmui.Button(label="Whole run", size="small", variant="outlined", margin=(0, 8, 4, 0))
+        self._whole = pmui.Button(label="Whole run", variant="outlined", **SMALL)
         self._whole.on_click(lambda _: self.param.update(window=None, probe="", view="", op=""))
         self._slider = pmui.RangeSlider(
             label="Seconds since the start",
@@ -95,12 +97,7 @@ class TraceView(pn.viewable.Viewer):
         )
         self._slider.param.watch(self._slid, "value_throttled")
         self._download = pmui.FileDownload(
-            callback=self._chrome,
-            filename="trace.json",
-            label="Trace for Perfetto",
-            size="small",
-            variant="text",
-            margin=(0, 8, 4, 0),
+            callback=self._chrome, filename="trace.json", label="Trace for Perfetto", variant="text", **SMALL
         )
         self._slow = pn.widgets.Tabulator(
             words.slow_passes([], self.run.data.place_of)[0],
@@ -114,7 +111,7 @@ class TraceView(pn.viewable.Viewer):
             text_align={"ms": "right", "n": "right", "each": "right"},
             **tabular("ms", "each"),
             widths={"prompt": 380},
-            css_classes=["sway-hook-slowest"],
+            css_classes=["sway-rows", "sway-hook-slowest"],
         )
         self._slow.on_click(self._clicked)
         self._places: list[Place | None] = []
@@ -133,6 +130,12 @@ class TraceView(pn.viewable.Viewer):
         """Figures of the page."""
         return [self._timeline, *self._cache["time"], *self._cache["calls"], self._icicle]
 
+    @property
+    def look(self) -> Look:
+        """What the address says of the page."""
+        keys = {"over": "axis", "within": "window", "of": "probe", "view": "view", "op": "op"}
+        return {key: (self, name) for key, name in keys.items()}
+
     # -- layout ---------------------------------------------------------------------------------
 
     def _select(self, name: str) -> pmui.Select:
@@ -147,14 +150,14 @@ class TraceView(pn.viewable.Viewer):
         controls = pn.FlexBox(
             *self._selects.values(), self._whole, self._download, margin=0, sizing_mode="stretch_width"
         )
-        marks = legend(*PASS_MARKS)
-        cache_marks = legend(*CACHE_MARKS)
+        marks = self._timeline.legend(*PASS_MARKS)
+        cache_marks, *_ = (plot.legend(*CACHE_MARKS) for plots in self._cache.values() for plot in plots)
         self._panels = {
             axis: column(*(figure(plot) for plot in plots), gap=0, visible=axis == "time")
             for axis, plots in self._cache.items()
         }
-        panels = self._panels.values()
-        cache = column(html(heading("Cache")), self._axis, *panels, html(cache_marks), self._cache_caption)
+        charts = self._panels.values()
+        cache = column(html(heading("Cache")), self._axis, *charts, html(cache_marks), self._cache_caption)
         boxes = column(html(heading("Where the time went")), figure(self._icicle), self._icicle_caption, gap=2)
         self._everything = column(
             column(controls, self._cut_text, gap=0),
@@ -199,6 +202,9 @@ class TraceView(pn.viewable.Viewer):
             set_html(self._summary, f'<p class="sway-empty">{text}</p>')
             return
         span = self._span(known)
+        if not self.run.live and (absent := tc.absent(known, self._cut(), span)):
+            self.param.update(**absent)  # which draws
+            return
         cut = self._cut()
         with pn.io.hold():
             self._options(known)
@@ -320,14 +326,14 @@ class TraceView(pn.viewable.Viewer):
             self._slow.value = frame
 
     def _options(self, known: CallTable) -> None:
-        names = {"probe": known.used(known.probe), "view": known.used(known.view), "op": known.used(known.op)}
+        names = tc.names(known)
         for name, select in self._selects.items():
             label = {"view": tc.view_name, "probe": tc.owner_name}.get(name, visible)
             options = {ALL[name]: "", **{label(n): n for n in names[name]}}
             value = getattr(self, name)
             if select.options != options:
                 select.param.update(options=options, value=value if value in options.values() else "")
-            elif select.value != value:
+            elif select.value != value and value in options.values():
                 select.value = value
 
     # -- the reader's hand ----------------------------------------------------------------------
@@ -349,18 +355,11 @@ class TraceView(pn.viewable.Viewer):
             self._look_at(*event.new)
 
     def _look_at(self, start: float, end: float) -> None:
-        known = self._table()
-        if not len(known):
-            return
-        span = self._span(known)
-        start, end = max(start, span[0]), min(end, span[1])
-        slack = 1e-6 * (span[1] - span[0])
-        whole = start <= span[0] + slack and end >= span[1] - slack
-        self.window = None if whole or end <= start else (start, end)
+        if len(known := self._table()):
+            self.window = tc.stretch((start, end), self._span(known))
 
     def _zoomed_calls(self, event: Any) -> None:
-        known = self._table()
-        if not len(known):
+        if not len(known := self._table()):
             return
         first, last = max(math.ceil(event.x0), 1), min(math.floor(event.x1), len(known))
         if (first, last) == (1, len(known)) or last < first:

@@ -29,7 +29,7 @@ SLOW = {
 """Columns of the slowest passes, with their titles."""
 
 SLOW_CAPTION = (
-    "A pass is one batch of prompts in one view. A click opens its longest prompt: a batch is as slow as that."
+    "A pass is one batch of prompts in one view. A click or Enter opens its longest prompt: a batch is as slow as that."
 )
 
 

@@ -13,7 +13,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import ProbeSeries, bounds_of
 from sway_dash.figures.derive_mean import SETTLED
-from sway_dash.figures.markup import headed, heading, legend
+from sway_dash.figures.markup import headed, heading
 from sway_dash.figures.theme import esc, interval, number
 
 
@@ -29,15 +29,9 @@ class MeanView(pn.viewable.Viewer):
         super().__init__(**params)
         self.plot = plots.running_mean()
         self._caption, self._note = html(), html()
-        marks = legend(
-            ("line", "tuned", "mean so far"),
-            ("bar", "tuned", "95 % band"),
-            ("bar", "null", "random adapters"),
-            ("hatch", "muted", "rounding"),
-            ("dash", "threshold", "gate"),
-        )
-        head = html(headed("Running mean", marks))
-        self._root = column(head, figure(self.plot, fit=self.fit), self._caption, self._note, gap=2)
+        # As high as the head of the picture beside it, so that both stand on one line.
+        self._head = html(headed("Running mean", ""), styles={"min-height": "40px"})
+        self._root = column(self._head, figure(self.plot, fit=self.fit), self._caption, self._note, gap=2)
         self._key: tuple[Any, ...] = ()
         self._cursor = 0
         self._whole = False
@@ -68,24 +62,41 @@ class MeanView(pn.viewable.Viewer):
         null, gate = self.plot.parts["null"], gate_of(self.run, series.name, metric)
         null.update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
         self.plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
-        noise = self.run.data.noise
-        plots.set_noise(self.plot, "y", getattr(noise, metric) if noise else None)
         # The first bands are wide; the axis is not made for them but for the values.
         wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= SETTLED]
         largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("y", largest, bound=bounds_of(metric)[1], anew=other)
+        noise = self.run.data.noise
+        plots.set_noise(self.plot, "y", getattr(noise, metric) if noise else None)
         if other:
             end = max(series.planned, len(points), 2) + 0.5
             self.plot.figure.x_range.update(start=0.5, end=end, reset_start=0.5, reset_end=end)
+        self._legend()
         self._describe(points, metric, over=not self.run.live or series.name in self.run.data.finished)
+
+    def _legend(self) -> None:
+        """What the marks mean, of those that are high enough to be seen."""
+        null, gate, noise = (self.plot.parts[name] for name in ("null", "gate", "noise"))
+        least = self.plot.figure.y_range.end / 100
+        marks = [("line", "tuned", "mean so far"), ("bar", "tuned", "95 % band")]
+        if null.visible and null.top - null.bottom > least:
+            marks.append(("bar", "null", "random adapters"))
+        if noise.visible:
+            marks.append(("hatch", "muted", "rounding"))
+        if gate.visible:
+            marks.append(("dash", "threshold", "gate"))
+        set_html(self._head, headed("Running mean", self.plot.legend(*marks)))
 
     def _describe(self, points: list[Any], metric: str, *, over: bool) -> None:
         if not points:
-            text = "No prompt measured yet."
+            text = "No prompt measured yet." if self.run.live else "No prompt was measured."
         else:
             last = points[-1]
             ci = last.unsure(over=over) or f"95 % CI {interval(last.interval)}"
             text = f"Mean {metric.upper()} {number(last.mean)} nats, {ci}, n = {last.distinct}."
+            final, band = last.final, last.ci
+            if final and band and not last.pointwise and band[1] - band[0] > final[1] - final[0]:
+                text += " The band is wider than this interval: it holds at every look at once."
         self.plot.describe(f"Running mean over the prompts. {text}")
         set_html(self._caption, f'<p class="sway-caption">{esc(text)}</p>')
         note = points[-1].note if points else ""
@@ -106,7 +117,7 @@ class AblationView(pn.viewable.Viewer):
         super().__init__(**params)
         self.plot = plots.ablation()
         self._caption = html()
-        marks = legend(
+        marks = self.plot.legend(
             ("line", "tuned", "mean"), ("bar", "tuned", "95 % interval, pointwise"), ("line", "threshold", "as trained")
         )
         head = html(heading("Adapter strength"))

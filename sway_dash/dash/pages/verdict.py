@@ -12,7 +12,7 @@ from sway_dash.dash.components import column, figure, grid, html, set_data, set_
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns, plots
 from sway_dash.figures.derive import bounds_of
-from sway_dash.figures.markup import headed, legend, toned
+from sway_dash.figures.markup import headed, toned
 from sway_dash.figures.theme import GLYPH, TONE, count, esc, interval, number
 
 
@@ -27,7 +27,7 @@ class VerdictView(pn.viewable.Viewer):
         self.plot = plots.null_strip()
         self._text = html(css_classes=["sway-hook-verdict"])
         self._caption = html()
-        marks = legend(
+        marks = self.plot.legend(
             ("●", "null", "one random adapter"), ("◆", "tuned", "tuned, 95 % interval"), ("dash", "threshold", "gate")
         )
         self._strip = column(html(headed("Against noise", marks)), figure(self.plot), self._caption, gap=2)
@@ -42,11 +42,13 @@ class VerdictView(pn.viewable.Viewer):
     def _refresh(self) -> None:
         set_html(self._text, self._verdict())
         series = self.choice.series(self.run.data)
-        self._strip.visible = series is not None and bool(series.rows or series.nulls)
         if series is None:
+            self._strip.visible = False
             return
         metric = self.choice.metric_of(self.run.data)
         nulls, tuned = columns.strip(series, metric)
+        # Beside a sentence an empty picture leaves a hole below it.
+        self._strip.visible = bool(nulls["x"] or tuned["x"])
         set_data(self.plot.sources["nulls"], nulls)
         set_data(self.plot.sources["tuned"], tuned)
         gate = gate_of(self.run, series.name, metric)
@@ -57,14 +59,16 @@ class VerdictView(pn.viewable.Viewer):
         ends = tuned["hi"] if len(series.rows) >= 2 * MIN_ITEMS or not self.run.live else tuned["x"]
         largest = max([*nulls["x"], *ends, 1.2 * (gate or 0.0)], default=0.0)
         self.plot.reach("x", largest, bound=bounds_of(metric)[1], anew=anew)
-        noise = _noise_text(nulls["x"], metric)
+        noise = _noise_text(nulls["x"], metric, live=self.run.live and bool(series.nulls or not series.rows))
         self.plot.describe(f"{noise} {_tuned_text(tuned)}".strip())
         # The tuned mean is in the sentence beside the picture.
         set_html(self._caption, f'<p class="sway-caption">{esc(noise)}</p>')
 
     def _verdict(self) -> str:
         run = self.run
-        if run.status == "none":
+        phase = run.data.fold.phase
+        loading = run.live and phase is not None and phase.phase in ("loading", "preflight")
+        if run.status in ("none", "queued", "starting") or loading:  # the banner says all there is to say
             return ""
         head = f'<p class="sway-word">{GLYPH.get(run.word, "")} {esc(run.word[:1].upper() + run.word[1:])}</p>'
         body = f'<p class="sway-sentence">{esc(run.sentence)}</p>'
@@ -85,10 +89,13 @@ def gate_of(run: RunState, probe: str, metric: str) -> float | None:
     return float(gate) if isinstance(gate, int | float) else None
 
 
-def _noise_text(draws: list[float], metric: str) -> str:
+def _noise_text(draws: list[float], metric: str, *, live: bool) -> str:
+    if not draws and live:
+        return "No random adapter is complete yet."
     if not draws:
         return "No random adapters: nothing to compare with."
-    means = f"mean {metric.upper()} {number(min(draws))} to {number(max(draws))} nats"
+    least, most = number(min(draws)), number(max(draws))
+    means = f"mean {metric.upper()} {least if least == most else f'{least} to {most}'} nats"
     return f"{count(len(draws), 'random adapter')}: {means}."
 
 

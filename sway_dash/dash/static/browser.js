@@ -18,6 +18,8 @@ function layOutOnce(root) {
   }
 }
 
+const PAUSE_MS = 300
+
 export function render({ model, view }) {
   layOutOnce(view.root)
   const media = window.matchMedia("(prefers-color-scheme: dark)")
@@ -37,13 +39,36 @@ export function render({ model, view }) {
   media.addEventListener("change", follow)
   model.on("theme", () => { store("sway-theme", model.theme); tell() })
 
+  // Some browsers refuse more than a hundred changes in half a minute: one that makes no entry of its own, such as for
+  // every letter that is typed, waits until the one before is old enough, and the last one counts.
+  let pause = null, waiting = ""
+  const write = (how, query) => {
+    if ("?" + query === location.search) return
+    try { history[how](null, "", location.pathname + "?" + query) } catch { /* the next one says it, too */ }
+  }
+  const forget = () => { waiting = "" }
+  const settle = () => {
+    if (waiting) write("replaceState", waiting)
+    forget()
+  }
+  const over = () => {
+    pause = waiting ? setTimeout(over, PAUSE_MS) : null
+    settle()
+  }
   const go = () => {
     const { query, push } = model.address
-    if (!query || "?" + query === location.search) return
-    history[push ? "pushState" : "replaceState"](null, "", location.pathname + "?" + query)
+    if (!query) return
+    if (push) {
+      settle()
+      write("pushState", query)
+      return
+    }
+    waiting = query
+    if (pause === null) over()
   }
   model.on("address", go)
-  const back = () => send({ type: "address", query: location.search })
+  // What was still to be written was of the entry that has been left.
+  const back = () => { forget(); send({ type: "address", query: location.search }) }
   window.addEventListener("popstate", back)
 
   const typing = (event) => {
@@ -52,9 +77,36 @@ export function render({ model, view }) {
     return t.matches("input:not([type=checkbox]):not([type=radio]):not([type=button]), textarea, select")
       || t.isContentEditable || t.closest("[role=combobox], [role=listbox], [role=menu], .ace_editor") !== null
   }
+  // Rows that a click opens: arrow keys go through them, Enter opens.
+  const alongRows = (event) => {
+    const path = event.composedPath().filter((n) => n instanceof Element)
+    const [holder] = path
+    if (!holder?.matches(".tabulator-tableholder") || !path.some((n) => n.matches(".sway-rows"))) return false
+    const rows = [...holder.querySelectorAll(".tabulator-row")]
+    const at = rows.findIndex((row) => row.ariaCurrent === "true")
+    if (event.key === "Enter") {
+      // The first cell is that of the hidden index.
+      rows[at]?.querySelector(".tabulator-cell:not([tabulator-field=_index])")?.click()
+      return at >= 0
+    }
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+    if (!step || !rows.length) return false
+    const next = rows[Math.min(Math.max(at + step, 0), rows.length - 1)]
+    for (const row of rows) {
+      row.ariaCurrent = row === next ? "true" : null
+      row.style.outline = row === next ? "2px solid var(--sway-accent)" : ""
+      row.style.outlineOffset = "-2px"
+    }
+    next.scrollIntoView({ block: "nearest" })
+    return true
+  }
   const key = (event) => {
     if (event.defaultPrevented || event.altKey || event.isComposing) return
     const mod = event.ctrlKey || event.metaKey
+    if (!mod && alongRows(event)) {
+      event.preventDefault()
+      return
+    }
     const letter = event.key.length === 1
     const name = mod ? "Mod+" + (letter ? event.key.toUpperCase() : event.key) : event.key
     const what = model.bound[name] ?? model.bound[letter ? name.toLowerCase() : name]
@@ -89,9 +141,10 @@ export function render({ model, view }) {
   const again = async () => {
     try {
       const answer = await fetch(location.pathname, { method: "HEAD", cache: "no-store" })
-      if (answer.ok) {
+      // The server answers 405, a proxy that finds none above 500.
+      if (answer.status < 500) {
         await new Promise((r) => setTimeout(r, 4000))
-        if (lost !== null) location.reload()
+        if (lost !== null) { settle(); location.reload() }
       }
     } catch { /* not yet */ }
     if (lost !== null) lost = setTimeout(again, 2000)
@@ -112,12 +165,18 @@ export function render({ model, view }) {
   // A frame that has not mounted yet does not hear of another theme.
   const mounted = () => Bokeh.index?.roots?.[0]?.is_idle ? tell() : setTimeout(mounted, 50)
   mounted()
-  // What stood here before the scripts ran has done its work.
-  requestAnimationFrame(() => document.getElementById("sway-first")?.remove())
+  // What stood here before the scripts ran has done its work; but a page whose server has gone meanwhile may never stand.
+  const stand = () => {
+    const down = lost !== null || (typeof _wsError !== "undefined" && _wsError)
+    if (down && !Bokeh.index?.roots?.[0]?.is_idle) return void setTimeout(stand, 100)
+    document.getElementById("sway-first")?.remove()
+  }
+  requestAnimationFrame(stand)
   model.on("remove", () => {
     document.removeEventListener("keydown", key)
     document.removeEventListener("click", entry)
     window.removeEventListener("popstate", back)
+    clearTimeout(pause)
     media.removeEventListener("change", follow)
   })
 }

@@ -20,9 +20,14 @@ export function render({ model }) {
       return a
     }))
     if (held) nav.querySelector(`a[data-page="${CSS.escape(held)}"]`)?.focus()
-    const current = nav.querySelector("[aria-current]")
-    if (current && nav.scrollWidth > nav.clientWidth) nav.scrollLeft = current.offsetLeft - 24
+    inSight()
   }
+  const inSight = () => {
+    const current = nav.querySelector("[aria-current]")
+    if (current && nav.scrollWidth > nav.clientWidth) nav.scrollLeft = current.offsetLeft - nav.offsetLeft - 24
+  }
+  // Drawn before it has a width; and a window may become narrower.
+  new ResizeObserver(inSight).observe(nav)
   for (const name of ["items", "active", "query", "label"]) model.on(name, draw)
   draw()
   return nav

@@ -59,6 +59,38 @@ const made = (name, attributes, text) => {
   return element
 }
 
+// The legend as rows that fit: every entry with its place from the left, pixels.
+const SWATCH = 20
+const legendRows = (marks, width) => {
+  const rows = []
+  let x = Infinity
+  for (const [sign, colour, text] of marks) {
+    pen.font = `12px ${FONT}`
+    const room = (sign.length > 2 ? SWATCH : 12) + 6 + pen.measureText(text).width
+    if (x + room > width) {
+      rows.push([])
+      x = 0
+    }
+    rows.at(-1).push({ sign, colour, text, x })
+    x += room + 16
+  }
+  return rows
+}
+
+// The same marks as in assets/style.css; what is not a kind of line or area is a character.
+const DASHES = { line: "", dash: "8 4", dot: "2 3", dashdot: "7 2 2 2" }
+const swatch = (sign, colour, x, y) => {
+  if (sign === "bar") return made("rect", { x, y: y - 8, width: SWATCH, height: 8, rx: 4, fill: colour, "fill-opacity": 0.5 })
+  if (sign === "hatch") {
+    const strokes = [0, 5, 10].map((at) => `M${x + at} ${y}l8 -8`).join("")
+    return made("path", { d: strokes, stroke: colour, fill: "none" })
+  }
+  if (sign in DASHES) {
+    return made("path", { d: `M${x} ${y - 4}h${SWATCH}`, stroke: colour, "stroke-width": 2, "stroke-dasharray": DASHES[sign], fill: "none" })
+  }
+  return made("text", { x, y, "font-size": 12, fill: colour }, sign)
+}
+
 const drawn = async ({ id, title, about }, model) => {
   const view = find(id)
   if (!inSight(view)) throw new Error("it is not in sight any more")
@@ -93,7 +125,9 @@ const drawn = async ({ id, title, about }, model) => {
   const head = lines(title.split(" "), `500 15px ${FONT}`, width - 2 * EDGE, " ")
   const foot = lines(model.footer, `11px ${FONT}`, width - 2 * EDGE, " · ")
   const top = EDGE + 20 * head.length + 4
-  const whole = top + height + 4 + 15 * foot.length + EDGE
+  const signs = legendRows(model.marks[id] ?? [], width - 2 * EDGE)
+  const under = top + height + 18 * signs.length
+  const whole = under + 4 + 15 * foot.length + EDGE
   const root = made("svg", {
     xmlns: NS, width, height: whole, viewBox: `0 0 ${width} ${whole}`, role: "img", "font-family": FONT,
   })
@@ -103,8 +137,13 @@ const drawn = async ({ id, title, about }, model) => {
     made("text", { x: EDGE, y: EDGE + 14 + 20 * i, "font-size": 15, "font-weight": 500, fill: "#1B222B" }, text)))
   inner.setAttribute("y", top)
   root.append(document.importNode(inner, true))
+  signs.forEach((row, i) => row.forEach(({ sign, colour, text, x }) => {
+    const [left, y] = [EDGE + x, top + height + 14 + 18 * i]
+    const room = sign.length > 2 ? SWATCH : 12
+    root.append(swatch(sign, colour, left, y), made("text", { x: left + room + 6, y, "font-size": 12, fill: "#57606B" }, text))
+  }))
   foot.forEach((text, i) => root.append(
-    made("text", { x: EDGE, y: top + height + 14 + 15 * i, "font-size": 11, fill: "#57606B" }, text)))
+    made("text", { x: EDGE, y: under + 14 + 15 * i, "font-size": 11, fill: "#57606B" }, text)))
   const text = new XMLSerializer().serializeToString(root)
   return { blob: new Blob([text], { type: "image/svg+xml" }), width, height: whole }
 }

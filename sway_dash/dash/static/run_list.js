@@ -1,4 +1,5 @@
-// A list of runs: a box marks one, its name is a link that opens it. What is marked is known to the server alone.
+// A list of runs: a box marks one, its name is a link that opens it, a button of a live one stops it, after a question
+// below its row. What is marked is known to the server alone.
 export function render({ model }) {
   const table = document.createElement("table")
   const caption = document.createElement("caption")
@@ -6,6 +7,7 @@ export function render({ model }) {
   const body = document.createElement("tbody")
   table.append(caption, head, body)
   const drawn = new Map()
+  let asked = null
   const made = (tag, name, text) => {
     const el = document.createElement(tag)
     if (name) el.className = name
@@ -48,7 +50,42 @@ export function render({ model }) {
     if (held) head.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus()
   }
 
-  const newRow = (run, cells) => {
+  // Below the run it is about; Enter on what is in focus stops it, Escape lets it go on.
+  const question = made("tr", "sure")
+  const ask = (run) => {
+    const [stop, sure, kept, goOn] = model.words
+    asked = run
+    const cell = made("td")
+    cell.colSpan = model.heads.length + 1
+    const words = made("p")
+    words.setAttribute("role", "alert")
+    words.append(made("b", "", sure), " " + kept)
+    const answer = (name, text, act) => {
+      const button = made("button", name, text)
+      button.type = "button"
+      button.addEventListener("click", () => { leave(); act?.() })
+      return button
+    }
+    const yes = answer("stop", stop, () => model.send_msg({ what: "stop", run }))
+    cell.append(words, yes, answer("", goOn))
+    question.replaceChildren(cell)
+    drawn.get(run).row.after(question)
+    yes.focus()
+  }
+  const leave = () => {
+    const row = drawn.get(asked)?.row
+    asked = null
+    const held = question.contains(question.getRootNode().activeElement)
+    question.remove()
+    if (held) (row?.querySelector("button") ?? row?.querySelector("a"))?.focus()
+  }
+  question.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return
+    event.stopPropagation()
+    leave()
+  })
+
+  const newRow = (run, cells, stops) => {
     const row = document.createElement("tr")
     row.dataset.run = run
     const name = cells[model.heads.findIndex(([key]) => key === "run")]
@@ -60,6 +97,13 @@ export function render({ model }) {
       const cell = made("td", key + (right ? " right" : ""))
       if (key !== "run") {
         cell.textContent = text
+        if (key === "state" && stops) {
+          const stop = made("button", "stop", model.words[0])
+          stop.type = "button"
+          stop.setAttribute("aria-label", model.words[0] + " " + name)
+          stop.addEventListener("click", (event) => { event.stopPropagation(); ask(run) })
+          cell.append(" ", stop)
+        }
         return cell
       }
       const link = made("a", "", text)
@@ -92,26 +136,30 @@ export function render({ model }) {
   const draw = () => {
     caption.textContent = model.label
     const wanted = new Set(model.items.map(([run]) => run))
+    if (asked !== null && !wanted.has(asked)) leave()
     for (const [run, { row }] of drawn) {
       if (wanted.has(run)) continue
       row.remove()
       drawn.delete(run)
     }
     let before = null
-    for (const [run, cells] of model.items) {
-      const text = JSON.stringify(cells)
+    for (const [run, cells, stops] of model.items) {
+      if (run === asked && !stops) leave()
+      const text = JSON.stringify([cells, stops])
       const old = drawn.get(run)
       let row = old?.row
       if (!old || old.text !== text) {
         const at = row && row.contains(row.getRootNode().activeElement) ? row.getRootNode().activeElement.tagName : null
-        row = newRow(run, cells)
+        row = newRow(run, cells, stops)
         if (old) old.row.replaceWith(row)
-        if (at) row.querySelector(at)?.focus()
+        if (at) (row.querySelector(at) ?? row.querySelector("a")).focus()
         drawn.set(run, { row, text })
       }
-      const place = before ? before.nextSibling : body.firstChild
-      if (row !== place) body.insertBefore(row, place)
-      before = row
+      for (const each of run === asked ? [row, question] : [row]) {
+        const place = before ? before.nextSibling : body.firstChild
+        if (each !== place) body.insertBefore(each, place)
+        before = each
+      }
     }
     drawMarks()
   }

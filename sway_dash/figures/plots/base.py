@@ -14,6 +14,7 @@ from bokeh.models import BasicTickFormatter, BoxAnnotation, ColumnDataSource, Fi
 from bokeh.plotting import figure
 
 from sway_dash.figures.columns import Columns
+from sway_dash.figures.markup import legend
 from sway_dash.figures.theme import FONT, ROW_PX, Tokens, canvas_text, tokens
 
 Paint = Callable[[Tokens], None]
@@ -27,6 +28,8 @@ class Plot:
     sources: dict[str, ColumnDataSource] = field(default_factory=dict)
     parts: dict[str, Any] = field(default_factory=dict)
     paints: list[Paint] = field(default_factory=list)
+    marks: tuple[tuple[str, str, str], ...] = ()
+    """Its legend: sign, token, words. A picture that is saved takes it along."""
     _end: dict[str, float] = field(default_factory=dict)
 
     def recolor(self, dark: bool) -> None:
@@ -49,6 +52,11 @@ class Plot:
         """What a screen reader says of the picture."""
         if self.figure.html_attributes.get("aria-label") != text:
             self.figure.html_attributes = {"role": "img", "aria-label": text}
+
+    def legend(self, *marks: tuple[str, str, str]) -> str:
+        """Say what the marks mean; returns the legend as HTML."""
+        self.marks = marks
+        return legend(*marks)
 
     @property
     def zoomed(self) -> bool:
@@ -153,9 +161,18 @@ def add_noise(plot: Plot, axis: str) -> None:
     plot.parts["noise"] = noise
 
 
+MOST_PX = 600
+"""About as long as an axis is."""
+
+
 def set_noise(plot: Plot, axis: str, end: float | None) -> None:
-    """Move the end of the strip along ``axis``, given as a position; ``None`` hides it."""
-    plot.parts["noise"].update(**{"right" if axis == "x" else "top": end or 0.0}, visible=bool(end))
+    """Move the end of the strip along ``axis``, given as a position; ``None`` hides it.
+
+    Where the axis, which has to be set before, makes less than a pixel of it, its edge would look like a dotted line.
+    """
+    span = plot.figure.x_range if axis == "x" else plot.figure.y_range
+    seen = bool(end) and (end or 0.0) > (span.end - span.start) / MOST_PX
+    plot.parts["noise"].update(**{"right" if axis == "x" else "top": end or 0.0}, visible=seen)
 
 
 def name_rows(plot: Plot, columns: Columns, most: int) -> None:

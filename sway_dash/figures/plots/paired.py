@@ -22,6 +22,9 @@ from sway_dash.figures.plots.base import Plot, frame, painted, source_of
 from sway_dash.figures.theme import ROW_PX, Tokens
 
 SLOPE_PX = 360
+SLOPE_WIDE_PX, BESIDE_PX, LETTER_PX = 680, 90, 6.2
+"""Width of a figure until the browser has told it, what of it the axis takes, and a letter of a name."""
+
 CLOUD_PX = 380
 DENSE_PX = 560
 """Height of rows that have no names."""
@@ -72,7 +75,7 @@ def slopes() -> Plot:
     # One colour: BokehJS lays texts out before it has the new rows' own colours.
     names.glyph.text_font_size = "11px"
     painted(plot, names.glyph, text_color="ink")
-    fig.x_range.update(start=-0.15, end=2.1)
+    set_room(plot, SLOPE_WIDE_PX)
     fig.xaxis.ticker = FixedTicker(ticks=[0, 1])
     fig.add_tools(HoverTool(renderers=[right, left], tooltips=TIPS), TapTool(renderers=[right, left]))
     return plot
@@ -169,6 +172,21 @@ def set_runs(plot: Plot, names: dict[float, str]) -> None:
 def set_pair(plot: Plot, baseline: str, run: str) -> None:
     """Name the two ends of :func:`slopes`."""
     plot.figure.xaxis.major_label_overrides = {0: baseline, 1: run}
+
+
+def set_room(plot: Plot, width: int) -> None:
+    """Leave :func:`slopes` as much room for its names as they need in a figure of so many pixels.
+
+    An axis the reader has zoomed is left alone.
+    """
+    span = plot.figure.x_range
+    if not math.isclose(span.end, plot.parts.get("room", span.end)):
+        return
+    longest = max(map(len, plot.sources["names"].data["text"]), default=0)
+    names = LETTER_PX * longest + 24
+    unit = max((width - BESIDE_PX - names) / 1.15, 80)
+    end = plot.parts["room"] = 1.04 + names / unit
+    span.update(start=-0.11, end=end, reset_start=-0.11, reset_end=end)
 
 
 def set_rows(plot: Plot, names: dict[float, str], n: int) -> None:

@@ -24,6 +24,7 @@ def prompt_dots() -> Plot:
     fig = frame("Divergence of every prompt", height=300, x="divergence, nats")
     plot = Plot(fig, {"rows": source_of(*DOT_COLUMNS), "nulls": source_of("y", "lo", "hi")})
     source = plot.sources["rows"]
+    fig.x_range.update(start=-0.02 * LN2, end=1.04 * LN2)  # until something is measured
     add_noise(plot, "x")
     add_mean(plot)
     null = fig.segment(
@@ -52,9 +53,9 @@ def prompt_dots() -> Plot:
 
 
 MARKS = (
-    ("▲", "tuned", "above every random adapter"),
+    ("bar", "null", "random adapters"),
+    ("▲", "tuned", "above all of them"),
     ("●", "null", "inside their range"),
-    ("bar", "null", "their range"),
 )
 """Legend of the dots: sign, token, words."""
 
@@ -82,7 +83,7 @@ def add_mean(plot: Plot) -> None:
     fig = plot.figure
     band = BoxAnnotation(left=0, right=0, fill_alpha=0.14, line_alpha=0, visible=False, level="underlay")
     mean = Span(location=0, dimension="height", line_width=1.5, visible=False)
-    median = Span(location=0, dimension="height", line_width=1, line_dash="dashed", visible=False)
+    median = Span(location=0, dimension="height", line_width=1.5, line_dash="dashed", visible=False)
     bound = Span(location=LN2, dimension="height", line_dash="dotted", line_width=1, visible=False)
     for part in (band, mean, median, bound):
         fig.add_layout(part)

@@ -35,7 +35,7 @@ def set_strip(plot: Plot, shape: ShapeNumber, *, least: float, most: float) -> N
     left = min([least, *known])
     pad = 0.04 * (right - left)
     plot.figure.x_range.update(start=left - pad, end=right + pad, reset_start=left - pad, reset_end=right + pad)
-    plot.parts["inside"].update(left=lo, right=hi if hi < float("inf") else right + pad, visible=True)
+    plot.parts["inside"].update(left=max(lo, left - pad), right=min(hi, right + pad), visible=True)
     plot.sources["value"].data = {
         "x": known,
         "y": [0.0] * len(known),

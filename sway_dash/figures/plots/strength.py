@@ -50,7 +50,7 @@ def strength_curve() -> Plot:
     each.nonselection_glyph = each.selection_glyph = None
     opened = fig.multi_line("xs", "ys", source=source["open"], line_width=2.5)
     straight = fig.line("x", "y", source=source["straight"], line_width=1.5, line_dash="dashed")
-    fit = fig.line("x", "y", source=source["fit"], line_width=1.5, line_dash="dotted")
+    fit = fig.line("x", "y", source=source["fit"], line_width=1.5, line_dash="dashdot")
     passed = fig.segment("x0", "y0", "x1", "y1", source=source["pass"], line_width=7, line_alpha=0.45, line_cap="round")
     found = fig.scatter("x", "y", source=source["found"], marker="marker", size=12, line_width=1.5)
     for end in ("lo", "hi"):

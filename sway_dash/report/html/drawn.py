@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sway_dash.core.divergence import LN2
+from sway_dash.core.numbers import said, z_text
 from sway_dash.core.stats import MIN_ITEMS
 from sway_dash.figures import ablation_columns as ac
 from sway_dash.figures import columns, plots
@@ -119,10 +120,10 @@ def _mean(plot: Plot, data: RunData, series: ProbeSeries, metric: Metric) -> Non
     draws, gate = _null_means(data, series, metric), gate_of(data, series.name, metric)
     plot.parts["null"].update(bottom=min(draws, default=0.0), top=max(draws, default=0.0), visible=bool(draws))
     plot.parts["gate"].update(location=gate or 0.0, visible=gate is not None)
-    set_noise(plot, "y", getattr(data.noise, metric) if data.noise else None)
     wide = [hi for n, hi in zip(band["n"], band["hi"], strict=True) if n >= SETTLED]
     largest = max([*line["value"], *line["mean"], *wide, 1.2 * (gate or 0.0)], default=0.0)
     plot.reach("y", largest, bound=bounds_of(metric)[1], anew=True)
+    set_noise(plot, "y", getattr(data.noise, metric) if data.noise else None)
     plot.figure.x_range.update(start=0.5, end=max(series.planned, len(points), 2) + 0.5)
     plot.describe(f"Running mean over the prompts. {_mean_words(series, metric)}")
 
@@ -313,7 +314,7 @@ def _tell_null(data: RunData, found: nc.Calibrated, state: str, out: Drawn) -> N
     out.tell("norms", state, caption(nc.norms_text(trained, random, found.draws.primary)))
     out.tell("own-null", state, _by_prompt(found))
     ranks = sorted(found.by_rank.items())
-    told = "; ".join(f"{nc.rank_name(r)}: z {nc.z_text(s.z)}, above {s.above} of {s.n}" for r, s in ranks)
+    told = "; ".join(f"{nc.rank_name(r)}: {said('z', z_text(s.z))}, above {s.above} of {s.n}" for r, s in ranks)
     out.tell("ranks", state, f"<p>By rank: {esc(told)}.</p>" if len(ranks) > 1 else "")
 
 

@@ -57,7 +57,7 @@ def _probe(place: int, probe: ProbeResult, out: Drawn) -> tuple[str, Json]:
         out.figures[name] = _drawn(panel)
         text += _panel(name, panel)
         tables[name] = _rows(panel)
-    rest = [(f"<code>{esc(name)}</code>", esc(value)) for name, value in facts(probe.evidence)]
+    rest = [(esc(name), esc(value)) for name, value in facts(probe.evidence)]
     text += folded("Everything else it found", table(("Name", "Value"), rest, css_class="sway-facts")) if rest else ""
     return f'<div class="evidence" id="evidence-{place}">{text}</div>', tables
 

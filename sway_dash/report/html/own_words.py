@@ -23,8 +23,27 @@ HIDDEN = "▮"
 SPEAKERS = ("core", "backends", "probes", "suite")
 """Packages whose words reach a run's records."""
 
+FORMER = (
+    " opted out",
+    "the null",
+    " does not vary: all",
+    " draws are",
+    "mean change",
+    " nats on topic, ",
+    " off topic",
+    " of the spread lies between",
+    " topics (ICC, 0 by chance), permutation p=",
+    "permutation p=",
+    "partial: ",
+    " answers had come; they are not kept, resuming the run asks anew",
+    "as many set wrong as right, for all that can be told (McNemar p=",
+    " nats; 95 % Wilson interval of each position by itself",
+    "95 % interval of each position by itself; answers that have ended are left out",
+)
+"""What messages said before: the records of those runs are read as long as they are there."""
+
 _WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*_*")
-_NUMBER = re.compile(r"\d{1,6}(?:e\d*|st|nd|rd|th|s|ms|x|k|σ|B|M|G|[KMGT]i?B)?|nan|inf", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,6}(?:e\d*|st|nd|rd|th|s|ms|x|k|σ|B|M|G|[KMGT]i?B)?|nan|inf|[⁰¹²³⁴-⁹]+", re.IGNORECASE)
 _BREAK = re.compile(r"""\.\s|[:;()\[\]{}<>=|/"“”«»≥≤±]|(?<!\w)['‘]|['’](?!\w)""")
 _BESIDE = re.compile(r"\s+|-")
 _MANY = re.compile(rf"{HIDDEN}(?:[^\w{HIDDEN}]*{HIDDEN})+")
@@ -140,7 +159,7 @@ def _own() -> tuple[Phrases, frozenset[str]]:
 
 @cache
 def _said() -> frozenset[str]:
-    return frozenset(_constants())
+    return frozenset((*_constants(), *FORMER))
 
 
 @cache

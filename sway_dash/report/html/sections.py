@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from sway_dash.core.numbers import said, z_text
 from sway_dash.core.result import SuiteResult, Verdict
 from sway_dash.figures import ablation_columns as ac
 from sway_dash.figures import null_columns as nc
@@ -50,14 +51,14 @@ def probes(result: SuiteResult) -> str:
             name = f'<a class="sway-go" href="#{section_of(place, p.kind)}">{name}</a>'
         told = p.evidence.get("null")
         null = told if isinstance(told, Mapping) else {}
-        z = "" if p.z_score is None else nc.z_text(p.z_score)
+        z = "" if p.z_score is None else said("z", z_text(p.z_score))
         rows.append(
             (
                 f'{name}<br><span class="sway-caption">{esc(p.kind)}</span>',
                 f'<span style="color: var(--sway-{tone})">{sign} {word}</span>',
                 exact(value_text(p), p.raw),
                 esc(interval(p.ci_95)),
-                esc(f"z {z}, n = {null.get('n', '?')}") if z else DASH,
+                esc(f"{z}, n = {null.get('n', '?')}") if z else DASH,
                 esc(duration(p.duration_s)),
                 esc(p.message),
             )
