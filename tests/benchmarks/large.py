@@ -57,7 +57,7 @@ def _chip(page: Any) -> float:
 
 
 def _search(page: Any, repeats: int) -> list[float]:
-    box = page.get_by_label("Search prompts, tags, tokens")
+    box = page.get_by_label("Search prompts, tags, tokens, generations")
     out = []
     for k in range(repeats):
         box.fill("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_the_base_given_counts_and_is_not_announced(cli, tmp_path, specs):
         ({"base_model_name_or_path": ""}, "names no base model"),
         ({"base_model_name_or_path": None}, "names no base model"),
         ({"base_model_name_or_path": 5}, "names no base model"),
-        ({"base_model_name_or_path": "./gone"}, "no base model folder ./gone: give the base with --base"),
+        ({"base_model_name_or_path": "./gone"}, "adapter/adapter_config.json names: give the base with --base"),
         ({"base_model_name_or_path": "/gone/for/good"}, "no base model folder /gone/for/good"),
     ],
 )
@@ -154,6 +155,20 @@ def test_prompts_are_the_lines_that_are_not_empty(cli, tmp_path, specs):
     assert run.result().probes[1].evidence["prompts"] == [
         "first one", "second [red]", "third\u2028still third", "fourth",
     ]  # fmt: skip
+
+
+def test_prompts_may_be_lines_of_any_system(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"one\rtwo\r\nthree\n")
+    assert [p["text"] for p in read_prompts(path)] == ["one", "two", "three"]
+
+
+def test_prompts_may_come_from_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\n\ntwo\n")))
+    assert read_prompts(Path("-")) == [{"text": "one"}, {"text": "two"}]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    with pytest.raises(UsageError, match="standard input holds no prompts"):
+        read_prompts(Path("-"))
 
 
 def test_records_have_a_text_or_a_prompt_and_may_have_tags(tmp_path):

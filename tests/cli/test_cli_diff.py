@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,12 @@ def test_two_adapters_without_a_suite(cli, tmp_path):
     (paired,) = [p for p in data["steps"][0]["prompts"] if p["probe"] == "change"]
     assert paired["n"] == 6
     assert paired["more_changed"] == 6
+    # A copy of the first: its run is taken, under the name and the place that were given.
+    copy = shutil.copytree(made("zero"), tmp_path / "copied")
+    again = cli("diff", copy, *args[1:], "--format", "json")
+    assert "copied was measured before" in again.stderr
+    named = json.loads(again.stdout)
+    assert next((run["label"], run["adapter"]) for run in named["runs"]) == ("copied", str(copy))
     again = cli("diff", *args, "--format", "json")
     assert "was measured before" in again.stderr
     assert json.loads(again.stdout)["prompts"] == data["prompts"]

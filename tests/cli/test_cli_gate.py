@@ -118,6 +118,36 @@ def test_a_model_that_cannot_be_had_is_something_to_mend_and_no_verdict(cli, sui
     assert root.find("testcase[@name='gate']/failure").get("message").startswith("the run failed before its end")
 
 
+def test_a_gate_that_is_refused_leaves_no_old_junit_file_behind(cli, suite, tmp_path):
+    """A build server shows the file that is there: the green one of yesterday, if nothing else."""
+    junit = tmp_path / "j.xml"
+    junit.write_text('<testsuite name="sway" tests="1" errors="0"/>')
+    gone = tmp_path / "gone.yaml"
+    assert cli("gate", gone, "--junit", junit).exit_code == 2
+    root = ET.parse(junit).getroot()
+    assert root.get("errors") == "1"
+    message = root.find("testcase[@name='gate']/error").get("message")
+    assert "not found" in message
+    assert str(tmp_path) not in message
+    text = suite.read_text()
+    assert cli("gate", suite, "--junit", suite).exit_code == 2
+    assert suite.read_text() == text
+
+
+def test_a_server_that_is_down_leaves_a_sentence_and_no_run(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("sway_dash.backends.api_client.FIRST_WAIT_S", 0.001)
+    side = '{kind: api, base: m, endpoint: "http://127.0.0.1:9/v1"}'
+    models = f"models:\n  base: {side}\n  ft: {side.replace('base: m', 'base: n')}\n"
+    served = tmp_path / "served.yaml"
+    served.write_text(f"version: 1\n{models}suite:\n  - {{name: moved, kind: delta_kl, prompts: [one]}}\n")
+    result = cli("gate", served, "--junit", tmp_path / "j.xml")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("is the server running") == 1
+    assert ET.parse(tmp_path / "j.xml").getroot().get("errors") == "1"
+    assert list(list_runs()) == []
+
+
 def test_the_threshold_is_that_of_the_suite_that_was_run_whatever_becomes_of_the_file(cli, suite, monkeypatch):
     suite.write_text(suite.read_text() + "defaults: {coverage_threshold: 1.0}\n")
     append = RunFolder.append

@@ -12,7 +12,7 @@ from sway_dash.cli.interrupt import StopSwitch
 from sway_dash.suite.report import load_result
 from sway_dash.suite.store import RESULT, RunFolder, list_runs
 
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 def wait_for(condition, process):
@@ -80,16 +80,14 @@ def test_a_stopped_run_goes_on_where_it_stopped(start, suite):
 
 
 def test_the_second_ctrl_c_does_not_wait_for_the_batch(start, suite):
-    # One measurement takes a minute: only an interruption can end this soon.
-    process = start("run", suite, delay=60)
+    # One measurement takes an hour: only an interruption can end this.
+    process = start("run", suite, delay=3600)
     wait_for(lambda: any(f.fold().phase and f.fold().phase.phase == "probe" for f in list_runs()), process)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=WAIT_S)
-    assert time.monotonic() - began < 20
     assert process.returncode == 130
     assert "stopping at once" in err
     assert "Traceback" not in err

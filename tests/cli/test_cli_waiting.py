@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from sway_dash.cli import waiting
 from sway_dash.suite import queue
 from sway_dash.suite.store import RunFolder, list_runs, runs_root
 from tests.fakes_sweep import SUITE, adapter
 
+LIMIT_S = 300
+"""When a command that does not go on is given up; says nothing of how long it may take."""
 
-def in_line() -> RunFolder:
-    """The run that waits, once there is one."""
-    deadline = time.monotonic() + 60
-    while not (found := [f for f in list_runs() if queue.standing(f.id)]):
-        assert time.monotonic() < deadline, "no run got in line"
-        time.sleep(0.02)
-    return found[0]
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Set once a command has said that it waits: its place in line is written down before."""
+    said = Event()
+
+    def tell(standing: queue.Standing) -> None:
+        say(standing)
+        said.set()
+
+    say = waiting._tell
+    monkeypatch.setattr(waiting, "_tell", tell)
+    return said
+
+
+@pytest.fixture
+def in_line(told: Event) -> Callable[[], RunFolder]:
+    """The run that waits, once it has said so."""
+
+    def wait() -> RunFolder:
+        assert told.wait(LIMIT_S), "no run got in line"
+        (found,) = (f for f in list_runs() if queue.standing(f.id))
+        return found
+
+    return wait
 
 
 @pytest.fixture
@@ -32,13 +53,13 @@ def beside(cli: Callable[..., Any]) -> Callable[..., Future[Any]]:
     return lambda *args: pool.submit(cli, *args)
 
 
-def test_a_run_waits_for_the_one_that_has_the_device(beside, suite):
+def test_a_run_waits_for_the_one_that_has_the_device(beside, in_line, suite):
     with queue.turn(("cpu",), name="the first"):
         running = beside("run", suite)
         folder = in_line()
         assert queue.standing(folder.id).before[0].name == "the first"
         assert not folder.measurements()
-    result = running.result(timeout=60)
+    result = running.result(timeout=LIMIT_S)
     assert result.exit_code == 0
     assert f"waiting for cpu, which the first (process {os.getpid()}) has" in result.stderr
     assert folder.result().status == "finished"
@@ -52,12 +73,12 @@ def test_told_so_it_measures_beside_the_other(cli, suite):
     assert "waiting" not in result.stderr
 
 
-def test_a_run_stopped_in_line_can_go_on_later(beside, cli, suite):
+def test_a_run_stopped_in_line_can_go_on_later(beside, in_line, cli, suite):
     with queue.turn(("cpu",), name="the first"):
         running = beside("run", suite)
         folder = in_line()
         folder.request_stop()
-        result = running.result(timeout=60)
+        result = running.result(timeout=LIMIT_S)
     assert result.exit_code != 0
     assert folder.result().status == "cancelled"
     assert f"--resume {folder.id}" in result.stderr
@@ -94,7 +115,7 @@ def test_a_suite_that_asks_no_model_waits_for_nobody(beside, tmp_path):
         f"{text}suite:\n  - {{name: g, kind: gradient_ghost, adapter_path: '{lora}'}}\n"
     )
     with queue.turn(("cpu",), name="the first"):
-        result = beside("run", tmp_path / "sway.yaml").result(timeout=20)
+        result = beside("run", tmp_path / "sway.yaml").result(timeout=LIMIT_S)
     assert result.exit_code == 0, result.stderr
     assert "waiting" not in result.stderr
 
@@ -118,12 +139,14 @@ def adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("command", SWEPT, ids=lambda command: command[0])
-def test_what_measures_adapter_after_adapter_waits_once_there_is_one_to_measure(beside, cli, adapters, command):
+def test_what_measures_adapter_after_adapter_waits_once_there_is_one_to_measure(
+    beside, in_line, cli, adapters, command
+):
     with queue.turn(("cpu",), name="the first"):
         running = beside(*command)
         folder = in_line()
         assert not folder.measurements()
-    result = running.result(timeout=60)
+    result = running.result(timeout=LIMIT_S)
     assert result.exit_code in (0, 1), result.stderr
     assert "waiting for cpu, which the first" in result.stderr
     assert folder.result().status == "finished"
@@ -153,12 +176,12 @@ def test_between_two_checkpoints_others_may_measure(cli, adapters, monkeypatch):
     assert lines == [{}, {}]
 
 
-def test_a_sweep_that_is_stopped_in_line_measures_nothing(beside, cli, adapters, monkeypatch):
+def test_a_sweep_that_is_stopped_in_line_measures_nothing(beside, in_line, cli, adapters, monkeypatch):
     with queue.turn(("cpu",), name="the first"):
         running = beside(*SWEPT[0])
         folder = in_line()
         monkeypatch.setattr("sway_dash.cli.interrupt.StopSwitch.requested", lambda self: True)
-        result = running.result(timeout=60)
+        result = running.result(timeout=LIMIT_S)
         assert not queue.line("cpu")[1:]
     assert result.exit_code == 130
     assert folder.result().status == "cancelled"
@@ -166,13 +189,10 @@ def test_a_sweep_that_is_stopped_in_line_measures_nothing(beside, cli, adapters,
     assert len(list(list_runs())) == 1
 
 
-def test_mine_waits_for_its_device(beside, adapters):
+def test_mine_waits_for_its_device(beside, told, adapters):
     with queue.turn(("cpu",), name="the first"):
         running = beside("mine", "sway.yaml", "--mode", "outliers", "--top-k", "2", "--out", "found.yaml")
-        deadline = time.monotonic() + 60
-        while len(queue.line("cpu")) < 2:
-            assert time.monotonic() < deadline, "nothing got in line"
-            assert not running.done(), running.result().stderr
-            time.sleep(0.02)
+        assert told.wait(LIMIT_S), "nothing got in line"
+        assert len(queue.line("cpu")) == 2
         assert not (adapters / "found.yaml").exists()
-    assert "waiting for cpu" in running.result(timeout=60).stderr
+    assert "waiting for cpu" in running.result(timeout=LIMIT_S).stderr

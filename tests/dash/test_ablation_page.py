@@ -18,6 +18,7 @@ from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import ablation_columns as ac
 from sway_dash.figures.derive import AblationSeries, RunData
 from sway_dash.figures.derive_ablation import fitted, shape
+from sway_dash.figures.plots.shape import pass_strip, set_strip
 from sway_dash.probes.adapter_ablation import saturation_lambda
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
@@ -44,7 +45,10 @@ def folder(record: Record) -> RunFolder:
     return record(yaml.safe_dump(spec, sort_keys=False))
 
 
-def series_of(curves: list[list[float]], lambdas: tuple[float, ...] = (0.0, 0.5, 1.0, 1.25)) -> AblationSeries:
+def series_of(
+    curves: list[list[float]], lambdas: tuple[float, ...] = (0.0, 0.5, 1.0, 1.25), *, texts: int = 99
+) -> AblationSeries:
+    """Curves of prompts that repeat after so many ``texts``."""
     series = AblationSeries("s", planned=lambdas)
     for item, curve in enumerate(curves):
         for lam, js in zip(lambdas, curve, strict=False):
@@ -52,7 +56,7 @@ def series_of(curves: list[list[float]], lambdas: tuple[float, ...] = (0.0, 0.5,
                 Measurement(
                     probe="s",
                     item=item,
-                    prompt=f"p{item}",
+                    prompt=f"p{item % texts}",
                     role="ablation",
                     lam=lam,
                     js=js,
@@ -179,6 +183,11 @@ def test_close_to_ln_2_no_overshoot_is_asked_for() -> None:
     over = shape(series_of([[0.0, 0.3, 0.65, 0.65]] * 5), {}, {})[2]
     assert (over.value, over.passed) == (1.0, True)
     assert "ln 2" in over.note
+    # What passes lies in the range that is drawn, and the words name that range.
+    strip = pass_strip("Overshoot")
+    set_strip(strip, over, least=0.8, most=1.3)
+    assert strip.parts["inside"].left <= over.value <= strip.parts["inside"].right
+    assert ac.ends(over) == "at any value"
 
 
 def test_a_flat_curve_has_no_shape() -> None:
@@ -202,6 +211,8 @@ def test_the_mean_is_over_prompts_measured_everywhere_as_in_the_result() -> None
     assert [m for _, m, _, _ in series.points()] == pytest.approx([0.0, 0.2, 0.3, 0.4])
     # Until there is one, whatever there is.
     assert series_of([[0.0, 0.1], [0.0, 0.3, 0.4]]).items() == [0, 1]
+    # A prompt that is listed twice counts once.
+    assert series_of([[0.0, 0.1, 0.2, 0.3], [0.0, 0.3, 0.4, 0.5]] * 2, texts=2).items() == [0, 1]
 
 
 def test_a_band_needs_four_prompts() -> None:

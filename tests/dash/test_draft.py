@@ -291,7 +291,7 @@ def test_a_draft_is_written_whole(own_folder: Path) -> None:
     for i in range(20):
         d.set_text(f"{d.text}# {i}\n")
     drafts.flush()
-    assert [p.name for p in own_folder.iterdir()] == [f"{d.id}.json"]
+    assert {p.name for p in own_folder.iterdir()} == {f"{d.id}.json", f"{d.id}{drafts.PAST}"}
     assert json.loads((own_folder / f"{d.id}.json").read_text(encoding="utf-8"))["text"] == d.text
 
 
@@ -299,7 +299,7 @@ def test_a_draft_is_written_whole(own_folder: Path) -> None:
 
 
 def until(found: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 300
     while not found():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -449,3 +449,79 @@ def test_undo_keeps_the_name_given_since() -> None:
     d.rename("mine")
     d.undo()
     assert d.title == "mine"
+
+
+# -- undoing after a reload -----------------------------------------------------------------------
+
+
+def test_what_was_changed_can_be_undone_and_done_again_after_a_reload() -> None:
+    d = draft(suite_text())
+    for place, n in ((("suite", 0, "runs"), 3), (("defaults", "seed"), 4), (("suite", 0, "runs"), 5)):
+        d.set_values({place: n})
+    texts = [d.text]
+    d.undo()
+    texts.append(d.text)
+    again = Draft()
+    assert again.open(d.id)
+    assert (again.text, again.can_undo, again.can_redo) == (texts[1], True, True)
+    again.redo()
+    assert again.text == texts[0]
+    while again.can_undo:
+        again.undo()
+    # The beginning is the suite as it was loaded, of the same draft; what a new session begins with is not before it.
+    assert (again.text, again.id) == (suite_text(), d.id)
+    # And what was gone back to is what the next session finds.
+    third = Draft()
+    third.open(d.id)
+    assert (third.text, third.can_undo, third.can_redo) == (suite_text(), False, True)
+
+
+def test_a_draft_that_is_opened_beside_another_can_be_left_by_undo() -> None:
+    one, other = draft(suite_text()), draft(suite_text(prompts=3))
+    one.set_values({("suite", 0, "runs"): 3})
+    other.set_values({("suite", 0, "runs"): 4})
+    before = one.text
+    one.open(other.id)
+    assert one.text == other.text
+    one.undo()
+    assert (one.text, one.id) == (suite_text(prompts=3), other.id)
+    one.undo()
+    assert one.text == before
+
+
+def test_undo_over_a_draft_opened_twice_finds_it_unchanged() -> None:
+    one, other = draft(suite_text()), draft(suite_text(prompts=3))
+    one.rename("one")
+    other.rename("other")
+    first = one.id
+    drafts.flush()
+    one.open(other.id)
+    one.open(first)
+    one.set_text(one.text + "# more\n")
+    drafts.flush()
+    ids = [one.id]
+    while one.can_undo:
+        one.undo()
+        assert "elsewhere" not in one.notice
+        ids.append(one.id)
+    assert ids.count(first) > 2
+
+
+@pytest.mark.parametrize("damage", ["{", '{"versions": [["other", "/tmp"]], "now": 0}', '{"versions": 3, "now": 1}'])
+def test_damaged_versions_leave_the_draft_as_it_is(own_folder: Path, damage: str) -> None:
+    d = draft(suite_text())
+    d.set_values({("suite", 0, "runs"): 3})
+    drafts.flush()
+    (own_folder / f"{d.id}{drafts.PAST}").write_text(damage)
+    again = Draft()
+    assert again.open(d.id)
+    assert (again.text, again.can_undo) == (d.text, False)
+    assert [r.id for r in drafts.recent()[0]] == [d.id]
+    assert drafts.recent()[1] == []
+
+
+def test_of_a_long_history_the_nearest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drafts, "MOST_PAST", 20)
+    versions = [(f"{n:010}", "") for n in range(9)]
+    assert drafts.near(versions, 8) == (tuple(versions[6:]), 2)
+    assert drafts.near(versions, 1) == (tuple(versions[:3]), 1)

@@ -16,9 +16,11 @@ from sway_dash.dash.pages.evidence import EvidencePage
 from sway_dash.dash.pages.evidence_panels import CurvePanel, ListedPanel
 from sway_dash.dash.pages.probes import ProbesView
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.demo import demo_dir
 from sway_dash.figures.panel_columns import AT_ONCE, ORDERS
 from sway_dash.figures.theme import DARK
 from sway_dash.suite.fold import probe_to_dict
+from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
 from tests.evidence_runs import CLUSTERS, DECAY, HOSTILE, LONG, SECRET, evidence_run, result, results
 
@@ -75,14 +77,22 @@ def test_without_an_entry_asked_for_the_first_that_failed_is_shown(tmp_path: Pat
 def test_the_judgement_is_told_in_numbers(page: EvidencePage) -> None:
     page.choice.entry = "sections"
     said = str(page._numbers.object)
-    for words in ("0.42 nats", "0.31 to 0.52", "z 6.1, n = 20, p = 0.004 as the next draw", "2.0 s"):
+    for words in ("0.42 nats", "0.31 to 0.52", "z=+6.10σ, n = 20, p=0.004 as the next draw", "2.0 s"):
         assert words in said
+
+
+def test_where_nothing_failed_the_noise_is_not_what_opens() -> None:
+    page = opened(RunFolder.open(demo_dir() / "run"))
+    assert "next_token" in str(page._verdict.object)
+    said = str(page._facts.object)
+    assert "By prompt, 95 % interval" in said
+    assert "per_prompt_ci_95" not in said
 
 
 def test_what_is_left_is_listed_short_and_whole_on_demand(page: EvidencePage) -> None:
     page.choice.entry = "house"
     said = str(page._facts.object)
-    assert "tone.warm" in said
+    assert "Tone: warm" in said
     assert "0.123" in said
     assert "0.1234567" not in said
     assert "40 in all" in said

@@ -15,6 +15,7 @@ from sway_dash.dash.courier import Courier
 from sway_dash.dash.pages.export import CompareExport, ExportDialog, Scene
 from sway_dash.dash.pages.overview import OverviewPage
 from sway_dash.dash.state import RunState, Selection
+from sway_dash.figures.theme import LIGHT
 from sway_dash.report import frames
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import suite_text
@@ -93,6 +94,14 @@ def test_pictures_say_what_they_were_made_from(dialog: ExportDialog) -> None:
     assert "Divergence of every prompt" in titles
     names = [name for *_, name in dialog._pictures.items]
     assert len(set(names)) == len(names)
+
+
+def test_pictures_take_their_legend_along_in_the_colours_of_paper(dialog: ExportDialog) -> None:
+    dialog.open = True
+    (dots,) = [figure for figure, title, *_ in dialog._pictures.items if title == "Divergence of every prompt"]
+    signs = {words: (sign, colour) for sign, colour, words in dialog._pictures.marks[dots]}
+    assert signs["median"] == ("dash", LIGHT.muted)
+    assert signs["mean, 95 % CI"] == ("line", LIGHT.tuned)
 
 
 def test_closing_and_opening_again_forgets_what_was_said(dialog: ExportDialog, handed: list[dict[str, Any]]) -> None:

@@ -59,7 +59,7 @@ def test_a_unit_that_is_markup_is_shown_as_text() -> None:
 def test_a_null_that_is_none_is_shown_as_text_in_the_table_of_probes(null: Any) -> None:
     said = str(ProbesView(run=held(judged(null=null)))._table.object)
     assert "<img" not in said
-    assert "z 2" in said
+    assert "z=+2" in said
 
 
 def test_only_what_passed_is_cut_short_in_a_low_window() -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,6 +20,7 @@ from sway_dash.core.result import ProbeResult
 from sway_dash.dash import jobs, runs
 from sway_dash.dash.pages.banner import banner
 from sway_dash.dash.pages.run_bar import RunBar
+from sway_dash.dash.pages.runs import RunsView
 from sway_dash.dash.state import RunState
 from sway_dash.suite import queue
 from sway_dash.suite.report import load_result
@@ -28,7 +30,7 @@ from tests.dash.conftest import ROOT, suite_text
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
-def wait(state: RunState, until: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait(state: RunState, until: Callable[[], bool], seconds: float = 300.0) -> None:
     """Pull as a session does until something holds."""
     end = time.monotonic() + seconds
     while not until():
@@ -75,7 +77,7 @@ def test_a_worker_measures_and_ends(tmp_path: Path) -> None:
     assert (state.status, state.word) == ("finished", "changed")
     wait(state, lambda: not state.feed.lingering)  # type: ignore[union-attr]
     assert (folder.path / "result.json").is_file()
-    jobs._workers[pid].wait(timeout=30)
+    jobs._workers[pid].wait(timeout=300)
     assert not psutil.pid_exists(pid), "its memory has not been given back"
     assert state.feed.memory is None  # type: ignore[union-attr]
 
@@ -117,7 +119,7 @@ def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     wait(state, lambda: state.done >= 3)
     watcher = jobs.cancel(folder, grace_s=0.2)
     wait(state, lambda: not state.live)
-    watcher.join(timeout=20)
+    watcher.join(timeout=3000)
     assert state.status == "cancelled"
     assert "killed" in state.data.fold.reason
     assert not folder.is_alive()
@@ -210,7 +212,7 @@ def serve_and_die(tmp_path: Path, text: str) -> RunFolder:
     return RunFolder.open(path)
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(holds: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -269,6 +271,52 @@ def test_a_stop_file_is_enough_for_a_run_in_line(tmp_path: Path) -> None:
         wait(state, lambda: not state.live)
     assert state.status == "cancelled"
     assert "stopped while it waited for its device" in banner(state)
+
+
+def test_runs_stand_in_line_in_the_order_in_which_they_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([5, 1, 3])
+    clock = {**vars(time), "time_ns": lambda: next(moments)}
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(**clock))
+    with queue.turn(["cpu"], name="another", asked=0):
+        found = [start(tmp_path, "plain", prompts=4, nulls=0, ablation=False) for _ in range(3)]
+        for _, state in found:
+            wait(state, lambda state=state: state.status == "queued")  # type: ignore[misc]
+        places = [p for p in queue.line("cpu") if not p.holding]
+        late, early, middle = (folder for folder, _ in found)
+        assert [p.run for p in places] == [early.id, middle.id, late.id]
+        assert [int(p.ticket.split("-")[0]) for p in places] == [1, 3, 5]
+    for _, state in found:
+        wait(state, lambda state=state: state.status == "finished")  # type: ignore[misc]
+    begun = [folder.fold().started.ts for folder in (early, middle, late)]  # type: ignore[union-attr]
+    assert begun == sorted(begun)
+
+
+def test_a_run_in_line_is_stopped_from_the_list_of_runs(tmp_path: Path) -> None:
+    with queue.turn(["cpu"], name="another"):
+        folder, state = start(tmp_path, "plain")
+        wait(state, lambda: state.status == "queued")
+        page = RunsView()
+        assert [(item[0], item[1][0], item[2]) for item in page._list.items] == [(folder.id, "… 2nd in line", True)]
+        page._list._handle_msg({"what": "stop", "run": "another"})
+        assert state.live
+        page._list._handle_msg({"what": "stop", "run": folder.id})
+        wait(state, lambda: not state.live)
+    assert (state.status, state.done) == ("cancelled", 0)
+    page.pull()
+    assert [(item[1][0], item[2]) for item in page._list.items] == [("◇ cancelled", False)]
+
+
+def test_a_run_that_is_being_stopped_says_so_in_the_list_and_is_stopped_once(tmp_path: Path) -> None:
+    folder, state = start(tmp_path, "deaf", prompts=200, nulls=0)
+    wait(state, lambda: state.done >= 3)
+    folder.request_stop()
+    page = RunsView()
+    assert [(item[1][0], item[2]) for item in page._list.items] == [("… stopping", False)]
+    assert jobs.kill(folder)
+    page.pull()
+    assert [(item[1][0], item[2]) for item in page._list.items] == [("◇ cancelled", False)]
 
 
 def test_a_resumed_run_that_is_stopped_in_line_keeps_its_end(tmp_path: Path) -> None:

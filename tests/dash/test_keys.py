@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sway_dash.dash import keys
+from sway_dash.dash import jobs, keys, runs
 from sway_dash.dash.app import App
 
 
@@ -29,6 +29,41 @@ def test_what_a_page_does_not_offer_does_nothing(app: App) -> None:
     app.go("page", "runs")
     keys.press(app, "open")
     assert app.nav.page == "runs"
+
+
+def test_the_key_that_stops_a_run_asks_first(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is open is the recorded example: nothing is to be written into it.
+    monkeypatch.setattr(jobs, "cancel", lambda folder: None)
+    stopped: list[Any] = []
+    app.bar.param.watch(stopped.append, "cancel")
+    app.go("page", "overview")
+    app.run.param.update(status="running")
+    keys.press(app, "stop")
+    assert (app.bar.asking, stopped) == (True, [])
+    keys.press(app, "back")
+    assert not app.bar.asking
+    keys.press(app, "open")
+    assert stopped == []
+    for confirm in ("stop", "open"):
+        keys.press(app, "stop")
+        keys.press(app, confirm)
+        assert (app.bar.asking, len(stopped)) == (False, 1)
+        stopped.clear()
+        app.go("page", "overview")
+
+
+def test_the_question_whether_to_stop_goes_with_its_run_and_its_page(app: App) -> None:
+    app.go("page", "overview")
+    app.run.param.update(status="running")
+    keys.press(app, "stop")
+    app.go("page", "log")
+    assert not app.bar.asking
+    keys.press(app, "stop")
+    asked: list[bool] = []
+    app.run.param.watch(lambda _: asked.append(app.bar.asking), "run_id", onlychanged=False)
+    app.show(runs.find(runs.DEMO))
+    assert not app.bar.asking
+    assert not any(asked)
 
 
 def test_the_probed_prompt_is_added_with_one_key(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +88,23 @@ def test_a_page_that_cannot_be_made_is_said(app: App, monkeypatch: pytest.Monkey
     assert told == ["Log could not be opened: ValueError: no such colour"]
     app.go("page", "overview")
     assert app._holders["overview"].visible
+
+
+def test_the_open_run_is_marked_for_comparison_and_starred_by_key(app: App) -> None:
+    app.go("page", "probe")
+    for what in ("mark", "star"):
+        keys.press(app, what)
+    assert (app.compare.runs, runs.baseline()) == ([], "")
+    app.go("page", "log")
+    keys.press(app, "mark")
+    assert app.compare.runs == [runs.DEMO]
+    keys.press(app, "star")
+    assert runs.baseline() == runs.DEMO
+    assert "baseline" in app.bar._head.object
+    for what in ("mark", "star"):
+        keys.press(app, what)
+    assert (app.compare.runs, runs.baseline()) == ([], "")
+    assert "baseline" not in app.bar._head.object
+    app.compare.param.update(runs=[f"r-{n}" for n in range(8)])
+    keys.press(app, "mark")
+    assert runs.DEMO not in app.compare.runs

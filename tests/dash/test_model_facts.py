@@ -166,7 +166,7 @@ def test_a_cost_that_cannot_be_told_takes_the_earlier_one_away(monkeypatch: pyte
     assert costs.cost is None
     assert "no pace" in costs.failure
     assert "&lt;b&gt;no pace" in card._say.object
-    assert card._run.label == "Run"
+    assert card.button.label == "Run"
     draft.undo()
     assert costs.cost is not None
     assert costs.failure == ""

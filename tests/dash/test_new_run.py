@@ -51,7 +51,7 @@ def test_a_widget_writes_its_place_and_a_problem_stands_at_it() -> None:
     box = widget(found, "continuation tokens")
     assert box.error_state
     assert "greater than or equal to 1" in box.helper_text
-    assert found.plan._run.label == "Run: show the first problem"
+    assert found.plan.button.label == "Run: show the first problem"
     box.value = ""
     assert not box.error_state
     assert found.draft.get("suite", 1, "continuation_tokens") is None
@@ -97,8 +97,8 @@ def test_models_behind_a_server_are_written_in_the_form(monkeypatch: pytest.Monk
     server.tuned_endpoint.widget.value = "http://127.0.0.1:8001/v1"
     server.base_endpoint.widget.value = "http://127.0.0.1:8002/v1"
     assert found.draft.get("models", "ft", "endpoint") == "http://127.0.0.1:8001/v1"
-    assert found.plan._run.label.startswith("Run: ")
-    assert found.plan._run.label.endswith("answers")
+    assert found.plan.button.label.startswith("Run: ")
+    assert found.plan.button.label.endswith("answers")
     assert "sk-secret" not in found.draft.text + server._caption.object
     form._served.value = False
     assert found.draft.data["models"] == {"base": {"base": "qwen"}, "ft": {"base": "support"}}
@@ -245,7 +245,7 @@ def test_it_starts_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(jobs, "start", refuse)
     found.start()
-    assert "disk &lt;full&gt;" in found.plan._failure.object
+    assert "disk &lt;full&gt;" in found.plan.failure.object
 
 
 def test_hostile_text_is_shown_as_text() -> None:
@@ -285,6 +285,8 @@ def test_the_plan_is_told_in_words() -> None:
     html = plan_html(cost(), 480)
     assert "no estimate of the time yet: nothing of this model was measured on this machine" in html.lower()
     assert "nothing to do for off" in html
+    # What the run's own bar will show.
+    assert "its progress counts to 480, measurements and answers" in html
     known = plan_html(cost(pace=PACE, memory=Memory(10**9, 10**8, "cuda", "bf16")), 480)
     assert "About 31 s, 2.0 s of it loading" in known
     assert "About 1.1 GB on the GPU: 1 GB of weights in bf16 and up to 100 MB to work with" in known

@@ -132,7 +132,7 @@ def test_one_or_two_draws_cannot_calibrate(record: Record, n: int) -> None:
 def test_three_draws_have_a_rank_and_the_real_tail_of_their_z(record: Record) -> None:
     run, page = opened(record(suite_text(ablation=False, nulls=3)))
     s = nc.calibrated(run.data)[0].standing
-    assert "p = 0.25, n = 3, the smallest that 3 draws can give (1 in 4)" in words(page)
+    assert "p=0.25, n = 3, the smallest that 3 draws can give (1 in 4)" in words(page)
     assert "Student&#x27;s t of the logarithms, 2 degrees of freedom" in words(page)
     if abs(s.z) < 99:
         assert "a normal tail would say" in words(page)
@@ -181,6 +181,19 @@ def test_a_next_draw_almost_without_a_bound_neither_flattens_the_dots_nor_leaves
     assert near.expected is not None
     assert nc.shaded(near, nc.reach(near, all_of_it=False)) == near.expected
     assert nc.shaded(stand(0.5, [0.1] * 5), (0.0, 1.0)) is None
+
+
+def test_words_name_no_upper_end_of_the_next_draw_that_few_draws_cannot_know() -> None:
+    def said(draws: list[float], **bound: float) -> str:
+        standing = stand(0.2, draws, positive=True, **bound)
+        found = nc.Calibrated("a", "b", "kl", standing, {}, None, None, final=True)  # type: ignore[arg-type]
+        return " ".join(nc.verdict(found)[1])
+
+    for bound in ({}, {"most": math.log(2)}):
+        text = said([0.01, 0.03, 0.1], **bound)
+        assert "would lie above 0.000102 nats with 97.5 %; 3 that differ so much do not say how far above" in text
+        assert "fall within" not in text
+    assert "would fall within 0.0697 to 0.173 nats with 95 %" in said([0.1, 0.11, 0.12])
 
 
 def test_dots_that_would_overlap_are_stacked() -> None:
@@ -606,6 +619,13 @@ def test_what_the_model_lies_from_itself_is_drawn_and_told(record: Record) -> No
     run, page = opened(folder)
     assert not page._draws.parts["noise"].visible
     assert not page._floor.visible
+    run.data.fold.add(NoiseMeasured(prompts=8, js=1e-13, kl=1e-12))
+    chart, trend = (made(run=run, choice=Selection()) for made in (PromptChart, MeanView))
+    # Less than a pixel: told, not drawn, and not in the legend.
+    assert not chart.dots.parts["noise"].visible
+    assert "Rounding alone makes" in str(chart._caption.object)
+    for plot in (chart.dots, trend.plot):
+        assert "rounding" not in [words for _, _, words in plot.marks]
     run.data.fold.add(NoiseMeasured(prompts=8, js=0.0123, kl=0.0456))
     page, chart, trend = (made(run=run, choice=Selection()) for made in (NullPage, PromptChart, MeanView))
     assert (page._draws.parts["noise"].right, page._draws.parts["noise"].visible) == (0.0123, True)

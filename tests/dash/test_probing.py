@@ -17,7 +17,7 @@ from sway_dash.suite.loader import loads
 from tests.dash.conftest import suite_text
 
 
-def until(probe: Probing, holds: Callable[[], bool], seconds: float = 60.0) -> None:
+def until(probe: Probing, holds: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, (probe.state, probe.error)
@@ -115,7 +115,7 @@ def test_two_sessions_share_a_process_and_the_last_ends_it(make: Callable[[], Pr
     assert psutil.pid_exists(pid)
     inspector = b._inspector
     b.leave()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 300
     while inspector.pid is not None:
         assert time.monotonic() < end
         time.sleep(0.05)

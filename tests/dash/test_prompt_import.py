@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sway_dash.dash.pages import form_import
-from sway_dash.dash.pages.form_import import ImportForm
+from sway_dash.dash.pages.form_import import CELL_CHARS, ImportForm
 from sway_dash.dash.prompt_import import (
     PromptFileError,
     PromptRow,
@@ -183,6 +183,10 @@ def test_typing_reads_nothing_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
     assert "a\nb" not in read
     assert found._add.label == "Add 3 prompts"
     assert "1 duplicate" in found._preview.object
+    found._paste.value_input = "x" * (CELL_CHARS + 1) + "\n" + "y" * CELL_CHARS
+    later.go_on()
+    assert f"{'x' * CELL_CHARS}…<" in found._preview.object, "what is cut looks cut"
+    assert f"{'y' * CELL_CHARS}<" in found._preview.object
 
 
 def test_what_was_typed_just_before_the_click_is_taken_too(monkeypatch: pytest.MonkeyPatch) -> None:

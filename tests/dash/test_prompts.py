@@ -588,6 +588,35 @@ def test_the_reader_s_columns_stay_and_come_back(shown: PromptList) -> None:
     assert again.table.kept
 
 
+def test_a_search_looks_through_what_the_models_said(record: Record, fakes: Any) -> None:
+    folder = record(suite_text(prompts=6, nulls=4, ablation=False))
+    record_details(folder, fakes.FakeBackend(), [f"Prompt {i} about {'light' if i % 4 else 'bread'}" for i in (1, 2)])
+    path = folder.details().path
+    first, second = path.read_text(encoding="utf-8").splitlines()
+    said = json.loads(first) | {"base_says": ["a", " king"], "tuned_says": ['"],', " fisher", ' of ,"tokens":[']}
+    path.write_text(f"{json.dumps(said, separators=(',', ':'))}\n{second}\n", encoding="utf-8")
+    state = RunState()
+    state.open(folder)
+    shown = PromptList(run=state, choice=Selection())
+    bar = FilterBar(choice=shown.choice, shown=shown)
+    for query, regex in (("A KING", False), ("fisher of", False), (r"fi\w+ of ,.tok", True), ("a king$", True)):
+        shown.choice.param.update(query=query, regex=regex)
+        assert items(shown) == [1], query
+    assert any("generations too" in chip[1] for chip in bar._active.items)
+    assert "generations" in bar._search.label
+    table = PromptTable(choice=shown.choice, shown=shown)
+    found = {}
+    for query in ("king", "fisher", "about", "odd"):
+        shown.choice.param.update(query=query, regex=False)
+        (found[query],) = (cells[2] for item, cells in table._rows(0, 9) if item == 1)
+    assert found["king"] == ["Prompt 1 about light · base says: a ", "king", ""]
+    assert found["fisher"] == ['Prompt 1 about light · tuned says: "], ', "fisher", ' of ,"tokens":[']
+    assert found["about"] == ["Prompt 1 ", "about", " light"], "what is in the prompt itself needs no other reason"
+    assert found["odd"] == "Prompt 1 about light", "nor does a tag"
+    shown.choice.param.update(query="kingfisher", regex=False)
+    assert items(shown) == []
+
+
 # -- the open prompt -----------------------------------------------------------------------------
 
 

@@ -109,7 +109,7 @@ def test_values_in_a_few_words() -> None:
     assert brief(list(range(9))) == "0, 1, 2, 3, 4, 5 … 9 in all"
     assert brief([]) == "none"
     assert brief("x" * 500) == "x" * 119 + "…"
-    assert facts({"a": {"b": {"c": {"d": 1}}}, "weight": 1.0}) == [("a.b.c", "1 key")]
+    assert facts({"a": {"b": {"c": {"d": 1}}}, "weight": 1.0}) == [("A: b: c", "1 key")]
 
 
 def test_what_is_not_known_is_not_in_the_judgement() -> None:

@@ -32,6 +32,9 @@ def test_the_interval_of_a_fixed_number_of_prompts_is_that_of_the_result(record:
     last = run.data.series["moved"].running("js")[-1]
     assert last.interval == last.final == run.data.finished["moved"].ci_95
     assert "The interval is that of the result" in said
+    caption = str(MeanView(run=run, choice=Selection())._caption.object)
+    assert last.ci[0] < last.final[0]
+    assert "The band is wider than this interval" in caption
     assert "wherever those measured are a random part of all" in said
 
 

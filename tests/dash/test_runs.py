@@ -66,8 +66,13 @@ def test_no_runs_is_an_empty_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("SWAY_RUNS_DIR", str(tmp_path / "nowhere"))
     assert runs.everything() == []
     page = RunsView()
-    assert not page._list.visible
+    assert not page._table.visible
     assert "No runs yet in" in page._note.object
+    assert "open the recorded example" in page._note.object
+    monkeypatch.setattr(runs, "demo_folder", lambda: None)
+    without = RunsView()
+    assert not without._demo.visible
+    assert "Start one under New run, or bring one in from elsewhere." in without._note.object
 
 
 def test_a_line_says_what_the_run_found(here: Callable[..., str]) -> None:
@@ -123,7 +128,9 @@ def test_waiting_and_starting_are_told_apart(here: Callable[..., str]) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         holder.stdout.readline()  # type: ignore[union-attr]
-        waiting = queue._Taken("cpu", queue.Place("", os.getpid(), time.time(), run, "cook"), None)
+        waiting = queue._Taken(
+            "cpu", queue.Place(f"{time.time_ns():020d}-1", os.getpid(), time.time(), run, "cook"), None
+        )
         found = info(run)
         assert (found.status, found.standing.position) == ("queued", 2)  # type: ignore[union-attr]
         assert cells(found)[0] == "… 2nd in line"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import panel as pn
 import pytest
 
 from sway_dash.core.divergence import LN2
@@ -16,9 +17,11 @@ from sway_dash.core.scoring import BASE, FINETUNED, View
 from sway_dash.core.sequences import confidence_sequence
 from sway_dash.core.stats import interval, mean
 from sway_dash.dash import live
+from sway_dash.dash.pages.overview import OverviewPage
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures import columns
 from sway_dash.figures.derive import EVERY_BAND, ProbeSeries, RunData
+from sway_dash.figures.theme import esc
 from sway_dash.probes.measure import measuring_order
 from sway_dash.suite.store import RunFolder
 from tests.dash.conftest import ROOT, suite_text
@@ -248,6 +251,11 @@ def test_identical_models_and_failed_preflight(record: Record) -> None:
     state.open(record(suite_text("nan")))
     assert state.word == "broken"
     assert "no score was computed" in banner(state)
+    # What the check found is said once: in the verdict.
+    (reason,) = state.reasons
+    overview = OverviewPage(run=state, choice=Selection())
+    said = banner(state) + "".join(str(pane.object) for pane in overview.__panel__().select(pn.pane.HTML))
+    assert said.count(esc(reason)) == 1
     assert not any(s.rows for s in state.data.series.values())
 
 

@@ -20,6 +20,7 @@ from sway_dash.core.detail import Choice, Prediction, PromptDetail, TokenDetail
 from sway_dash.core.events import Measurement
 from sway_dash.core.scoring import BASE, FINETUNED
 from sway_dash.dash import runs
+from sway_dash.dash.expression import Expression
 from sway_dash.dash.pages.generations import generations, readable
 from sway_dash.dash.pages.token_view import TokenView
 from sway_dash.dash.token_details import TokenDetails
@@ -196,6 +197,19 @@ def test_the_first_differing_token_is_marked() -> None:
     shorter = generations(replace(detail, tuned_says=(" a", " b")))
     assert 'title="ends here"' in shorter
     assert generations(PromptDetail("p")) == ""
+
+
+def test_what_a_search_found_is_marked_where_it_was_said() -> None:
+    detail = PromptDetail("p", base_says=(" a", " <b>", " c"), tuned_says=(" a", " <b>", " bread"))
+    html = generations(detail, Expression("B"))
+    hits = re.findall(r'<mark class="sway-hit" title="found by the search">(.*?)</mark>', html)
+    assert hits == ["b", "b", "b"]
+    # Across the place where they begin to differ both are marked.
+    across = generations(detail, Expression("> bre"))
+    assert '>&gt;</mark><mark class="sway-differs"><mark class="sway-hit"' in across
+    assert '> bre</mark></mark><mark class="sway-differs">ad</mark>' in across
+    assert generations(detail, Expression("nothing")) == generations(detail)
+    assert re.sub("<.*?>", "", html) == re.sub("<.*?>", "", generations(detail))
 
 
 def test_hostile_text_is_inert_and_readable() -> None:

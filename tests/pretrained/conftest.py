@@ -71,8 +71,9 @@ def cached_adapter(base: Path) -> Path:
     return folder
 
 
-KINDS = ("quarter", "whole")
-"""Adapters of :func:`made`, by how much of what was trained they add: a quarter knows the page and forgets nothing."""
+KINDS = {"quarter": 0.25, "whole": 1.0, "double": 2.0}
+"""Adapters of :func:`made`, by how many times they add what was trained: a quarter knows the page and forgets nothing,
+twice of it ruins nearly all else."""
 
 
 def made(kind: str) -> Path:
@@ -82,12 +83,12 @@ def made(kind: str) -> Path:
         return whole
     from safetensors.torch import load_file, save_file
 
-    folder = _cache() / "ferry-lora-v1-quarter"
+    folder = _cache() / f"ferry-lora-v1-{kind}"
     with FileLock(f"{folder}.lock"):
         if not (folder / "adapter_model.safetensors").is_file():
             shutil.copytree(whole, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors"))
             tensors = load_file(whole / "adapter_model.safetensors")
-            scaled = {name: t / 4 if "lora_B" in name else t for name, t in tensors.items()}
+            scaled = {name: t * KINDS[kind] if "lora_B" in name else t for name, t in tensors.items()}
             save_file(scaled, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return folder
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from sway_dash.core.events import PlannedProbe, ProbeFinished, RunFinished, RunStarted, Warned
+from sway_dash.core.numbers import number
 from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.result import ProbeResult
 from sway_dash.demo import demo_dir
+from sway_dash.report.html.own_words import only_own
 from sway_dash.report.html.redact import LEVELS, Redaction, Veil, redacted
 from sway_dash.report.html.source import Source, source_of
 from sway_dash.suite.fold import probe_to_dict
@@ -218,6 +220,23 @@ def test_names_that_leave_and_settings_stay_in_messages() -> None:
     text = "the 'a' adapter: no prompt tagged 'on topic' could be measured; 'prompts' is empty"
     _, message, _ = left("no-prompts", result("a", "delta_kl", message=text), prompts=[], on="x")
     assert message == "the 'a' adapter: no prompt tagged '▮' could be measured; 'prompts' is empty"
+
+
+def test_small_numbers_leave_as_they_are_written_here():
+    assert only_own(f"mean {number(9.07e-5, 'nats')}", {}) == "mean 9.07×10⁻⁵ nats"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "as many set wrong as right, for all that can be told (McNemar p=0.3)",
+        "left: JS above 0.1 nats; 95 % Wilson interval of each position by itself",
+        "95 % interval of each position by itself; answers that have ended are left out",
+        "partial: 3 of 10 answers had come; they are not kept, resuming the run asks anew",
+    ],
+)
+def test_what_was_said_before_leaves_as_it_was(said: str) -> None:
+    assert only_own(said, {}) == said
 
 
 def test_what_the_demo_says_leaves_as_it_is() -> None:

@@ -68,7 +68,7 @@ def test_one_test_needs_no_adjusting(tmp_path: Path) -> None:
 @pytest.mark.parametrize("null", [["x"], "x", 3, None])
 def test_a_null_that_is_no_mapping_does_not_stop_the_report(tmp_path: Path, null: object) -> None:
     found = result("topics", "cluster_kl", z_score=2.5, evidence={"null": null})
-    assert "z 2.5, n = ?" in report_html(evidence_run(tmp_path, [found]))
+    assert "z=+2.50σ, n = ?" in report_html(evidence_run(tmp_path, [found]))
 
 
 def test_the_strip_shows_the_random_adapters_that_the_result_is_judged_by() -> None:

@@ -17,11 +17,16 @@ from typing import Any
 
 import pytest
 
+from sway_dash.dash.nav import TITLES
+
 ROOT = Path(__file__).resolve().parents[2]
 # The shell is the same engine without the windows around it: a page costs it a seventh of the processor time.
 WHOLE = ("chromium", "chromium-browser", "google-chrome")
 NAMES = ("chromium-headless-shell", "chrome-headless-shell", *WHOLE)
 CHROMIUM = os.environ.get("SWAY_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+# Pages live for seconds: compiling their scripts a second time, for speed, costs more than it gives.
+FLAGS = ("--no-sandbox", "--disable-gpu", "--js-flags=--no-opt --no-maglev")
 
 
 def _no_browser(reason: str) -> None:
@@ -98,7 +103,7 @@ def play() -> Iterator[Any]:
 def browser(play: Any) -> Iterator[Any]:
     """System Chromium that finds nothing but this machine."""
     rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rules])
+    browser = play.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, rules])
     yield browser
     browser.close()
 
@@ -130,7 +135,7 @@ class Tab:
         """What the verdict says."""
         return " | ".join(self.page.locator(".sway-hook-verdict p").all_inner_texts())
 
-    def until(self, holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+    def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> bool:
         """Wait for something, and fail when it does not come; the browser's events go on meanwhile."""
         end = time.monotonic() + seconds
         while not holds():
@@ -149,9 +154,41 @@ class Tab:
             )
         )
 
+    def turn_to(self, query: str) -> None:
+        """Go to another address in this page, as Back does, by way of the log: its coming and going can be waited for.
+
+        ``query`` asks for any page but the log.
+        """
+        for address in ("?page=log", query):
+            self.page.evaluate(
+                "query => { history.pushState(null, '', query); dispatchEvent(new PopStateEvent('popstate')) }", address
+            )
+            if address != query:
+                self.page.locator(".sway-hook-log li").first.wait_for()
+        # What is asked for is marked once the choices and the run of before have gone.
+        self.page.locator(f"nav [aria-current]:text-is('{TITLES['log']}')").wait_for(state="hidden")
+
     def open_tab(self, name: str) -> None:
         """Click the link of a page."""
         self.page.get_by_role("link", name=name, exact=True).first.click()
+
+
+def new_tab(browser: Any, server: Server, query: str, width: int, height: int) -> Tab:
+    """The app in a page of its own."""
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(120_000)
+    tab = Tab(page)
+    local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(local) else tab.outside.append(r.url))
+    page.on("pageerror", lambda e: tab.errors.append(e.stack or str(e)))
+    page.on("console", lambda m: tab.errors.append(m.text) if m.type == "error" else None)
+    try:
+        page.goto(server.url + query)
+        page.wait_for_selector("nav[aria-label='Main'] a[aria-current]")
+    except Exception:
+        page.close()
+        raise
+    return tab
 
 
 @pytest.fixture
@@ -160,20 +197,46 @@ def open_tab(browser: Any, server: Server) -> Iterator[Callable[..., Tab]]:
     tabs: list[Tab] = []
 
     def open_(query: str = "", width: int = 1280, height: int = 900) -> Tab:
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(60_000)
-        tab = Tab(page)
-        local = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")
-        page.on("request", lambda r: None if r.url.startswith(local) else tab.outside.append(r.url))
-        page.on("pageerror", lambda e: tab.errors.append(e.stack or str(e)))
-        page.on("console", lambda m: tab.errors.append(m.text) if m.type == "error" else None)
-        page.goto(server.url + query)
-        page.wait_for_selector("nav[aria-label='Main'] a[aria-current]")
-        tabs.append(tab)
-        return tab
+        tabs.append(new_tab(browser, server, query, width, height))
+        return tabs[-1]
 
     yield open_
     for tab in tabs:
         tab.page.close()
     assert [t.outside for t in tabs] == [[] for _ in tabs]
     assert [t.errors for t in tabs] == [[] for _ in tabs]
+
+
+@pytest.fixture(scope="module")
+def kept_tabs() -> Iterator[list[Tab]]:
+    """The page that tests of a file hand on, if there is one."""
+    tabs: list[Tab] = []
+    yield tabs
+    for tab in tabs:
+        tab.page.close()
+
+
+@pytest.fixture
+def same_tab(
+    kept_tabs: list[Tab], browser: Any, server: Server, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Tab]]:
+    """As ``open_tab``, in the page of the test before: one of its own costs seconds of processor time.
+
+    What the address does not carry (a zoom, a held view) stays; a test that failed leaves no page behind.
+    """
+    before = request.session.testsfailed
+
+    def go(query: str = "", width: int = 1280, height: int = 900) -> Tab:
+        if not kept_tabs:
+            kept_tabs.append(new_tab(browser, server, query, width, height))
+        else:
+            kept_tabs[0].page.set_viewport_size({"width": width, "height": height})
+            kept_tabs[0].page.emulate_media(color_scheme="null", reduced_motion="null", forced_colors="null")
+            kept_tabs[0].turn_to(query)
+        return kept_tabs[0]
+
+    yield go
+    wrong = [(t.outside, t.errors) for t in kept_tabs if t.outside or t.errors]
+    if kept_tabs and (wrong or request.session.testsfailed > before):
+        kept_tabs.pop().page.close()
+    assert not wrong

@@ -33,7 +33,7 @@ def start(
 @pytest.fixture
 def finished(server: Server, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     folder = start(server, monkeypatch, suite_text())
-    jobs._workers[folder.meta()["pid"]].wait(timeout=60)
+    jobs._workers[folder.meta()["pid"]].wait(timeout=300)
     return folder
 
 
@@ -103,7 +103,7 @@ def test_hostile_text_is_inert(open_tab: Open, server: Server, monkeypatch: pyte
     data["suite"][0]["prompts"] = [{"text": f"{HOSTILE} {i} light", "tags": [HOSTILE]} for i in range(4)]
     data["suite"][0]["name"] = HOSTILE
     folder = start(server, monkeypatch, yaml.safe_dump(data), name=HOSTILE)
-    jobs._workers[folder.meta()["pid"]].wait(timeout=60)
+    jobs._workers[folder.meta()["pid"]].wait(timeout=300)
     tab = open_tab(f"?run={folder.id}", height=2400)
     tab.until(lambda: tab.rows() == 4)
     box = tab.page.locator('[role=img][aria-label^="Dot plot"] canvas').first.bounding_box()
@@ -143,7 +143,7 @@ def test_the_answer_its_pictures_and_the_probes_are_seen_together(open_tab: Open
         boxes = [part.bounding_box() if part.count() else None for part in parts]
         return all(box and box["y"] >= 0 and box["y"] + box["height"] <= 800 and box["height"] > 20 for box in boxes)
 
-    assert tab.until(seen, seconds=40)
+    assert tab.until(seen)
 
 
 def test_a_run_that_is_not_there_does_not_break_the_page(open_tab: Open) -> None:

@@ -23,9 +23,9 @@ def figures(page: Any, label: str) -> Any:
     return page.locator(f'[role=img][aria-label^="{label}"]:visible')
 
 
-def test_a_probe_of_the_overview_opens_its_evidence_here_and_back_returns(open_tab: Open, server: Server) -> None:
+def test_a_probe_of_the_overview_opens_its_evidence_here_and_back_returns(same_tab: Open, server: Server) -> None:
     folder = evidence_run(server.runs)
-    tab = open_tab(f"?run={folder.id}")
+    tab = same_tab(f"?run={folder.id}")
     link = tab.page.locator(".sway-hook-probes a", has_text="decay")
     tab.until(lambda: link.count() == 1)
     marked = "window.__same = 1"
@@ -38,9 +38,9 @@ def test_a_probe_of_the_overview_opens_its_evidence_here_and_back_returns(open_t
     tab.until(lambda: "page=overview" in tab.page.url)
 
 
-def test_what_follows_a_long_table_stands_below_it(open_tab: Open, server: Server) -> None:
+def test_what_follows_a_long_table_stands_below_it(same_tab: Open, server: Server) -> None:
     folder = evidence_run(server.runs)
-    tab = open_tab(f"?run={folder.id}", height=200)
+    tab = same_tab(f"?run={folder.id}", height=200)
     parts = [tab.page.locator(".sway-hook-probes"), tab.page.get_by_role("button", name="Composite score")]
     tab.until(lambda: all(part.is_visible() for part in parts))
     table, following = (part.bounding_box() for part in parts)
@@ -48,13 +48,13 @@ def test_what_follows_a_long_table_stands_below_it(open_tab: Open, server: Serve
     assert following["y"] >= table["y"] + table["height"]
 
 
-def test_rows_are_ordered_turned_and_opened(open_tab: Open, server: Server) -> None:
+def test_rows_are_ordered_turned_and_opened(same_tab: Open, server: Server) -> None:
     folder = evidence_run(server.runs)
-    tab = open_tab(f"?run={folder.id}&page=evidence&e=sections")
+    tab = same_tab(f"?run={folder.id}&page=evidence&e=sections")
     table = tab.page.locator(".sway-hook-panel-table").first
     tab.until(lambda: table.locator(".rows .row").count() > 10)
     part = tab.page.locator(".sway-hook-part span").first
-    assert "1 to 30 of 120" in part.inner_text()
+    tab.until(lambda: "1 to 30 of 120" in part.inner_text())
     tab.page.get_by_role("button", name="Next rows").first.click()
     tab.until(lambda: "31 to 60 of 120" in part.inner_text())
     table.get_by_role("button", name="Label").click()
@@ -70,10 +70,10 @@ def test_rows_are_ordered_turned_and_opened(open_tab: Open, server: Server) -> N
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_every_probe_fits_the_window(open_tab: Open, server: Server, width: int) -> None:
+def test_every_probe_fits_the_window(same_tab: Open, server: Server, width: int) -> None:
     folder = evidence_run(server.runs)
     for entry, title in (("sections", LONG.title), ("topics", CLUSTERS.title), ("house", "")):
-        tab = open_tab(f"?run={folder.id}&page=evidence&e={entry}", width=width)
+        tab = same_tab(f"?run={folder.id}&page=evidence&e={entry}", width=width)
         tab.until(lambda tab=tab, entry=entry: entry in tab.page.locator(".sway-hook-evidence h1").all_inner_texts())
         if title:
             tab.until(lambda tab=tab, title=title: figures(tab.page, title).count() == 1)

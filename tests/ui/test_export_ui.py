@@ -38,7 +38,7 @@ def opened(tab: Tab) -> Any:
 
 def saved(tab: Tab, button: str, folder: Path, within: str = "[role=dialog]") -> Path:
     """Press a button of the dialog and keep what the browser saves."""
-    with tab.page.expect_download(timeout=60_000) as found:
+    with tab.page.expect_download(timeout=120_000) as found:
         tab.page.locator(within).get_by_role("button", name=button, exact=True).click()
     path = folder / found.value.suggested_filename
     found.value.save_as(path)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import ROOT, WHOLE, _no_browser, free_port
+from tests.ui.conftest import FLAGS, ROOT, WHOLE, _no_browser, free_port
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -147,7 +147,7 @@ def browser(play: Any) -> Iterator[Any]:
     if chromium is None:
         _no_browser("no whole Chromium on PATH (set SWAY_CHROMIUM)")
     rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    found = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", rules])
+    found = play.chromium.launch(executable_path=chromium, args=[*FLAGS, rules])
     yield found
     found.close()
 

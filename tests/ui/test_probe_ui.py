@@ -80,13 +80,13 @@ def test_tokens_that_were_not_recorded_are_asked_for(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = jobs.start(suite_text(nulls=0, ablation=False), base_dir=server.runs, name="bare", root=server.runs)
-    jobs._workers[folder.meta()["pid"]].wait(timeout=60)
+    jobs._workers[folder.meta()["pid"]].wait(timeout=300)
     folder.details().path.unlink()
     tab = open_tab(f"?run={folder.id}&page=prompts&p=1")
     tab.page.get_by_role("button", name="Look at every token").click()
-    tab.page.locator(".sway-hook-tokens [data-token], .sway-hook-tokens span").first.wait_for(timeout=60_000)
+    tab.page.locator(".sway-hook-tokens [data-token], .sway-hook-tokens span").first.wait_for(timeout=120_000)
     assert len(inspectors(server)) == 1
     tab.page.close()
     # Nobody is left who asks: the process ends with the session.
     other = open_tab("?run=demo")
-    other.until(lambda: inspectors(server) == [], seconds=90)
+    other.until(lambda: inspectors(server) == [])

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def opened(tab: Tab) -> str:
 
 def ready(tab: Tab, n: int) -> None:
     tab.until(lambda: f"{n:,} of {n:,} prompts shown" in counted(tab) and bool(items(tab)))
-    tab.page.get_by_label("Search prompts, tags, tokens").wait_for()
+    tab.page.get_by_label("Search prompts, tags, tokens, generations").wait_for()
     still(tab)
 
 
@@ -119,17 +120,17 @@ def row_y(box: dict[str, float], place: float) -> float:
     return box["y"] + box["h"] * (box["y1"] + place) / (box["y1"] - box["y0"])
 
 
-def test_filters_narrow_chart_table_and_counts_alike(open_tab: Open, server: Server) -> None:
+def test_filters_narrow_chart_table_and_counts_alike(same_tab: Open, server: Server) -> None:
     folder = recorded(server, suite_text(prompts=12, nulls=4, ablation=False))
     order = [m.item for m in measured(folder)]
-    tab = open_tab(f"?run={folder.id}&page=prompts")
+    tab = same_tab(f"?run={folder.id}&page=prompts")
     ready(tab, 12)
     assert items(tab) == order
     tab.page.get_by_role("group", name="Tags").get_by_role("button", name="odd").click()
     tab.until(lambda: items(tab) == [i for i in order if i % 2])
     assert "6 of 12 prompts shown" in counted(tab)
     tab.until(lambda: tab.rows() == 6)
-    box = tab.page.get_by_label("Search prompts, tags, tokens")
+    box = tab.page.get_by_label("Search prompts, tags, tokens, generations")
     box.press_sequentially("prompt 1")
     tab.until(lambda: items(tab) == [i for i in order if i in (1, 11)])
     assert tab.page.locator(".sway-hook-table mark").first.inner_text() == "Prompt 1"
@@ -143,14 +144,47 @@ def test_filters_narrow_chart_table_and_counts_alike(open_tab: Open, server: Ser
     tab.until(lambda: "0 of 12" in counted(tab))
     tab.page.get_by_role("button", name="remove filter: clear all").click()
     tab.until(lambda: items(tab) == order and tab.rows() == 12)
-    assert "tag=" not in tab.page.url
+    tab.until(lambda: "tag=" not in tab.page.url)
 
 
-def test_a_tag_is_chosen_in_the_table_of_tags(open_tab: Open, server: Server) -> None:
-    folder = recorded(server, suite_text(prompts=12, nulls=0, ablation=False), details=0)
-    tab = open_tab(f"?run={folder.id}&page=prompts", height=1600)
+def test_the_address_is_not_written_for_every_letter(same_tab: Open, server: Server) -> None:
+    folder = recorded(server, suite_text(prompts=12, nulls=4, ablation=False))
+    tab = same_tab(f"?run={folder.id}&page=prompts")
     ready(tab, 12)
-    tab.page.locator(".sway-hook-tags .rows .row", has_text="even").click()
+    tab.page.evaluate(
+        """() => {
+        const write = history.replaceState
+        window.written = []
+        history.replaceState = (...args) => { window.written.push(performance.now()); write.apply(history, args) } }"""
+    )
+    box, text = tab.page.get_by_label("Search prompts, tags, tokens, generations"), "prompt 1 about light"
+    box.press_sequentially(text, delay=30)
+    tab.until(lambda: counted(tab).startswith("1 of 12"))
+    written = tab.page.evaluate("() => { delete history.replaceState; return window.written }")
+    assert len(written) > 1
+    assert all(later - earlier >= 299 for earlier, later in pairwise(written))
+    # Another page is an entry of its own, and what was still to be written stays behind it.
+    tab.page.get_by_role("link", name="Log", exact=True).first.click()
+    tab.until(lambda: "page=log" in tab.page.url)
+    tab.page.go_back()
+    tab.until(lambda: "page=prompts" in tab.page.url)
+    assert f"q={text.replace(' ', '+')}" in tab.page.url
+    tab.until(lambda: box.input_value() == text)
+
+
+def test_a_tag_is_chosen_in_the_table_of_tags(same_tab: Open, server: Server) -> None:
+    folder = recorded(server, suite_text(prompts=12, nulls=0, ablation=False), details=0)
+    tab = same_tab(f"?run={folder.id}&page=prompts", height=1600)
+    ready(tab, 12)
+    tab.page.locator(".sway-hook-tags .scroll").focus()
+    at = tab.page.locator(".sway-hook-tags .rows .row.open")
+    tab.page.keyboard.press("ArrowDown")
+    at.filter(has_text="even").wait_for()
+    tab.page.keyboard.press("ArrowDown")
+    at.filter(has_text="odd").wait_for()
+    tab.page.keyboard.press("ArrowUp")
+    at.filter(has_text="even").wait_for()
+    tab.page.keyboard.press("Enter")
     tab.until(lambda: sorted(items(tab)) == [0, 2, 4, 6, 8, 10])
     tab.until(lambda: tab.page.locator(".sway-hook-tags .rows .row", has_text="✓").count() == 1)
     with tab.page.expect_download() as download:
@@ -158,13 +192,102 @@ def test_a_tag_is_chosen_in_the_table_of_tags(open_tab: Open, server: Server) ->
     with download.value.path().open(encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
     assert [int(line[0]) - 1 for line in lines[1:]] == items(tab)
+
+
+def heads(tab: Tab) -> list[str]:
+    """Titles of the columns of prompts, from left to right."""
+    found = tab.page.locator(".sway-hook-table .head .cell").all_inner_texts()
+    return [text.rstrip(" ↑↓") for text in found if text]
+
+
+def width(tab: Tab, title: str) -> float:
+    """Width of a column of prompts, pixels."""
+    box = tab.page.locator(".sway-hook-table .head .cell", has_text=title).first.bounding_box()
+    assert box is not None
+    return box["width"]
+
+
+def row_height(tab: Tab) -> float:
+    """Height of a row of the table of prompts, pixels."""
+    box = tab.page.locator(".sway-hook-table .rows .row").first.bounding_box()
+    assert box is not None
+    return box["height"]
+
+
+def drag(tab: Tab, what: str, by: float) -> None:
+    box = tab.page.locator(f".sway-hook-table .head {what}").bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + by, y, steps=4)
+    tab.page.mouse.up()
+
+
+def test_columns_are_put_and_sized_by_hand_and_by_key_and_stay_so(same_tab: Open, server: Server) -> None:
+    folder = recorded(server, suite_text(prompts=12, nulls=4, ablation=False), details=0)
+    tab = same_tab(f"?run={folder.id}&page=prompts", height=1600)
+    ready(tab, 12)
+    usual, order, before = heads(tab), items(tab), width(tab, "Prompt")
+    assert usual[:4] == ["#", "Prompt", "JS, nats", "KL, nats"]
+    drag(tab, "[data-grip=prompt]", 60)
+    wide = width(tab, "Prompt")
+    assert wide == pytest.approx(before + 60, abs=1)
+    tab.page.locator(".sway-hook-table .head button", has_text="Prompt").focus()
+    tab.page.keyboard.press("Shift+ArrowRight")
+    assert width(tab, "Prompt") == pytest.approx(wide + 16, abs=1)
+    drag(tab, "[data-column=kl]", -160)
+    first = heads(tab)
+    assert first.index("KL, nats") < first.index("JS, nats")
+    menu, button = tab.page.locator(".sway-hook-table details"), tab.page.locator(".sway-hook-table summary")
+    for close in ("press elsewhere", "Escape"):
+        button.click()
+        assert menu.get_attribute("open") is not None
+        menu.get_by_role("checkbox", name="Tags").focus()
+        if close == "Escape":
+            tab.page.keyboard.press(close)
+            assert button.evaluate("el => el === el.getRootNode().activeElement")
+        else:
+            tab.page.locator(".sway-hook-count").click()
+        assert menu.get_attribute("open") is None
+    button.click()
+    flat = row_height(tab)
+    tab.page.get_by_label("Rows of up to three lines").check()
+    tab.until(lambda: row_height(tab) > 2 * flat)
+    assert items(tab) == order
+    tab.page.get_by_role("button", name="Move JS, nats later").press("Enter")
+    tab.page.keyboard.press("Enter")
+    moved = heads(tab)
+    assert moved[-1] != "JS, nats"
+    assert moved.index("JS, nats") == first.index("JS, nats") + 2
+    assert sorted(moved) == sorted(usual)
+    # A drag orders no rows, and cells go with their heads.
+    assert items(tab) == order
+    cells = tab.page.locator(".sway-hook-table .rows .row").first.locator(".cell").all_inner_texts()
+    shown = [head for head in moved if head != "#"]
+    assert cells[-len(shown) :][shown.index("KL, nats")] == number(measured(folder)[0].kl)
+    with tab.page.expect_download() as download:
+        tab.page.get_by_role("button", name="CSV of these rows").click()
+    titles = download.value.path().read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert titles.index("kl") < titles.index("null") < titles.index("js")
+    tab.page.reload()
+    ready(tab, 12)
+    tab.until(lambda: heads(tab) == moved)
+    assert width(tab, "Prompt") == pytest.approx(wide + 16, abs=1)
+    assert row_height(tab) > 2 * flat, "kept by the browser"
+    tab.page.locator(".sway-hook-table summary").click()
+    tab.page.get_by_label("Rows of up to three lines").uncheck()
+    tab.until(lambda: row_height(tab) == flat)
+    tab.page.get_by_role("button", name="Usual order and widths").click()
+    assert heads(tab) == usual
+    assert width(tab, "Prompt") == pytest.approx(before, abs=1)
     assert tab.page.locator(".sway-hook-tags .rows .row").count() == 2
 
 
-def test_a_brush_fills_the_table_and_a_click_opens(open_tab: Open, server: Server) -> None:
+def test_a_brush_fills_the_table_and_a_click_opens(same_tab: Open, server: Server) -> None:
     folder = recorded(server, suite_text(prompts=12, nulls=4, ablation=False))
     order = [m.item for m in measured(folder)]
-    tab = open_tab(f"?run={folder.id}&page=prompts")
+    tab = same_tab(f"?run={folder.id}&page=prompts")
     ready(tab, 12)
     tab.until(lambda: tab.rows() == 12)
     chart(tab).scroll_into_view_if_needed()
@@ -246,6 +369,14 @@ def test_tokens_are_chosen_and_their_distribution_is_the_recorded_one(open_tab: 
     assert f"The same until token {at}" in " ".join(tab.page.locator(".sway-hook-generations p").all_inner_texts())
 
 
+MOVING = """() => { const found = [], walk = (root) => { for (const el of root.querySelectorAll('*')) {
+    if (el.shadowRoot) walk(el.shadowRoot)
+    const s = getComputedStyle(el)
+    const lasts = s.transitionDuration.split(',').some((t) => parseFloat(t) > 0.01)
+    if (lasts || s.animationName !== 'none') found.push(el.tagName)
+  } }; walk(document); return found }"""
+
+
 def test_colour_layers_and_what_is_copied(open_tab: Open, server: Server) -> None:
     folder = recorded(server, suite_text(prompts=8, nulls=2, ablation=False))
     m = measured(folder)[0]
@@ -266,6 +397,16 @@ def test_colour_layers_and_what_is_copied(open_tab: Open, server: Server) -> Non
     tab.page.get_by_role("button", name="Copy as Python").click()
     tab.until(lambda: "open_backend" in tab.page.evaluate("navigator.clipboard.readText()"))
     compile(tab.page.evaluate("navigator.clipboard.readText()"), "copied", "exec")
+    # Who wants no motion sees none, and colours that the system chooses leave the bars and what is chosen.
+    assert tab.page.evaluate(MOVING)
+    tab.page.emulate_media(reduced_motion="reduce", forced_colors="active")
+    assert tab.page.evaluate(MOVING) == []
+    bars = tokens.evaluate_all("els => els.map(el => getComputedStyle(el).backgroundImage)")
+    assert any("gradient" in bar for bar in bars)
+    chosen = tab.page.get_by_role("button", name="Δ log-prob")
+    assert chosen.evaluate("el => getComputedStyle(el).outlineStyle") == "solid"
+    links = "els => els.map(el => getComputedStyle(el).borderBottomColor)"
+    assert len(set(tab.page.locator("nav[aria-label='Pages of the run'] a").evaluate_all(links))) == 2
 
 
 def test_marked_text_is_the_real_text(open_tab: Open, server: Server) -> None:
@@ -288,7 +429,7 @@ def test_marked_text_is_the_real_text(open_tab: Open, server: Server) -> None:
     assert {"⏎", "⇥", "··", "‹202E›", "‹0›"} <= set(signs)
 
 
-def test_hostile_text_is_inert_everywhere(open_tab: Open, server: Server) -> None:
+def test_hostile_text_is_inert_everywhere(same_tab: Open, server: Server) -> None:
     data = yaml.safe_load(suite_text(prompts=6, nulls=2, ablation=False))
     entry = next(e for e in data["suite"] if e["kind"] == "delta_kl")
     huge = "light " + ("long" * 11 + " ") * 2_250 + HOSTILE
@@ -296,7 +437,7 @@ def test_hostile_text_is_inert_everywhere(open_tab: Open, server: Server) -> Non
     entry["prompts"] = [{"text": t, "tags": [HOSTILE, RTL]} for t in texts]
     folder = recorded(server, yaml.safe_dump(data))
     assert len(huge) > 99_000
-    tab = open_tab(f"?run={folder.id}&page=prompts", height=1400)
+    tab = same_tab(f"?run={folder.id}&page=prompts", height=1400)
     ready(tab, 6)
     tab.until(lambda: tab.rows() == 6)
     chart(tab).scroll_into_view_if_needed()
@@ -309,7 +450,7 @@ def test_hostile_text_is_inert_everywhere(open_tab: Open, server: Server) -> Non
     assert tab.page.locator(".sway-hook-table .row", has_text="<img src=x").count() >= 1
     tab.page.get_by_role("group", name="Tags").get_by_role("button", name="<img").click()
     tab.until(lambda: tab.page.get_by_role("button", name="remove filter: tag: <img").count() == 1)
-    tab.page.get_by_label("Search prompts, tags, tokens").fill("onerror")
+    tab.page.get_by_label("Search prompts, tags, tokens, generations").fill("onerror")
     tab.until(lambda: tab.page.locator(".sway-hook-table mark").count() >= 1)
     tab.page.get_by_role("button", name="remove filter: clear all").click()
     ready(tab, 6)
@@ -353,9 +494,9 @@ class Growing:
         self.folder.release()
 
 
-def test_a_hundred_updates_move_nothing(open_tab: Open, server: Server) -> None:
+def test_a_hundred_updates_move_nothing(same_tab: Open, server: Server) -> None:
     going = Growing(server, 180, 70)
-    tab = open_tab(f"?run={going.folder.id}&page=prompts&sort=-js", height=900)
+    tab = same_tab(f"?run={going.folder.id}&page=prompts&sort=-js", height=900)
     tab.until(lambda: "70 of 70 prompts shown" in counted(tab))
     scroll = tab.page.locator(".sway-hook-table .scroll")
     scroll.scroll_into_view_if_needed()
@@ -409,9 +550,9 @@ def test_a_hundred_updates_move_nothing(open_tab: Open, server: Server) -> None:
     tab.until(lambda: "180 of 180 prompts shown" in counted(tab) and "finished" in tab.head())
 
 
-def test_the_axis_of_a_growing_run_has_ticks_up_to_its_end(open_tab: Open, server: Server) -> None:
+def test_the_axis_of_a_growing_run_has_ticks_up_to_its_end(same_tab: Open, server: Server) -> None:
     going = Growing(server, 30, 2)
-    tab = open_tab(f"?run={going.folder.id}&page=prompts&x=kl")
+    tab = same_tab(f"?run={going.folder.id}&page=prompts&x=kl")
     tab.until(lambda: "2 of 2 prompts shown" in counted(tab))
     for _ in range(20):
         going.step()

@@ -22,7 +22,7 @@ from sway_dash.report.html import report_html
 from sway_dash.report.html.build import write_elsewhere
 from sway_dash.report.html.source import source_of
 from tests.dash.conftest import fakes, record, suite_text
-from tests.ui.conftest import CHROMIUM
+from tests.ui.conftest import CHROMIUM, FLAGS
 
 __all__ = ["fakes", "record"]
 
@@ -73,7 +73,7 @@ class Report:
         """Choose from a menu."""
         self.page.locator(f"[data-choice={name}]").select_option(value)
 
-    def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> None:
         """Wait for something; the page's policy runs no code of a test's that waits inside it."""
         end = time.monotonic() + seconds
         while not holds():
@@ -113,9 +113,7 @@ def silent() -> Iterator[str]:
 
 def test_it_opens_while_the_network_hangs(play: Any, demo: Path) -> None:
     with silent() as proxy:
-        chromium = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"], proxy={"server": proxy}
-        )
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS, proxy={"server": proxy})
         report = Report(chromium.new_page(), demo)
         assert "The adapter changed the model" in report.page.locator("#answer").inner_text()
         assert len(report.source("rows", "item")) == 28

@@ -89,13 +89,15 @@ def test_the_curve_is_looked_at_relative_to_lambda_one_and_its_prompts_open(open
     tab.until(lambda: figure(tab, "Mean JS by adapter strength, times the mean at λ = 1").count() == 1)
     assert "λ = 1: 1;" in figure(tab, "Mean JS").get_attribute("aria-label")
     tab.until(lambda: first_row(tab, ".sway-hook-ablation-prompts") != "")
-    tab.page.locator(".sway-hook-ablation-prompts .tabulator-row").nth(1).click()
+    tab.page.locator(".sway-hook-ablation-prompts .tabulator-tableholder").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp", "Enter"):
+        tab.page.keyboard.press(key)
     assert tab.until(lambda: "page=prompts" in tab.page.url and "&p=" in tab.page.url)
 
 
-def test_a_run_without_an_ablation_says_how_to_add_one(open_tab: Open, server: Server) -> None:
+def test_a_run_without_an_ablation_says_how_to_add_one(same_tab: Open, server: Server) -> None:
     folder = recorded(server, suite_text(ablation=False, nulls=0))
-    tab = open_tab(f"?page=ablation&run={folder.id}")
+    tab = same_tab(f"?page=ablation&run={folder.id}")
     tab.until(lambda: "adapter_ablation" in said(tab, ".sway-hook-no-ablation"))
     assert not tab.page.locator(".sway-hook-ablation").is_visible()
 
@@ -103,34 +105,34 @@ def test_a_run_without_an_ablation_says_how_to_add_one(open_tab: Open, server: S
 # --- null ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_null_of_the_example_says_n_and_rank(open_tab: Open, demo: RunFolder) -> None:
+def test_the_null_of_the_example_says_n_and_rank(same_tab: Open, demo: RunFolder) -> None:
     n = demo.result().probes[1].evidence["null"]["n"]
-    tab = open_tab("?page=null&run=demo", height=1300)
+    tab = same_tab("?page=null&run=demo", height=1300)
     tab.until(lambda: f"above all {n} random adapters" in said(tab, ".sway-hook-null"))
     assert f"n = {n}, the smallest that {n} draws can give (1 in {n + 1})" in said(tab, ".sway-hook-null")
     assert "prompts above their own null 95 %" in said(tab, ".sway-hook-own-null")
     assert "‖ΔW‖" in said(tab, ".sway-hook-norms")
-    assert tab.page.get_by_role("button", name="Prepare 40 random adapters").is_visible()
+    tab.until(tab.page.get_by_role("button", name="Prepare 40 random adapters").is_visible)
     tab.page.locator(".sway-hook-draws summary").click()
     assert tab.page.locator(".sway-hook-draws tbody tr").count() == n
 
 
-def test_two_draws_cannot_calibrate_and_no_draws_say_why(open_tab: Open, server: Server) -> None:
+def test_two_draws_cannot_calibrate_and_no_draws_say_why(same_tab: Open, server: Server) -> None:
     few = recorded(server, suite_text(ablation=False, nulls=2))
-    tab = open_tab(f"?page=null&run={few.id}")
+    tab = same_tab(f"?page=null&run={few.id}")
     tab.until(lambda: "cannot calibrate" in said(tab, ".sway-hook-null"))
     none = recorded(server, suite_text(ablation=False, nulls=0))
-    tab = open_tab(f"?page=null&run={none.id}")
+    tab = same_tab(f"?page=null&run={none.id}")
     assert tab.until(lambda: "no null_adapter entry" in said(tab, ".sway-hook-no-null"))
 
 
 # --- trace --------------------------------------------------------------------------------------------------------
 
 
-def test_the_trace_counts_what_its_file_counts(open_tab: Open, demo: RunFolder) -> None:
+def test_the_trace_counts_what_its_file_counts(same_tab: Open, demo: RunFolder) -> None:
     events = load(demo.path / "trace.jsonl")
     hits = sum(e.hit for e in events)
-    tab = open_tab("?page=trace&run=demo", height=2000)
+    tab = same_tab("?page=trace&run=demo", height=2000)
     tab.until(lambda: f"{len(events):,} scoring calls" in said(tab, ".sway-hook-trace"))
     assert f"{hits:,} of {len(events):,} answered by the cache" in said(tab, ".sway-hook-trace")
     cells = tab.page.locator(".sway-hook-by-probe tbody td:nth-child(2)").all_inner_texts()
@@ -260,14 +262,14 @@ def test_the_suite_can_be_copied(open_tab: Open, demo: RunFolder) -> None:
 # --- all of them --------------------------------------------------------------------------------------------------
 
 
-def test_hostile_text_is_inert_on_every_page(open_tab: Open, server: Server) -> None:
+def test_hostile_text_is_inert_on_every_page(same_tab: Open, server: Server) -> None:
     spec = yaml.safe_load(suite_text(nulls=3))
     for entry in spec["suite"]:
         entry["name"] = f"{entry['name']} {HOSTILE}"
     spec["suite"][1]["prompts"] = [{"text": f"{HOSTILE} {k} light", "tags": [HOSTILE]} for k in range(4)]
     spec["suite"][2]["prompts"] = [f"{HOSTILE} {k} light" for k in range(4)]
     folder = recorded(server, yaml.safe_dump(spec))
-    tab = open_tab(f"?page={PAGES[0]}&run={folder.id}", height=2400)
+    tab = same_tab(f"?page={PAGES[0]}&run={folder.id}", height=2400)
     for page in PAGES:
         tab.open_tab(page.title())
         tab.page.locator(f"{READY[page]}:visible").first.wait_for()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import CHROMIUM, Tab, free_port, serving
+from tests.ui.conftest import CHROMIUM, FLAGS, Tab, free_port, serving
 
 pytestmark = [pytest.mark.ui, pytest.mark.slow]
 
@@ -52,6 +52,14 @@ def test_a_link_opens_what_was_on_the_screen(open_tab: Open) -> None:
     tab.page.wait_for_selector(".sway-hook-head h1")
     tab.until(lambda: shown(tab) == "Prompts")
     assert tab.page.url == url
+    tab.open_tab("Log")
+    tab.page.get_by_label("Filter lines").fill("finished")
+    tab.until(lambda: "l.find=finished" in tab.page.url)
+    tab.page.reload()
+    tab.page.wait_for_selector(".sway-hook-log li")
+    assert tab.page.get_by_label("Filter lines").input_value() == "finished"
+    tab.page.go_back()
+    tab.until(lambda: shown(tab) == "Prompts" and "p=1" in tab.page.url)
 
 
 def test_keys_work_where_nobody_types(open_tab: Open) -> None:
@@ -139,7 +147,7 @@ TURNED = {
     "null": ".sway-hook-null p",
     "trace": ".sway-hook-trace p",
     "log": ".sway-hook-log li",
-    "runs": ".sway-hook-runs",
+    "runs": ".sway-hook-runs-note",
     "new": ".sway-hook-yaml .ace_content",
     "compare": ".sway-hook-recent",
     "probe": ".sway-hook-model p",
@@ -182,7 +190,7 @@ def test_a_network_that_hangs_holds_up_nothing(server: Any, play: Any) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
         rules = f"--host-resolver-rules=MAP * 127.0.0.1:{silent.getsockname()[1]}, EXCLUDE 127.0.0.1"
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rules])
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, rules])
         page = browser.new_page()
         asked: list[str] = []
         page.on("request", lambda r: asked.append(r.url))
@@ -191,6 +199,18 @@ def test_a_network_that_hangs_holds_up_nothing(server: Any, play: Any) -> None:
         page.locator("[role=img] canvas").first.wait_for()
         browser.close()
         assert [u for u in asked if not u.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:"))] == []
+
+
+def test_a_page_that_finds_no_server_keeps_its_first_words_and_asks_again(browser: Any, server: Any) -> None:
+    page = browser.new_page()
+    page.add_init_script("window.WebSocket = class extends WebSocket { constructor() { super('ws://127.0.0.1:9') } }")
+    page.goto(f"{server.url}?run=demo", wait_until="commit")
+    page.get_by_text("The server no longer answers").wait_for()
+    assert page.locator("#sway-first h1").is_visible()
+    assert not page.get_by_text("could not be established").is_visible()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Try again").click()
+    page.close()
 
 
 def test_a_server_that_comes_back_finds_its_readers(browser: Any, tmp_path: Path) -> None:
