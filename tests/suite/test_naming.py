@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,29 @@ def test_the_first_has_the_name_and_the_others_a_number():
     assert unused("check a", {"check a", "check a #3"}) == "check a #2"
 
 
-def _make(_: int) -> None:
+_THREE = """
+import sys
+from sway_dash.suite.naming import new_run
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(3):
     new_run("x", name="check a")
+"""
 
 
 def test_runs_that_begin_at_the_same_moment_have_names_of_their_own():
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.map(_make, range(12), chunksize=1)
+    # Processes of their own, not forks: a fork of a process with threads may hang.
+    command = [sys.executable, "-c", _THREE]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
     names = {folder.meta()["name"] for folder in list_runs()}
     assert names == {"check a", *(f"check a #{n}" for n in range(2, 13))}
 

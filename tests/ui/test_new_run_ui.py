@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -303,15 +304,22 @@ def test_what_was_typed_last_is_in_the_run(page: Page, server: Server, how: str)
 
 
 def test_it_runs_what_the_button_says(page: Page, server: Server) -> None:
+    before = set(server.runs.iterdir())
     page.write(fake())
     page.until(lambda: page.button().inner_text().startswith("Run 10 passes"))
     page.button().click()
+
+    def shown() -> Path:
+        (name,) = parse_qs(urlsplit(page.page.url).query).get("run", ["none"])
+        return server.runs / name
+
+    page.until(lambda: shown().is_dir() and shown() not in before)
     page.until(lambda: "finished" in page.tab.head() and page.tab.rows() == 5)
-    newest = max((p for p in server.runs.iterdir() if p.name.startswith("r-")), key=lambda p: p.name)
-    assert (newest / "spec.yaml").read_text(encoding="utf-8") == fake()
+    run = shown()
+    assert (run / "spec.yaml").read_text(encoding="utf-8") == fake()
     import json
 
-    last = json.loads((newest / "events.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last = json.loads((run / "events.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert last["backend_stats"]["forward_passes"] == 10
     page.tab.open_tab("New run")
     page.until(lambda: "≈" in page.button().inner_text())
