@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,8 +231,6 @@ def test_the_example_adapter_is_found_and_described(page: Page) -> None:
 
 
 def test_a_base_that_does_not_fit_is_refused_before_loading(page: Page, server: Server) -> None:
-    import json
-
     model = server.runs / "wide"
     model.mkdir(exist_ok=True)
     (model / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 4}))
@@ -317,8 +316,6 @@ def test_it_runs_what_the_button_says(page: Page, server: Server) -> None:
     page.until(lambda: "finished" in page.tab.head() and page.tab.rows() == 5)
     run = shown()
     assert (run / "spec.yaml").read_text(encoding="utf-8") == fake()
-    import json
-
     last = json.loads((run / "events.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert last["backend_stats"]["forward_passes"] == 10
     page.tab.open_tab("New run")
