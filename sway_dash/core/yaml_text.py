@@ -35,15 +35,24 @@ def _check_nesting(text: str) -> None:
     if text.count("[") + text.count("{") < MOST_NESTED // 2 and not _INDENTED.search(text):
         return
     depth = 0
-    for event in yaml.parse(text, Loader=LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MOST_NESTED:
-                where = f" (line {event.start_mark.line + 1})" if event.start_mark else ""
-                msg = f"lists and mappings are nested more than {MOST_NESTED} deep{where}"
-                raise ValueError(msg)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+    try:
+        for event in yaml.parse(text, Loader=LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > MOST_NESTED:
+                    raise _too_deep(event.start_mark)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.MarkedYAMLError as error:
+        # LibYAML has a limit of its own and meets it while it looks ahead, before we have counted so far.
+        if "nesting depth" not in (error.problem or ""):
+            raise
+        raise _too_deep(error.problem_mark) from None
+
+
+def _too_deep(mark: yaml.Mark | None) -> ValueError:
+    where = f" (line {mark.line + 1})" if mark else ""
+    return ValueError(f"lists and mappings are nested more than {MOST_NESTED} deep{where}")
 
 
 def plain(data: Any) -> Any:

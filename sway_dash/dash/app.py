@@ -72,7 +72,7 @@ class App(param.Parameterized):
         self.views: dict[str, Any] = {}
         self.makers = self._pages()
         self.page = self._page(dark)
-        self.session = Session(self)
+        self.session = Session(self, dark=dark)
         self._wire()
 
     # -- pages ----------------------------------------------------------------------------------
@@ -356,6 +356,9 @@ class App(param.Parameterized):
                 view.rest(name != page)
 
     def _theme(self) -> None:
+        if (dark := bool(self.page.dark_theme)) != self.session.dark:
+            # The switch was used, not the browser heard: it is to keep the choice, and not to speak of its own.
+            self.browser.theme = "dark" if dark else "light"
         with pn.io.hold():
             for view in self.views.values():
                 self._recolor(view)

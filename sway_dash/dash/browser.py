@@ -56,7 +56,10 @@ KEYS: tuple[tuple[str, str, str], ...] = (
 class Browser(JSComponent):
     """Bridge to the page. ``say`` is called with every message of the browser: ``{"type": ...}``."""
 
-    address = param.Dict(default={}, doc="query: that of the address bar, without ?; push: one can go back from here.")
+    address = param.Dict(
+        default={},
+        doc="query: that of the address bar, without ?; push: one can go back from here; turns: Back heard so often.",
+    )
     theme = param.String(default="", doc="Theme the reader has chosen here; empty: the system's.")
     copied = param.String(default="", doc="Text to put on the clipboard.")
     letters = param.Boolean(default=True, doc="Single letters are keys.")

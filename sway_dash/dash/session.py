@@ -28,12 +28,15 @@ log = logging.getLogger(__name__)
 class Session:
     """Pulls on the server's loop; nothing else writes to this session's objects."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, dark: bool = False) -> None:
         self.app = app
+        self.dark = dark
+        """What the browser last said of its theme; the page is served in it."""
         self._timer: Any = None
         self._ticks = 0
         self._reading = False
         self._step: tuple[str, ...] = ()
+        self._turns = 0
         self.looks = Looks(self._address)
 
     def start(self, address: str = "") -> None:
@@ -92,8 +95,10 @@ class Session:
         """What the browser says: a key, another address (Back, Forward), the system's theme."""
         kind = message.get("type")
         if kind == "theme":
-            self.app.page.dark_theme = bool(message.get("dark"))
+            self.dark = bool(message.get("dark"))
+            self.app.page.dark_theme = self.dark
         elif kind == "address":
+            self._turns = message.get("turns", 0)
             self._apply(read_query(str(message.get("query", ""))))
         elif kind == "entry":
             self.app.go("entry", str(message.get("entry", "")))
@@ -145,7 +150,7 @@ class Session:
         app = self.app
         step = (app.nav.page, app.nav.run)
         push = bool(self._step) and step != self._step
-        app.browser.address = {"query": app.query(), "push": push}
+        app.browser.address = {"query": app.query(), "push": push, "turns": self._turns}
         self._step = step
 
     def _attached(self) -> None:

@@ -94,6 +94,12 @@ def test_dark_changes_plots_without_a_reload(open_tab: Open, finished: RunFolder
         if (m.type === 'CategoricalColorMapper') return m.palette[0] }"""
     tab.until(lambda: tab.page.evaluate(palette) == "#FF9E5E")
     assert tab.page.evaluate(look)[1] == 1  # the same page
+    # It is a choice, and however early it was made it stays.
+    tab.page.wait_for_timeout(2000)
+    assert tab.page.evaluate(look)[0] != before[0]
+    assert "sway_theme=dark" in tab.page.evaluate("document.cookie")
+    tab.page.reload()
+    tab.until(lambda: (tab.page.evaluate(look) or before)[0] != before[0])
 
 
 def test_hostile_text_is_inert(open_tab: Open, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,21 @@ def test_back_and_forward_turn_the_pages(open_tab: Open) -> None:
     assert "page=trace" in tab.page.url
 
 
+def test_back_pressed_before_the_server_has_answered_keeps_the_address_true(open_tab: Open) -> None:
+    tab = open_tab("?run=demo")
+    tab.open_tab("Trace")
+    tab.until(lambda: "page=trace" in tab.page.url and shown(tab) == "Trace")
+    log = tab.page.get_by_role("link", name="Log", exact=True).first
+    # The answer to the click, an address of the log, is on its way when Back has already gone.
+    log.evaluate("link => { link.click(); history.back() }")
+    tab.until(lambda: shown(tab) == "Overview")
+    tab.page.wait_for_timeout(1500)
+    assert shown(tab) == "Overview"
+    assert "page=log" not in tab.page.url
+    tab.page.go_forward()
+    tab.until(lambda: shown(tab) == "Trace" and "page=trace" in tab.page.url)
+
+
 def test_a_link_opens_what_was_on_the_screen(open_tab: Open) -> None:
     tab = open_tab("?run=demo&page=prompts&x=kl&q=keeper&p=1")
     tab.until(lambda: shown(tab) == "Prompts")

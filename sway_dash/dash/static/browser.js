@@ -55,9 +55,11 @@ export function render({ model, view }) {
     pause = waiting ? setTimeout(over, PAUSE_MS) : null
     settle()
   }
+  // Back may be pressed while an address is on its way that is of the page before: the server says how many it has heard.
+  let turns = model.address.turns ?? 0
   const go = () => {
     const { query, push } = model.address
-    if (!query) return
+    if (!query || model.address.turns !== turns) return
     if (push) {
       settle()
       write("pushState", query)
@@ -68,7 +70,11 @@ export function render({ model, view }) {
   }
   model.on("address", go)
   // What was still to be written was of the entry that has been left.
-  const back = () => { forget(); send({ type: "address", query: location.search }) }
+  const back = () => {
+    forget()
+    turns += 1
+    send({ type: "address", query: location.search, turns })
+  }
   window.addEventListener("popstate", back)
 
   const typing = (event) => {
