@@ -364,6 +364,8 @@ def test_what_cannot_be_measured_fails_before_it_waits(tmp_path: Path, text: str
     assert state.status == "failed"
     assert state.data.fold.reason
     assert said in state.data.fold.reason
+    # The events tell it first.
+    wait(state, (folder.path / RESULT).exists)
     assert load_result(folder.path / RESULT)[0].status == "failed"
 
 
