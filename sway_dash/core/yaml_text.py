@@ -50,7 +50,7 @@ def _check_nesting(text: str) -> None:
         raise _too_deep(error.problem_mark) from None
 
 
-def _too_deep(mark: yaml.Mark | None) -> ValueError:
+def _too_deep(mark: Any) -> ValueError:
     where = f" (line {mark.line + 1})" if mark else ""
     return ValueError(f"lists and mappings are nested more than {MOST_NESTED} deep{where}")
 
