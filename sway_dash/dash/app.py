@@ -12,7 +12,7 @@ import param
 from bokeh.themes import Theme
 
 from sway_dash.core.errors import SwayError
-from sway_dash.dash import first, live, runs
+from sway_dash.dash import first, runs
 from sway_dash.dash.browser import COOKIE, Browser
 from sway_dash.dash.compare_state import CompareState
 from sway_dash.dash.components import BODY, column, html, set_html
@@ -173,7 +173,7 @@ class App(param.Parameterized):
     def _opened_from_compare(self, goto: tuple[str, int]) -> None:
         address, item = goto
         if (folder := runs.find(address)) is not None:
-            self._open(folder, lambda: self.go("prompt", item))
+            self.session.open(folder, lambda: self.go("prompt", item))
 
     # -- going somewhere ------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class App(param.Parameterized):
         """Go to a page, to a run's overview, or to a prompt or a suite entry of the open run."""
         if kind == "run":
             if (folder := runs.find(value)) is not None:
-                self._open(folder, lambda: self.go("page", "overview"))
+                self.session.open(folder, lambda: self.go("page", "overview"))
         elif kind == "entry":
             if value in self.run.data.entries() or value in self.run.data.finished:
                 self.choice.entry = value
@@ -201,35 +201,11 @@ class App(param.Parameterized):
             for plot in zoomed:
                 plot.unzoom()
 
-    def wait_for(self, folder: RunFolder, then: Callable[[], None]) -> bool:
-        """Whether a run is so large that it is read first; ``then`` is called when it has been."""
-
-        def failed(error: Exception) -> None:
-            tell(f"{runs.title(folder)} could not be read: {error}", tone="error")
-            self.turn()
-
-        self.opening.forget()
-        if not live.in_portions(folder):
-            return False
+    def wait(self, words: str) -> None:
+        """Say what is being waited for, in the place of the page."""
+        self.bar.asking = False
         self._head.visible = False
-        self._place("", f"Reading {runs.title(folder)}…")
-        self.opening.ask(folder, then, failed)
-        return True
-
-    def _open(self, folder: RunFolder, then: Callable[[], None]) -> None:
-        """Look at a run and go on from there."""
-
-        def opened() -> None:
-            self.show(folder)
-            then()
-
-        def late() -> None:
-            opened()
-            # The page may be the one that was there before.
-            self.turn()
-
-        if not self.wait_for(folder, late):
-            opened()
+        self._place("", words)
 
     def show(self, folder: RunFolder | None) -> None:
         """Look at a run, with no choices left over from the one before."""
@@ -299,6 +275,7 @@ class App(param.Parameterized):
         self.page.param.watch(lambda _: self._theme(), "dark_theme")
         self.nav.param.watch(lambda _: self.run.follow(), "page")
         self.nav.param.watch(lambda _: self.bar.param.update(asking=False), "page")
+        self.nav.param.watch(lambda _: self.session.left(), "page")
         self.nav.param.watch(lambda _: self.turn(), "page")
         self.bar.param.watch(lambda _: self.duplicate(self.nav.run), "duplicate")
         self.bar.param.watch(lambda _: setattr(self.export, "open", True), "export")
@@ -313,9 +290,10 @@ class App(param.Parameterized):
     def turn(self) -> None:
         """Show the page of the address, after the click has been answered."""
         page = self.nav.page
-        self.opening.forget()
         if page in RUN_PAGES:
             self._run_page = page
+            if self.opening.waiting:
+                return
         self._head.visible = page in RUN_PAGES
         self._top.active = "overview" if page in RUN_PAGES else page
         self._tabs.active = page
@@ -329,6 +307,9 @@ class App(param.Parameterized):
     def lay(self) -> None:
         """Put the page of the address on the screen; by then it may be another one than was asked for."""
         page = self.nav.page
+        if page in RUN_PAGES and self.opening.waiting:
+            # It would show the run of before.
+            return
         # In one message: the browser lays the page out once.
         with pn.io.hold():
             try:
@@ -358,6 +339,7 @@ class App(param.Parameterized):
     def _theme(self) -> None:
         if (dark := bool(self.page.dark_theme)) != self.session.dark:
             # The switch was used, not the browser heard: it is to keep the choice, and not to speak of its own.
+            self.session.dark = dark
             self.browser.theme = "dark" if dark else "light"
         with pn.io.hold():
             for view in self.views.values():

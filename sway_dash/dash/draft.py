@@ -118,6 +118,9 @@ class Draft(param.Parameterized):
         except drafts.DraftError as error:
             self.notice = f"{str(error)[:1].upper()}{str(error)[1:]}."
             return False
+        if draft_id == self.id and record.saved <= self._own_draft.stamp:
+            # It is the open one, and nobody else has changed it.
+            return True
         versions, now = drafts.past(record)
         # Before anything was changed there is nothing one would want to go back to.
         alone = not self.id and not self.can_undo and not self.can_redo

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def press(app: App, what: str) -> None:
     """Do what a key stands for; a key that means nothing on this page does nothing."""
     kind, _, value = what.partition(":")
+    # While another run is being read nothing is to happen to the one before.
+    on_run = app.nav.page in RUN_PAGES and not app.opening.waiting
     if kind == "page":
         app.go("page", value)
     elif kind == "help":
@@ -25,7 +27,7 @@ def press(app: App, what: str) -> None:
     elif kind == "palette":
         app.palette.open = True
     elif kind == "theme":
-        app.browser.theme = "light" if app.page.dark_theme else "dark"
+        app.page.dark_theme = not app.page.dark_theme
     elif kind == "copy":
         app.browser.copied = ""
         app.browser.copied = f"{app.origin()}?{app.query()}"
@@ -34,14 +36,14 @@ def press(app: App, what: str) -> None:
     elif kind == "back":
         _back(app)
     elif kind == "hold":
-        if app.nav.page in RUN_PAGES:
+        if on_run:
             app.hold()
     elif kind in ("mark", "star"):
-        if app.nav.page in RUN_PAGES and app.nav.run:
+        if on_run and app.nav.run:
             (_mark if kind == "mark" else _star)(app)
-    elif app.nav.page in RUN_PAGES and (kind == "stop" or (kind == "open" and app.bar.asking)):
+    elif on_run and (kind == "stop" or (kind == "open" and app.bar.asking)):
         _stop(app)
-    else:
+    elif on_run or app.nav.page not in RUN_PAGES:
         _page_key(app, kind)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from sway_dash.core.errors import SwayError
@@ -199,13 +200,16 @@ def acquire(folder: RunFolder) -> Feed:
     return feed
 
 
-def read(folder: RunFolder) -> Feed:
-    """A run read and judged as far as it goes, for :func:`adopt`. For threads, too: nobody else knows the feed yet."""
+def read(folder: RunFolder, wanted: Callable[[], bool] = lambda: True) -> Feed:
+    """A run read and judged as far as it goes, for :func:`adopt`. For threads, too: nobody else knows the feed yet.
+
+    What is not ``wanted`` any more is read no further.
+    """
     feed = Feed(folder)
     feed.poll(now=True)
-    while feed.behind:
+    while feed.behind and wanted():
         feed.poll(now=True)
-    if feed.over:
+    if feed.over and not feed.behind:
         feed.data.result()
     return feed
 

@@ -40,8 +40,11 @@ class Looks:
             self._silent = True
             try:
                 for key, (owner, name) in look.items():
-                    wanted = read(owner.param[name], given.get(key, ""))
-                    if wanted != getattr(owner, name):
+                    wanted, is_now = read(owner.param[name], given.get(key, "")), getattr(owner, name)
+                    if isinstance(is_now, str) and len(is_now) > LONGEST and key not in given:
+                        # The address leaves out what is so long; it is not to be lost.
+                        continue
+                    if wanted != is_now:
                         setattr(owner, name, wanted)
             finally:
                 self._silent = False
@@ -71,7 +74,9 @@ def said(parameter: param.Parameter[Any], value: Any) -> str:
     if value is None or isinstance(value, str):
         return value if value and len(value) <= LONGEST else ""
     if isinstance(parameter, param.Range):
-        return ":".join(f"{end:.6g}" for end in value)
+        # Exact to a thousandth of the stretch, however late in a run it lies.
+        digits = max(0, 3 - math.floor(math.log10(value[1] - value[0]))) if value[0] < value[1] else 0
+        return ":".join(f"{end:.{digits}f}" for end in value)
     return f"{value:g}"
 
 

@@ -24,6 +24,8 @@ SHARE = 0.02
 """At most about so much of the time is spent walking through objects."""
 DUE = 10
 """So many collections of younger objects make one of all worth while: Python's own measure."""
+LATEST_S = 60.0
+"""However much is asked for, objects are looked through so long after they might have been."""
 NEVER = 2**30
 
 _open: set[int] = set()
@@ -35,7 +37,9 @@ _rested = 0.0
 
 def entered(session: object) -> None:
     """Somebody looks at the server."""
+    global _rested
     _open.add(id(session))
+    _rested = max(_rested, time.monotonic())
     gc.set_threshold(*_usual[:2], NEVER)
 
 
@@ -49,7 +53,8 @@ def tidy() -> None:
     """Free what nothing holds any more, if that is worth while and nobody waits; sessions call it all the time."""
     global _rested
     now = time.monotonic()
-    if now - _heard < QUIET_S or now < _rested or gc.get_count()[2] < DUE:
+    asked = now - _heard < QUIET_S and now < _rested + LATEST_S
+    if asked or now < _rested or gc.get_count()[2] < DUE:
         return
     gc.collect()
     end = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from sway_dash.dash import live
 from sway_dash.dash.latest import Background, Latest, at_once
@@ -19,7 +20,9 @@ class Opening:
 
     def __init__(self, background: Background = at_once) -> None:
         self._latest = Latest(background)
-        self._wanted: RunFolder | None = None
+        self._path: Path | None = None
+        """Of the run that is being read, or was."""
+        self._wanted: tuple[Callable[[], None], Callable[[Exception], None]] | None = None
 
     @property
     def waiting(self) -> bool:
@@ -32,18 +35,23 @@ class Opening:
 
     def ask(self, folder: RunFolder, then: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Read a run; ``then`` finds it read when it acquires its feed. Neither is called for what is forgotten."""
-        self._wanted = folder
+        self._wanted = then, failed
+        path = folder.path
+        if self._latest.busy and path == self._path:
+            return
+        self._path = path
+        self._latest.ask(partial(live.read, folder, lambda: self._path == path), self._take, self._failed)
 
-        def take(read: Feed) -> None:
-            feed = live.adopt(read)
-            try:
-                self._end(folder, then)
-            finally:
-                live.release(feed)
+    def _take(self, read: Feed) -> None:
+        feed = live.adopt(read)
+        try:
+            if self._wanted is not None:
+                (then, _), self._wanted = self._wanted, None
+                then()
+        finally:
+            live.release(feed)
 
-        self._latest.ask(partial(live.read, folder), take, lambda error: self._end(folder, partial(failed, error)))
-
-    def _end(self, folder: RunFolder, then: Callable[[], None]) -> None:
-        if self._wanted is folder:
-            self._wanted = None
-            then()
+    def _failed(self, error: Exception) -> None:
+        if self._wanted is not None:
+            (_, failed), self._wanted = self._wanted, None
+            failed(error)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import param
 
 from sway_dash.core.events import Measurement
-from sway_dash.dash.latest import Background, at_once
+from sway_dash.dash.latest import Background, Latest, at_once
 from sway_dash.dash.state import RunState, Selection
 from sway_dash.figures.columns import top_change
 from sway_dash.figures.derive import Metric, ProbeSeries, value_of
@@ -62,7 +62,7 @@ class PromptList(param.Parameterized):
 
     def __init__(self, *, background: Background = at_once, **params: Any) -> None:
         super().__init__(**params)
-        self._background = background
+        self._saying = Latest(background)
         self._said_of: tuple[Any, ...] = ()
         self.series = ProbeSeries("")
         self.metric: Metric = "js"
@@ -283,14 +283,15 @@ class PromptList(param.Parameterized):
         self._said_of = of
 
         def take(said: Mapping[str, str]) -> None:
+            if self._said_of != of:
+                return
             if series.said != said:
                 series.said = said
                 series.texts.clear()
-            if self._said_of == of:
-                self._held = ()
-                self.resort()
+            self._held = ()
+            self.resort()
 
-        self._background(details.said, take)
+        self._saying.ask(details.said, take)
 
     @param.depends("resting", watch=True)
     def _looked_at(self) -> None:

@@ -10,10 +10,11 @@ import panel as pn
 import param
 from panel.io.state import set_curdoc
 
-from sway_dash.dash import jobs, keys, memory, runs
+from sway_dash.dash import jobs, keys, live, memory, runs
 from sway_dash.dash.looks import Looks
-from sway_dash.dash.nav import COMPARED, SHARED, read_query
+from sway_dash.dash.nav import COMPARED, RUN_PAGES, SHARED, read_query
 from sway_dash.dash.telling import tell
+from sway_dash.suite.store import RunFolder
 
 if TYPE_CHECKING:
     from sway_dash.dash.app import App
@@ -105,6 +106,43 @@ class Session:
         elif kind == "key":
             keys.press(self.app, str(message.get("what", "")))
 
+    # -- a run ----------------------------------------------------------------------------------
+
+    def open(self, folder: RunFolder, then: Callable[[], None]) -> None:
+        """Look at a run and go on from there."""
+        page = self.app.nav.page
+
+        def late() -> None:
+            self.app.show(folder)
+            if self.app.nav.page == page:
+                then()
+            # The page may be the one that was there before.
+            self.app.turn()
+
+        if not self._wait_for(folder, late):
+            self.app.show(folder)
+            then()
+
+    def _wait_for(self, folder: RunFolder, then: Callable[[], None]) -> bool:
+        """Whether a run is so large that it is read first; ``then`` is called when it has been."""
+        app = self.app
+
+        def failed(error: Exception) -> None:
+            tell(f"{runs.title(folder)} could not be read: {error}", tone="error")
+            app.turn()
+
+        app.opening.forget()
+        if not live.in_portions(folder):
+            return False
+        app.wait(f"Reading {runs.title(folder)}…")
+        app.opening.ask(folder, then, failed)
+        return True
+
+    def left(self) -> None:
+        """The reader has gone to another page: a run that was asked for instead of the open one is not any more."""
+        if self.app.run.run_id and not self._reading:
+            self.app.opening.forget()
+
     # -- the address ----------------------------------------------------------------------------
 
     def _apply(self, asked: dict[str, Any]) -> str:
@@ -119,9 +157,11 @@ class Session:
             if folder is None and not app.run.run_id:
                 folder = _newest() or runs.demo_folder()
             if folder is not None and runs.address_of(folder) != app.nav.run:
-                if app.wait_for(folder, lambda: self._arrive(asked)):
+                pages = (app.nav.page, nav.get("page", "overview"))
+                if not self._wait_for(folder, lambda: self._arrive(asked, pages)):
+                    app.show(folder)
+                elif pages[1] in RUN_PAGES:
                     return missing
-                app.show(folder)
             with param.parameterized.batch_call_watchers(app.choice):
                 app.choice.param.update(**asked["choice"])
             if asked["compare"]:
@@ -139,7 +179,10 @@ class Session:
             self._step = (app.nav.page, app.nav.run)
         return missing
 
-    def _arrive(self, asked: dict[str, Any]) -> None:
+    def _arrive(self, asked: dict[str, Any], pages: tuple[str, str]) -> None:
+        """The run of an address has been read; who has gone to another page meanwhile stays there."""
+        if (page := self.app.nav.page) not in pages:
+            asked = {**asked, "nav": {"page": page, "run": asked["nav"].get("run", "")}, "look": {}}
         self._apply(asked)
         self._address()
 

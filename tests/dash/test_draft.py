@@ -525,3 +525,16 @@ def test_of_a_long_history_the_nearest_is_kept(monkeypatch: pytest.MonkeyPatch) 
     versions = [(f"{n:010}", "") for n in range(9)]
     assert drafts.near(versions, 8) == (tuple(versions[6:]), 2)
     assert drafts.near(versions, 1) == (tuple(versions[:3]), 1)
+
+
+def test_opening_the_open_draft_again_changes_nothing() -> None:
+    d = draft("a: 1\n")
+    for i in range(2, 5):
+        d.set_text(f"a: {i}\n", source=None)
+    drafts.flush()
+    before = d._history.versions
+    for _ in range(3):
+        assert d.open(d.id)
+    assert d._history.versions == before
+    drafts.flush()
+    assert len(drafts.past(drafts.load(d.id))[0]) == len(before[0])

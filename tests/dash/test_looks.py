@@ -158,3 +158,23 @@ def test_a_long_prompt_stays_out_of_the_address(run: RunState) -> None:
     assert looks.query("probe")["text"] == "x" * LONGEST
     page.probing.text += "x"
     assert looks.query("probe")["text"] == ""
+    # Back to the page, whose address could not say it, does not take it away.
+    looks.ask("probe", {})
+    looks.take("probe", page)
+    assert page.probing.text == "x" * (LONGEST + 1)
+
+
+def test_a_zoom_late_in_a_long_run_is_in_its_address() -> None:
+    class Zoomed(param.Parameterized):
+        within = param.Range(default=None)
+
+    page, looks = Zoomed(), Looks(lambda: None)
+    page.look = {"within": (page, "within")}  # type: ignore[attr-defined]
+    looks.take("trace", page)
+    page.within = (20000.01234, 20000.0421)
+    given = looks.query("trace")
+    assert given == {"within": "20000.01234:20000.04210"}
+    page.within = None
+    looks.ask("trace", given)
+    looks.take("trace", page)
+    assert page.within == pytest.approx((20000.01234, 20000.0421), abs=1e-9)

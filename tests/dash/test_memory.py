@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = gc.get_threshold()
     monkeypatch.setattr(memory, "_open", set())
     monkeypatch.setattr(memory, "DUE", 0)
-    monkeypatch.setattr(memory, "_rested", 0.0)
+    monkeypatch.setattr(memory, "_rested", time.monotonic())
     gc.disable()
     yield
     gc.enable()
@@ -73,9 +74,20 @@ def test_objects_are_looked_through_between_answers_only(quiet: None, monkeypatc
     again = weakref.ref(_Loop())
     memory.tidy()
     assert again() is not None, "it would go on all the time"
-    monkeypatch.setattr(memory, "_rested", 0.0)
+    monkeypatch.setattr(memory, "_rested", time.monotonic())
     memory.tidy()
     assert again() is None
+
+
+def test_many_readers_who_never_rest_put_it_off_for_a_while_only(quiet: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_rested", time.monotonic() - 0.9 * memory.LATEST_S)
+    found = weakref.ref(_Loop())
+    memory.heard()
+    memory.tidy()
+    assert found() is not None
+    monkeypatch.setattr(memory, "_rested", time.monotonic() - 1.1 * memory.LATEST_S)
+    memory.tidy()
+    assert found() is None
 
 
 def test_python_walks_through_all_objects_by_itself_only_while_nobody_looks(quiet: None) -> None:

@@ -261,6 +261,16 @@ def test_columns_are_put_and_sized_by_hand_and_by_key_and_stay_so(same_tab: Open
     assert moved[-1] != "JS, nats"
     assert moved.index("JS, nats") == first.index("JS, nats") + 2
     assert sorted(moved) == sorted(usual)
+    # A press that is let go elsewhere moves nothing, whatever the pointer does afterwards.
+    box = tab.page.locator(".sway-hook-table .head [data-column]").nth(2).bounding_box()
+    tab.page.mouse.move(box["x"] + 6, box["y"] + 6)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + 6, box["y"] + 200, steps=4)
+    tab.page.mouse.up()
+    tab.page.mouse.move(box["x"] + 6, box["y"] + 6, steps=4)
+    tab.page.mouse.move(box["x"] + 300, box["y"] + 6, steps=8)
+    assert heads(tab) == moved
+    tab.page.mouse.move(box["x"], box["y"] + 200)
     # A drag orders no rows, and cells go with their heads.
     assert items(tab) == order
     cells = tab.page.locator(".sway-hook-table .rows .row").first.locator(".cell").all_inner_texts()

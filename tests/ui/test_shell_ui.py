@@ -241,8 +241,7 @@ def test_a_server_that_comes_back_finds_its_readers(browser: Any, tmp_path: Path
         assert page.locator(".sway-hook-log li").first.is_visible()
     with serving(tmp_path, port):
         # The page asks now and then, and a busy machine takes its time to answer with a whole new one.
-        online = "!document.documentElement.classList.contains('sway-offline')"
-        tab.until(lambda: bool(page.evaluate(online)), seconds=240)
+        page.wait_for_selector("html:not(.sway-offline)", state="attached", timeout=240_000)
         page.wait_for_selector(".sway-hook-log li")
         assert "page=log" in page.url
         page.close()

@@ -201,6 +201,8 @@ export function render({ model }) {
     const from = event.clientX
     moved = false
     const go = (e) => {
+      // It may have been let go where the head hears nothing of it.
+      if (!(e.buttons & 1)) return end(e)
       if (!moved && Math.abs(e.clientX - from) < SLACK) return
       moved = true
       head.setPointerCapture(event.pointerId)
