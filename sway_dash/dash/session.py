@@ -32,7 +32,7 @@ class Session:
     def __init__(self, app: App, *, dark: bool = False) -> None:
         self.app = app
         self.dark = dark
-        """What the browser last said of its theme; the page is served in it."""
+        """The theme as the browser or the reader last wanted it; the page is served in it."""
         self._timer: Any = None
         self._ticks = 0
         self._reading = False
@@ -96,8 +96,10 @@ class Session:
         """What the browser says: a key, another address (Back, Forward), the system's theme."""
         kind = message.get("type")
         if kind == "theme":
-            self.dark = bool(message.get("dark"))
-            self.app.page.dark_theme = self.dark
+            # Once the reader has chosen, it is an echo, and may be of the choice before the last.
+            if not self.app.browser.theme:
+                self.dark = bool(message.get("dark"))
+                self.app.page.dark_theme = self.dark
         elif kind == "address":
             self._turns = message.get("turns", 0)
             self._apply(read_query(str(message.get("query", ""))))

@@ -101,7 +101,7 @@ def test_dark_changes_plots_without_a_reload(open_tab: Open, finished: RunFolder
     tab.page.reload()
     tab.until(lambda: (tab.page.evaluate(look) or before)[0] != before[0])
     # Twice at once is as it was.
-    tab.page.evaluate("for (const _ of [1, 2]) document.querySelector('[aria-label=\"Toggle theme\"]').click()")
+    tab.page.get_by_label("Toggle theme").dblclick()
     tab.page.keyboard.press("t")
     tab.page.keyboard.press("t")
     tab.page.wait_for_timeout(2500)
