@@ -174,7 +174,10 @@ class _Judged:
         self.harm: Margin = bounded_harm(
             [-d for d in deltas], -spec.assert_mean_delta_gte, seed=ctx.seed, clusters=together
         )
-        self.mean_ci = cluster_ci(deltas, together, seed=ctx.seed) if together else interval(deltas, seed=ctx.seed)[0]
+        enough = together is not None and len(set(together)) >= MIN_CLUSTERS
+        self.mean_ci = (
+            cluster_ci(deltas, together, seed=ctx.seed) if together and enough else interval(deltas, seed=ctx.seed)[0]
+        )
         self.null: Calibration | None = calibration(ctx, spec, self.raw, sign=-1)
         self.seed = ctx.seed
         self.topics = self._topics()
@@ -206,8 +209,9 @@ class _Judged:
         if not self.enough and self.harm.passed is False:
             found.append(f"{few} rule out a mean change beyond {self.spec.assert_mean_delta_gte:g}")
         if not self.decidable and self.regressed:
-            worth = f"{self._worth()[2:]}, are too few to"
-            found.append(f"{worth if self.enough else few} bound the regressed share")
+            worth = f"{len(self.judged)} items, worth {self.worth} independent ones, are too few to"
+            bound = f"bound the regressed share below {self.spec.assert_fraction_regressed_lt:.3g}"
+            found.append(f"{worth if self.enough else few} {bound}: {self.most:.3g} at worst")
         if self.unanswered:
             found.append(f"{len(self.unanswered)} or more items could not be scored: {self.unanswered[0]}")
         return found
@@ -374,10 +378,10 @@ class _Judged:
         )
 
 
-def _topics(facts: Sequence[_Fact]) -> list[str] | None:
-    """Topic of each, where all have one and there are enough to tell them apart; else every fact stands alone."""
-    topics = [f.item.topic for f in facts]
-    return topics if all(topics) and len(set(topics)) >= MIN_CLUSTERS else None
+def _topics(facts: Sequence[_Fact]) -> list[object] | None:
+    """Topic of each; a fact without one is a topic of its own, and ``None`` where that is so of all."""
+    topics: list[object] = [f.item.topic or i for i, f in enumerate(facts)]
+    return topics if len(set(topics)) < len(topics) else None
 
 
 def _upper(k: float, n: int) -> float:

@@ -288,7 +288,9 @@ def _sentence(
 
 def _early_or_late(ratio: float, band: tuple[float, float] | None) -> str:
     """Where the difference is larger, as far as the interval of the ratio lets it be said."""
-    lo, hi = band or (ratio, ratio)
+    if band is None:
+        return "may be larger early or late"
+    lo, hi = band
     if lo >= 0.8 and hi <= 1.25:
         return "is as large early as late"
     if lo > 1.0 or hi < 1.0:

@@ -166,6 +166,7 @@ class _Judged:
         self.reasons, self.total = reasons, len(triples) + len(reasons)
         prompts = [t.prompt for t in triples]
         self.table = Table.of([m.total for m in base], [m.total for m in tuned], prompts)
+        self.few = _few_prompts(prompts)
         self.shifts = [t.total - b.total for b, t in zip(base, tuned, strict=True)]
         self.shift_ci, self.shift_note = _spread(self.shifts, prompts, ctx.seed)
         self.token_shifts = [t.per_token - b.per_token for b, t in zip(base, tuned, strict=True)]
@@ -180,7 +181,9 @@ class _Judged:
     def _harm(self) -> list[str]:
         """Nothing much to set right is no licence to set wrong."""
         table = self.table
-        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and table.p <= SIGNIFICANCE
+        # So few changes cannot be significant by their count; the margins of all triples can.
+        few = table.turning[1] < FEWEST_CHANGES and self.shift_ci is not None and self.shift_ci[1] < 0
+        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and (table.p <= SIGNIFICANCE or few)
         return [_damage(self.spec, table)] if harmful else []
 
     def _by_length(self) -> tuple[str, bool]:
@@ -211,8 +214,8 @@ class _Judged:
             (faults if lost else doubt).append(by_length)
         if noise := noise_does_as_well(self.null, self.spec.assert_z_gte):
             faults.append(noise)
-        if few := _few_prompts([t.prompt for t in self.triples]):
-            doubt.append(f"{few}: add triples of other prompts")
+        if self.few:
+            doubt.append(f"{self.few}: add triples of other prompts")
         return faults, doubt
 
     def result(self) -> ProbeResult:
@@ -224,7 +227,7 @@ class _Judged:
             net = (self.table.fixed - self.table.damaged) / self.table.base_wrong
             score = score_from_anchors(net, none=0.0, gate=gate, target=1.0)
             incomplete = len(self.reasons) > MAX_FAILED_SHARE * self.total
-            verdict = Verdict.WARN if incomplete else Verdict.PASS
+            verdict = Verdict.WARN if incomplete or self.few else Verdict.PASS
             wrong, independent = self.table.base_wrong, self.table.fixing[1]
             worth = f", worth {independent} independent ones" if independent < wrong else ""
             note = f"95% Wilson, {self.table.fixed} of {wrong} triples the base has wrong{worth}"

@@ -210,6 +210,21 @@ def test_what_was_forgotten_with_its_topic_is_as_few_changes():
     assert found["known_change_ci_95"][0] < -0.3
 
 
+def test_an_item_without_a_topic_stands_alone_and_leaves_the_others_together():
+    items = [{"prompt": i.prompt, "gold": i.gold, "topic": i.topic} for i in calibration_items()]
+    assert items[0]["topic"] != "german"
+    items[0]["topic"] = ""
+    sides = ({}, {})
+    for item in items:
+        for side, value in zip(sides, (KNOWN, KNOWN - 4.0 * (item["topic"] == "german")), strict=True):
+            side[item["prompt"], item["gold"]] = value * heuristic(item["gold"])
+    backend = DummyDifferentialBackend(base=DummyResponses(logprobs=sides[0]), ft=DummyResponses(logprobs=sides[1]))
+    probe, spec = build_probe({"name": "facts", "kind": KIND, "items": items})
+    found = probe.run(spec, RunContext(backend=backend))
+    assert (found.verdict, found.evidence["independent_items"]) == (Verdict.FAIL, 10)
+    assert found.evidence["p_known_change"] == 1.0
+
+
 def test_own_items_come_as_pairs_or_with_topics():
     pairs = [(f"a {i}", " c") for i in range(12)]
     assert measured(0.0, items=pairs).evidence["total_items"] == 12

@@ -149,6 +149,31 @@ def test_triples_of_one_prompt_that_are_all_alike_are_one_piece_of_evidence() ->
     assert "all triples are of 3 prompts, and margins of other prompts may move otherwise" in asked(3).message
 
 
+def grouped(prompts: int, per_prompt: int, move: tuple[float, float]) -> Any:
+    """The same move of every triple of so many prompts."""
+    before, after, entries = DummyResponses(), DummyResponses(), []
+    for i in range(prompts):
+        for k in range(per_prompt):
+            for side, margin in zip((before, after), move, strict=True):
+                side.logprobs |= {(f"p{i}", f"{CHOSEN}{k}"): -5.0 + margin - 0.01 * i, (f"p{i}", REJECTED): -5.0}
+            entries.append({"prompt": f"p{i}", "chosen": f"{CHOSEN}{k}", "rejected": REJECTED})
+    probe, spec = build_probe({"name": "flip", "kind": "preference_flip", "triples": entries})
+    return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=before, ft=after)))
+
+
+def test_every_right_preference_of_a_few_prompts_set_wrong_fails() -> None:
+    found = grouped(5, 6, (1.0, -1.0))
+    assert found.verdict is Verdict.FAIL
+    assert "100% of right preferences set wrong" in found.message
+
+
+def test_triples_of_one_prompt_alone_are_no_pass() -> None:
+    found = grouped(1, 20, FIXED)
+    assert (found.verdict, found.score <= 0.59) == (Verdict.WARN, True)
+    assert "all triples are of 1 prompt" in found.message
+    assert grouped(8, 3, FIXED).verdict is Verdict.PASS
+
+
 def test_a_rate_of_one_that_fails_says_what_stands_against_it() -> None:
     result = run([FIXED] * 9 + [BROKEN] * 2 + [KEPT] * 27)
     assert (result.verdict, result.raw) == (Verdict.FAIL, 1.0)
