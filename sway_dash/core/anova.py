@@ -76,18 +76,6 @@ def between_groups(values: npt.NDArray[Any], groups: npt.NDArray[Any]) -> float:
     return float((sums[held] ** 2 / sizes[held]).sum())
 
 
-def design_effect(values: Sequence[float] | FloatArray, groups: Sequence[Any] | IntArray) -> float:
-    """How many times larger the variance of the mean is than with independent values (Kish 1965; Donner 1986).
-
-    ``1 + (n̄ - 1)·ICC``, ``n̄ = Σn_g²/n`` the group size an item sees, never below 1; 1 where there is no ICC.
-    """
-    table = one_way(values, groups)
-    if table is None or table.icc is None:
-        return 1.0
-    sizes = np.bincount(codes_of(groups))
-    return max(1.0, 1.0 + (float((sizes**2).sum()) / table.n - 1.0) * table.icc)
-
-
 def codes_of(groups: Sequence[Any] | npt.NDArray[Any]) -> IntArray:
     """Groups as numbers 0, 1, …; labels may be whole prompts, so they never become an array of strings."""
     if isinstance(groups, np.ndarray):

@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 
 from sway_dash.core.bootstrap import MIN_CLUSTERS, BootstrapT, Samples, bootstrap_t, cluster_t, mean
-from sway_dash.core.grouped import independent_items
-from sway_dash.core.rates import newcombe_paired, wilson
+from sway_dash.core.grouped import gravest, harm_ci, independent_items
+from sway_dash.core.rates import newcombe_paired
 from sway_dash.core.stats import MIN_ITEMS
 
 RESAMPLES = 2000
@@ -55,10 +55,11 @@ def non_inferior(
     and gamma(1/2) harms, in up to 8 % of the last at 4 and 5 items (10 % of log-normal ones, σ = 1); by the end of the
     two-sided interval in up to 5, 10 and 12 % (14 %).
 
-    Harms that are only 0 and 1 are a rate and get Wilson's bound; only -1, 0 and 1 a difference of paired rates and get
-    that of Bonett and Price (2012): ``d̃ + z·√((b̃ + c̃ - d̃²) / (n + 2))`` with ``b̃ = (b + 1)/(n + 2)``, ``c̃ = (c +
-    1)/(n + 2)``, ``d̃ = b̃ - c̃``. Both have a width also when nothing happened; in clusters they are of as many items as
-    :func:`~sway_dash.core.grouped.independent_items` says.
+    Harms that are only 0 and 1 are a rate and get Wilson's bound, in clusters that of
+    :func:`~sway_dash.core.grouped.harm_ci`; only -1, 0 and 1 a difference of paired rates and get that of Bonett and
+    Price (2012): ``d̃ + z·√((b̃ + c̃ - d̃²) / (n + 2))`` with ``b̃ = (b + 1)/(n + 2)``, ``c̃ = (c + 1)/(n + 2)``, ``d̃ =
+    b̃ - c̃``, in clusters of as many items as :func:`~sway_dash.core.grouped.independent_items` says. Both have a width
+    also when nothing happened.
 
     Parameters
     ----------
@@ -93,12 +94,13 @@ def non_inferior(
     if np.isin(x, (-1.0, 0.0, 1.0)).all():
         worth = n if clusters is None else independent_items(x, clusters)
         up, down = (int((side * x > 0).sum()) for side in (1, -1))
-        k, b = up * worth / n, down * worth / n
         of = f"{n} items" + f", worth {worth} independent ones" * (worth < n)
         if down:
-            ends, method = partial(_bonett_price, k, b, worth), f"Bonett-Price, {up} worse and {down} better of {of}"
+            ends = partial(_bonett_price, up * worth / n, down * worth / n, worth)
+            method = f"Bonett-Price, {up} worse and {down} better of {of}"
         else:
-            ends, method = lambda c: wilson(k, worth, confidence=c), f"Wilson, {up} of {of}"
+            counts = [(float(up), n)] if clusters is None else gravest((x > 0).tolist(), clusters)
+            ends, method = lambda c: harm_ci(counts, confidence=c), f"Wilson, {up} of {of}"
     elif clusters is not None and groups < n:
         ends = _of(cluster_t(x, clusters, n_bootstrap=RESAMPLES, seed=seed))
         method, least = f"cluster bootstrap-t over {groups} clusters", 1.0 / (RESAMPLES + 1)

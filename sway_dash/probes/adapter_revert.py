@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field, FiniteFloat
 
-from sway_dash.core.anova import design_effect
 from sway_dash.core.embedding import DEFAULT_MODEL, Embedder, cosine, embedder
 from sway_dash.core.errors import BackendNotAvailableError
-from sway_dash.core.grouped import independent_worth
+from sway_dash.core.grouped import gravest, harm_ci, independent_items
 from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
@@ -19,7 +18,7 @@ from sway_dash.core.stats import mean, percentiles, score_from_anchors
 from sway_dash.probes.answers import CONTINUED, ask_both, continuations, finite, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.null_adapter import calibration, compared
-from sway_dash.probes.prompts import ParaphrasedCase, distinct_cases, without_paraphrase
+from sway_dash.probes.prompts import ParaphrasedCase, distinct_cases, left_out, without_paraphrase
 
 CONFIDENCE = 0.95
 """Of the one-sided bounds of the rate."""
@@ -204,19 +203,19 @@ def _judged(
     n, reverts, lost = len(kept), sum(a.reverted for a in kept), sum(a.lost for a in kept)
     # Saying nothing is no way to hold on to an answer.
     rate = sum(not a.kept for a in kept) / n
-    # Paraphrases of one case tend to fall together: so many independent ones they are worth.
-    fallen, cases = [not a.kept for a in kept], [a.case for a in kept]
-    effect = design_effect([float(f) for f in fallen], cases)
-    hits, worth = independent_worth(fallen, cases)
-    low, high = wilson(hits, worth, confidence=2.0 * CONFIDENCE - 1.0) or (0.0, 1.0)
-    ci = wilson(hits, worth)
+    # Paraphrases of one prompt tend to fall together: so many independent ones they are worth.
+    cases = [spec.cases[a.case].prompt for a in kept]
+    counts = gravest([not a.kept for a in kept], cases)
+    worth = counts[0][1]
+    low, high = harm_ci(counts, confidence=2.0 * CONFIDENCE - 1.0) or (0.0, 1.0)
+    ci = harm_ci(counts)
     gate = spec.assert_revert_rate_lt
     needed = _needed(gate)
     null = calibration(ctx, spec, rate, sign=-1)
     likely = [m for m in margins if m is not None]
     turned = sum(1 for _, tuned in likely if tuned < 0)
-    likely_cases = [a.case for a, m in zip(kept, margins, strict=True) if m is not None]
-    likely_ci = wilson(*independent_worth([tuned < 0 for _, tuned in likely], likely_cases))
+    likely_cases = [case for case, m in zip(cases, margins, strict=True) if m is not None]
+    likely_ci = harm_ci(gravest([tuned < 0 for _, tuned in likely], likely_cases))
     share = f"{rate:.0%} [{ci[0]:.0%}, {ci[1]:.0%}]" if ci else f"{rate:.0%}"
     parts = [f"{reverts} of {n} paraphrases fall back to the base answer"]
     if lost:
@@ -236,10 +235,12 @@ def _judged(
     else:
         verdict = Verdict.WARN
         parts.append(f"inconclusive: it may be as high as {high:.0%}, gate {gate:.0%}")
-        if worth < needed:
+        # No rate shows less than none at all does, and that is worth a piece of evidence a case.
+        least = independent_items([0.0] * n, cases)
+        if least < needed:
             few = f"to show less takes at least {needed} paraphrases"
-            alike = f"{few} of cases of their own: these {n} of {len(set(cases))} cases count as {worth}"
-            parts[-1] += f"; {few if worth == n else alike}"
+            alike = f"{few} of cases of their own: these {n} of {len(set(cases))} cases count as {least}"
+            parts[-1] += f"; {few if least == n else alike}"
     if likely:
         parts.append(f"by likelihood {turned} of {len(likely)} prefer the base's answer to the gold")
     if not facts["semantic"]:
@@ -267,9 +268,9 @@ def _judged(
             "total": n,
             "revert_rate_upper": high,
             "revert_rate_lower": low,
-            "bounds": f"one-sided {CONFIDENCE:.0%} Wilson, as of {worth} independent paraphrases",
-            "p_harm": _p_harm(hits, worth, gate),
-            "design_effect": effect,
+            "bounds": f"one-sided {CONFIDENCE:.0%} Wilson, the largest of all and of the cases hit hardest alone",
+            "p_harm": max(_p_harm(k, independent, gate) for k, independent in counts),
+            "independent_paraphrases": worth,
             "needed": needed,
             "gate": gate,
             "margins": spread,
@@ -300,16 +301,10 @@ def _judged(
 
 def _left_out(facts: dict[str, Any]) -> list[str]:
     """What was not asked, or not answered, in words."""
-    found = []
-    if bare := facts["dropped_cases"]:
-        found.append(f"{_cases(bare)} left out, with no paraphrase but the prompt itself")
+    found = left_out(facts["dropped_cases"])
     if failed := facts["dropped_failed"]:
         found.append(f"{failed} paraphrases could not be answered: {facts['dropped_reasons'][-1]}")
     return found
-
-
-def _cases(n: int) -> str:
-    return f"{n} case{'s' * (n != 1)}"
 
 
 def _p_harm(hits: float, n: int, gate: float) -> float:

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-from sway_dash.core.grouped import independent_worth, mcnemar_worth, net_ci, turned
 from sway_dash.core.margins import Margin
 from sway_dash.core.packs import calibration_items
 from sway_dash.core.panels import MAX_ROWS, Group, Groups, Items, Row, panels
-from sway_dash.core.rates import wilson
+from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval, mean
+from sway_dash.core.stats import interval, mean
 from sway_dash.probes.answers import ask_both, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.harm import bounded_harm, harm_score
@@ -23,6 +22,9 @@ from sway_dash.probes.null_adapter import Calibration, calibration, compared
 
 MIN_KNOWN = 10
 """With fewer items that the base knows, all items are judged."""
+
+SIGNIFICANCE = 0.05
+"""Of a topic forgotten as a whole, over all topics."""
 
 ONE_SIDED = 0.90
 """Confidence of the two-sided interval whose upper end is the one-sided 95 % bound."""
@@ -94,7 +96,12 @@ class _Fact:
 
 
 class CalibrationDriftProbe(Probe):
-    """Log-probability of the right answers to everyday facts, before and after."""
+    """Log-probability of the right answers to everyday facts, before and after.
+
+    The items are a sample of the facts of their topics, and the topics are those that were chosen: share, mean and
+    their bounds are over facts of these topics, and say nothing of others. A topic of which most is forgotten is a
+    fault of its own, however small its part in the whole.
+    """
 
     kind = "calibration_drift"
     spec_cls = CalibrationDriftSpec
@@ -160,24 +167,14 @@ class _Judged:
         n = len(self.judged)
         self.regressed = sum(f.regressed(spec) for f in self.judged)
         self.raw = self.regressed / n
-        together = _topics(self.judged)
-        flags = [f.regressed(spec) for f in self.judged]
-        # Facts of one topic are forgotten together: so many independent ones they are worth.
-        self.hits, self.worth = independent_worth(flags, together or range(n))
-        self.ci = wilson(self.hits, self.worth)
-        self.most = _upper(self.hits, self.worth)
+        self.ci = wilson(self.regressed, n)
+        self.most = _upper(self.regressed, n)
         # With so few items that not even none of them would do, share and mean can only be read as they are.
-        self.enough = _upper(0, n) < spec.assert_fraction_regressed_lt
-        self.decidable = _upper(0, self.worth) < spec.assert_fraction_regressed_lt
+        self.decidable = _upper(0, n) < spec.assert_fraction_regressed_lt
         deltas = [f.delta for f in self.judged]
         self.mean = mean(deltas)
-        self.harm: Margin = bounded_harm(
-            [-d for d in deltas], -spec.assert_mean_delta_gte, seed=ctx.seed, clusters=together
-        )
-        enough = together is not None and len(set(together)) >= MIN_CLUSTERS
-        self.mean_ci = (
-            cluster_ci(deltas, together, seed=ctx.seed) if together and enough else interval(deltas, seed=ctx.seed)[0]
-        )
+        self.harm: Margin = bounded_harm([-d for d in deltas], -spec.assert_mean_delta_gte, seed=ctx.seed)
+        self.mean_ci = interval(deltas, seed=ctx.seed)[0]
         self.null: Calibration | None = calibration(ctx, spec, self.raw, sign=-1)
         self.seed = ctx.seed
         self.topics = self._topics()
@@ -193,8 +190,9 @@ class _Judged:
             found.append(f"the regressed share may reach {share:.3g}")
         if self.mean < gate:
             found.append(f"the mean change is beyond {gate:g}")
-        elif self.enough and self.harm.passed is False:
+        elif self.decidable and self.harm.passed is False:
             found.append(f"the mean change may be beyond {gate:g}")
+        found += [f"of {row['topic']!r} {row['regressed']} of {row['judged']} items regressed" for row in self.lost]
         if self.broken:
             found.append(f"{self.broken} items have no finite log-probability under one view")
         return found
@@ -206,12 +204,11 @@ class _Judged:
         if self.harm.passed is None:
             found.append(self.harm.note)
         few = f"{len(self.judged)} items are too few to"
-        if not self.enough and self.harm.passed is False:
+        if not self.decidable and self.harm.passed is False:
             found.append(f"{few} rule out a mean change beyond {self.spec.assert_mean_delta_gte:g}")
         if not self.decidable and self.regressed:
-            worth = f"{len(self.judged)} items, worth {self.worth} independent ones, are too few to"
             bound = f"bound the regressed share below {self.spec.assert_fraction_regressed_lt:.3g}"
-            found.append(f"{worth if self.enough else few} {bound}: {self.most:.3g} at worst")
+            found.append(f"{few} {bound}: {self.most:.3g} at worst")
         if self.unanswered:
             found.append(f"{len(self.unanswered)} or more items could not be scored: {self.unanswered[0]}")
         return found
@@ -222,7 +219,6 @@ class _Judged:
         faults, doubts = self.faults, self.doubts
         worst = sorted(judged, key=lambda f: f.delta)
         share = self.most if self.decidable else self.raw
-        worth = self._worth()
         score = min(
             harm_score(share, spec.assert_fraction_regressed_lt),
             harm_score(self.harm.upper, -spec.assert_mean_delta_gte),
@@ -252,16 +248,16 @@ class _Judged:
                 "known_items": self.known,
                 "known_probability": spec.known_probability,
                 "fraction_regressed_upper": self.most,
-                "independent_items": self.worth,
                 "fraction_decidable": self.decidable,
                 "fraction_regressed_all": sum(f.regressed(spec) for f in self.facts) / len(self.facts),
                 "mean_delta_nats_all": mean(f.delta for f in self.facts),
                 "mean_delta_ci_95": list(self.mean_ci) if self.mean_ci else None,
                 "mean_delta_worst": None if self.harm.upper is None else 0.0 - self.harm.upper,
                 "p_harm": self.harm.p,
-                "ci_note": f"Wilson, {self.regressed} of {len(judged)} items{worth}; mean: {self.harm.note}",
+                "ci_note": f"Wilson, {self.regressed} of {len(judged)} items; mean: {self.harm.note}",
                 **self._knowledge(),
                 "per_topic": self.topics,
+                "forgotten_topics": [row["topic"] for row in self.lost],
                 "non_finite_items": self.broken,
                 "unanswered_items": list(self.unanswered),
                 "unit": "share of items",
@@ -273,23 +269,36 @@ class _Judged:
             },
         )
 
-    def _worth(self) -> str:
-        """What items of topics are worth, in words; empty where each is one."""
-        return f", worth {self.hits:.3g} of {self.worth} independent ones" if self.worth < len(self.judged) else ""
+    @property
+    def lost(self) -> list[dict[str, Any]]:
+        """Topics most of whose judged items regressed, and more than the tolerable share of them does by chance.
+
+        That is a binomial test of each at 5 % over all topics together (Bonferroni).
+        """
+        from scipy.special import bdtrc
+
+        gate = self.spec.assert_fraction_regressed_lt
+        named = [row for row in self.topics if row["topic"] and row["judged"]]
+        return [
+            row
+            for row in named
+            if 2 * row["regressed"] > row["judged"]
+            and float(bdtrc(row["regressed"] - 1, row["judged"], gate)) * len(named) <= SIGNIFICANCE
+        ]
 
     def _knowledge(self) -> dict[str, Any]:
         """What the base knew and the tuned model knows: a paired 2 × 2 table over all items."""
         before = [f.known(self.spec) for f in self.facts]
         after = [f.known_after(self.spec) for f in self.facts]
         both = sum(b and a for b, a in zip(before, after, strict=True))
-        groups = _topics(self.facts) or range(len(self.facts))
-        change = net_ci(before, after, groups)
+        forgotten, gained = sum(before) - both, sum(after) - both
+        change = newcombe_paired(both, gained, forgotten, len(before) - both - gained - forgotten)
         return {
             "known_after": sum(after),
-            "forgotten": sum(before) - both,
-            "newly_known": sum(after) - both,
+            "forgotten": forgotten,
+            "newly_known": gained,
             "known_change_ci_95": list(change) if change else None,
-            "p_known_change": mcnemar_worth(*turned(before, after, groups)),
+            "p_known_change": mcnemar_exact(gained, forgotten),
         }
 
     def _topics(self) -> list[dict[str, Any]]:
@@ -323,9 +332,6 @@ class _Judged:
         parts = [f"{self.regressed} of {n} {what} regressed: share {self.raw:.3g}{band}"]
         if self.decidable:
             parts.append(f"{self.most:.3g} at worst against {spec.assert_fraction_regressed_lt:.3g}")
-        elif self.enough and not self.regressed:
-            whole = f"no topic shows single losses, so {n} items are worth {self.worth}"
-            parts.append(f"{whole}: {self.most:.3g} at worst, were topics forgotten as a whole")
         parts.append(f"mean change {self.mean:.3g}{mean_band} nats a token")
         if self.harm.upper is not None:
             parts.append(f"{0.0 - self.harm.upper:.3g} at worst against {spec.assert_mean_delta_gte:g} allowed")
@@ -378,13 +384,7 @@ class _Judged:
         )
 
 
-def _topics(facts: Sequence[_Fact]) -> list[object] | None:
-    """Topic of each; a fact without one is a topic of its own, and ``None`` where that is so of all."""
-    topics: list[object] = [f.item.topic or i for i, f in enumerate(facts)]
-    return topics if len(set(topics)) < len(topics) else None
-
-
-def _upper(k: float, n: int) -> float:
+def _upper(k: int, n: int) -> float:
     """One-sided 95 % bound of a rate, 1 without items."""
     found = wilson(k, n, confidence=ONE_SIDED)
     return found[1] if found else 1.0

@@ -11,11 +11,19 @@ from pydantic import Field, FiniteFloat
 from sway_dash.core.panels import MAX_ROWS, Items, Row, panels
 from sway_dash.core.ratio import fieller_paired
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
-from sway_dash.core.stats import interval, mean, score_from_anchors, too_few
+from sway_dash.core.stats import mean, score_from_anchors, too_few
 from sway_dash.probes.answers import ask_both, finite, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.null_adapter import Calibration, calibration, compared, noise_cap, noise_does_as_well
-from sway_dash.probes.prompts import ParaphrasedCase, distinct_cases, without_paraphrase
+from sway_dash.probes.prompts import (
+    ParaphrasedCase,
+    distinct_cases,
+    few_prompts,
+    left_out,
+    spread,
+    totals,
+    without_paraphrase,
+)
 
 Intent = Literal["generalize", "memorize", "both"]
 Interval = tuple[float, float]
@@ -92,7 +100,7 @@ class ParaphraseInvarianceProbe(Probe):
         if not lifts:
             message = "no case could be scored after its prompt and a paraphrase"
             return safe_finalize(name=spec.name, kind=spec.kind, verdict=Verdict.ERROR, message=message)
-        return _judged(spec, ctx, lifts, asked + len(bare), [*bare[:5], *dropped])
+        return _judged(spec, ctx, lifts, asked, dropped, bare)
 
     def _measure(
         self, spec: ParaphraseInvarianceSpec, cases: Sequence[ParaphrasedCase], ctx: RunContext
@@ -119,21 +127,30 @@ class ParaphraseInvarianceProbe(Probe):
 
 
 def _judged(
-    spec: ParaphraseInvarianceSpec, ctx: RunContext, lifts: Sequence[Lifts], asked: int, dropped: Sequence[str]
+    spec: ParaphraseInvarianceSpec,
+    ctx: RunContext,
+    lifts: Sequence[Lifts],
+    asked: int,
+    dropped: Sequence[str],
+    bare: Sequence[str],
 ) -> ProbeResult:
     """The lift comes first: without one there is nothing that paraphrases could keep."""
     verbatim, kept = [c.verbatim for c in lifts], [c.kept for c in lifts]
     raw, paraphrased = mean(verbatim), mean(kept)
-    ci, ci_note = interval(verbatim, seed=ctx.seed)
-    kept_ci, _ = interval(kept, seed=ctx.seed)
-    lost_ci, _ = interval([v - k for v, k in zip(verbatim, kept, strict=True)], seed=ctx.seed)
+    # Several golds of one prompt tend to be lifted together.
+    prompts = [c.case.prompt for c in lifts]
+    few = few_prompts(prompts, "cases")
+    ci, ci_note = spread(verbatim, prompts, seed=ctx.seed)
+    kept_ci, _ = spread(kept, prompts, seed=ctx.seed)
+    lost_ci, _ = spread([v - k for v, k in zip(verbatim, kept, strict=True)], prompts, seed=ctx.seed)
     ratio = paraphrased / raw if abs(raw) > 1e-9 else 0.0
-    ratio_ci = fieller_paired(kept, verbatim)
+    # The ratio of the totals of prompts is that of the means, and prompts are independent.
+    ratio_ci = fieller_paired(*(totals(values, prompts) for values in (kept, verbatim)))
     lifted = raw > 0 and (ci is None or ci[0] > 0)
     null = calibration(ctx, spec, raw)
     against = _against(spec, raw, ci, ratio if lifted else None, kept_ci, null)
     lost = asked - len(lifts)
-    verdict = Verdict.FAIL if against else Verdict.WARN if lost else Verdict.PASS
+    verdict = Verdict.FAIL if against else Verdict.WARN if lost or few else Verdict.PASS
     score = _score(spec, raw, ci, ratio if lifted else None, null)
     worst_case = min(lifts, key=lambda c: c.worst[1])
     worst = {
@@ -146,13 +163,20 @@ def _judged(
         name=spec.name,
         kind=spec.kind,
         verdict=verdict,
-        score=min(score, 0.59) if against else score,
+        score=min(score, 0.59) if against or few else score,
         raw=raw,
         z_score=null.z if null else None,
         base_value=raw,
         ft_value=paraphrased,
         ci_95=ci,
-        message=_message(spec, lifts, lost, ci, (ratio, ratio_ci) if lifted else None, kept_ci, null, against),
+        message=_message(
+            spec,
+            lifts,
+            (ci, kept_ci),
+            (ratio, ratio_ci) if lifted else None,
+            null,
+            [*against, *([f"{lost} cases not scored"] if lost else []), *([few] if few else []), *left_out(len(bare))],
+        ),
         evidence={
             "verbatim_lift_mean": raw,
             "paraphrase_lift_mean": paraphrased,
@@ -177,7 +201,8 @@ def _judged(
                 }
                 for c in lifts[:8]
             ],
-            "dropped_reasons": list(dropped),
+            "dropped_cases": len(bare),
+            "dropped_reasons": [*bare[:5], *dropped],
             "reasons": against,
             "ci_note": ci_note,
             "weight": spec.weight,
@@ -245,27 +270,24 @@ def _inside(share: float) -> float:
 def _message(
     spec: ParaphraseInvarianceSpec,
     lifts: Sequence[Lifts],
-    lost: int,
-    ci: Interval | None,
+    bands: tuple[Interval | None, Interval | None],
     ratio: tuple[float, Interval | None] | None,
-    kept_ci: Interval | None,
     null: Calibration | None,
-    against: Sequence[str],
+    words: Sequence[str],
 ) -> str:
     def band(found: Interval | None) -> str:
         return f" [{found[0]:.3g}, {found[1]:.3g}]" if found else ""
 
     raw, kept = mean(c.verbatim for c in lifts), mean(c.kept for c in lifts)
-    count = sum(len(c.paraphrased) for c in lifts)
+    count, prompts = sum(len(c.paraphrased) for c in lifts), len({c.case.prompt for c in lifts})
+    asked = f"{len(lifts)} cases of {prompts}" if prompts < len(lifts) else f"{prompts}"
     parts = [
-        f"lift {raw:.3g}{band(ci)} nats a token on {len(lifts)} prompts",
-        f"{kept:.3g}{band(kept_ci)} on {count} paraphrases",
+        f"lift {raw:.3g}{band(bands[0])} nats a token on {asked} prompts",
+        f"{kept:.3g}{band(bands[1])} on {count} paraphrases",
     ]
     if ratio is not None:
         parts.append(f"share kept {ratio[0]:.3g}{band(ratio[1])}")
-    parts += against
-    if lost:
-        parts.append(f"{lost} cases not scored")
+    parts += words
     if few := too_few(len(lifts), "cases"):
         parts.append(few)
     return compared(parts, null, spec.kind)

@@ -19,25 +19,20 @@ from sway_dash.core.panels import Group, Groups, Items, Row, panels
 from sway_dash.core.rates import wilson
 from sway_dash.core.result import ProbeResult, Verdict, safe_finalize
 from sway_dash.core.scoring import CompletionScore, ScoringModel
-from sway_dash.core.stats import (
-    MIN_CLUSTERS,
-    cluster_ci,
-    interval,
-    mean,
-    score_from_anchors,
-)
+from sway_dash.core.stats import mean, score_from_anchors
 from sway_dash.probes.answers import ask_both, score_completions
 from sway_dash.probes.base import Probe, ProbeSpec, RunContext, Work
 from sway_dash.probes.measure import MAX_FAILED_SHARE
 from sway_dash.probes.null_adapter import calibration, compared, noise_does_as_well
 from sway_dash.probes.preference_table import Table
+from sway_dash.probes.prompts import few_prompts, spread
 
 SIGNIFICANCE = 0.05
 
 SETTLES = "more triples that the base has wrong, or answers of as many tokens, would settle it"
 
 FEWEST_CHANGES = 6
-"""Below this many changes no split of them reaches p = 0.05 in McNemar's exact test."""
+"""Below this many prompts that turned no split of them reaches p = 0.05 in McNemar's exact test."""
 
 
 class PreferenceTriple(BaseModel):
@@ -166,11 +161,11 @@ class _Judged:
         self.reasons, self.total = reasons, len(triples) + len(reasons)
         prompts = [t.prompt for t in triples]
         self.table = Table.of([m.total for m in base], [m.total for m in tuned], prompts)
-        self.few = _few_prompts(prompts)
+        self.few = few_prompts(prompts, "triples")
         self.shifts = [t.total - b.total for b, t in zip(base, tuned, strict=True)]
-        self.shift_ci, self.shift_note = _spread(self.shifts, prompts, ctx.seed)
+        self.shift_ci, self.shift_note = spread(self.shifts, prompts, seed=ctx.seed)
         self.token_shifts = [t.per_token - b.per_token for b, t in zip(base, tuned, strict=True)]
-        self.token_ci, _ = _spread(self.token_shifts, prompts, ctx.seed)
+        self.token_ci, _ = spread(self.token_shifts, prompts, seed=ctx.seed)
         self.least = max(1, spec.min_triples_for_decision)
         self.decides = self.table.base_wrong >= self.least
         self.raw = self.table.fixed / self.table.base_wrong if self.decides else mean(self.shifts)
@@ -181,9 +176,9 @@ class _Judged:
     def _harm(self) -> list[str]:
         """Nothing much to set right is no licence to set wrong."""
         table = self.table
-        # So few changes cannot be significant by their count; the margins of all triples can.
-        few = table.turning[1] < FEWEST_CHANGES and self.shift_ci is not None and self.shift_ci[1] < 0
-        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and (table.p <= SIGNIFICANCE or few)
+        # A few changes cannot be significant by their count; the margins of all triples can.
+        worse = self.shift_ci is not None and self.shift_ci[1] < 0
+        harmful = _damaging(self.spec, table) and table.damaged > table.fixed and (table.p <= SIGNIFICANCE or worse)
         return [_damage(self.spec, table)] if harmful else []
 
     def _by_length(self) -> tuple[str, bool]:
@@ -198,7 +193,7 @@ class _Judged:
         if all(self.base[i].same_length for i in wrong):
             return "", False
         moved = [self.token_shifts[i] for i in wrong]
-        ci, _ = _spread(moved, [self.triples[i].prompt for i in wrong], self.ctx.seed)
+        ci, _ = spread(moved, [self.triples[i].prompt for i in wrong], seed=self.ctx.seed)
         if (mean(moved) if ci is None else ci[0]) > 0:
             return "", False
         shift = f"a token the margins of what was wrong moved by {mean(moved):.3g}{_band(ci)} nats"
@@ -215,7 +210,7 @@ class _Judged:
         if noise := noise_does_as_well(self.null, self.spec.assert_z_gte):
             faults.append(noise)
         if self.few:
-            doubt.append(f"{self.few}: add triples of other prompts")
+            doubt.append(self.few)
         return faults, doubt
 
     def result(self) -> ProbeResult:
@@ -304,41 +299,23 @@ def _faults(
         faults.append(f"the flip rate is below {spec.assert_flip_rate_gte:.0%}")
     if _damaging(spec, table):
         faults.append(_damage(spec, table))
-    p = table.p
-    changes, independent = table.fixed + table.damaged, table.turning[1]
-    worth = f", worth {independent} independent ones," if independent < changes else ""
-    if independent >= FEWEST_CHANGES:
-        both = f"{table.fixed} set right against {table.damaged} set wrong{worth}"
-        if table.fixed <= table.damaged:
-            faults.append(f"{both} is no gain (McNemar {said('p', p_text(p))})")
-        elif p > SIGNIFICANCE:
-            faults.append(f"{both} may be chance (McNemar {said('p', p_text(p))}, above {SIGNIFICANCE:g})")
-    elif shift_ci is not None and shift_ci[0] <= 0:
+    p, changes = table.p, table.fixed + table.damaged
+    by = f" of {table.turned} prompts" if table.turned < changes else ""
+    few = table.turned < FEWEST_CHANGES
+    if few and not table.damaged:
         # So few changes cannot be significant by their count; the margins of all triples can.
-        few = f"{changes} changes{worth} are too few to count and the mean margin shift cannot be told from 0"
-        faults.append(f"{few}: add triples{' of other prompts' if worth else ''}")
-    elif shift_ci is None:
-        doubt.append(f"too few triples to tell this from chance (McNemar {said('p', p_text(p))})")
+        if shift_ci is None:
+            doubt.append(f"too few triples to tell this from chance (McNemar {said('p', p_text(p))})")
+        elif shift_ci[0] <= 0:
+            why = f"{changes} changes{by} are too few to count and the mean margin shift cannot be told from 0"
+            faults.append(f"{why}: add triples{' of other prompts' if by else ''}")
+        return faults, doubt
+    both = f"{table.fixed} set right against {table.damaged} set wrong{f', changes{by},' if by else ''}"
+    if table.fixed <= table.damaged:
+        faults.append(f"{both} is no gain (McNemar {said('p', p_text(p))})")
+    elif p > SIGNIFICANCE:
+        faults.append(f"{both} may be chance (McNemar {said('p', p_text(p))}, above {SIGNIFICANCE:g})")
     return faults, doubt
-
-
-def _spread(values: Sequence[float], prompts: Sequence[str], seed: int) -> tuple[tuple[float, float] | None, str]:
-    """Interval of a mean with its method; of whole prompts where some have several triples, and there are enough."""
-    if few := _few_prompts(prompts):
-        ci, how = interval(values, seed=seed)
-        return ci, f"{how}; {few}"
-    groups = len(set(prompts))
-    if groups == len(prompts):
-        return interval(values, seed=seed)
-    return cluster_ci(values, prompts, seed=seed), f"95% cluster bootstrap-t over {groups} prompts"
-
-
-def _few_prompts(prompts: Sequence[str]) -> str:
-    """That the margins are those of a few prompts, in words; empty where each is asked once, or there are enough."""
-    n = len(set(prompts))
-    if n >= min(MIN_CLUSTERS, len(prompts)):
-        return ""
-    return f"all triples are of {n} prompt{'s' * (n != 1)}, and margins of other prompts may move otherwise"
 
 
 def _damaging(spec: PreferenceFlipSpec, table: Table) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sway_dash.core.grouped import independent_worth, mcnemar_worth, net_ci, turned
+from sway_dash.core.grouped import independent_worth, mcnemar_groups, net_ci
 from sway_dash.core.rates import wilson
 
 
@@ -14,10 +14,10 @@ from sway_dash.core.rates import wilson
 class Table:
     """Paired counts of one way to take the margin; ties at the base are in none of them.
 
-    Several triples of one prompt tend to turn together: ``fixing``, ``damaging`` and ``turning`` are so many of so
-    many independent ones that the wrong ones set right, the right ones set wrong, and of both those set right are
-    worth, ``net_ci`` is the interval of the net share set right, of as many as all of them are worth. All intervals and
-    p are of such numbers.
+    Several triples of one prompt tend to turn together: ``fixing`` and ``damaging`` are so many of so many independent
+    ones that the wrong ones set right and the right ones set wrong are worth, ``net_ci`` is the interval of the net
+    share set right, of as many as all of them are worth. ``p`` is McNemar's of as many set right as wrong, with whole
+    prompts for its changes: ``turned`` of them turned more one way than the other.
     """
 
     kept_right: int
@@ -26,7 +26,8 @@ class Table:
     kept_wrong: int
     fixing: tuple[float, int]
     damaging: tuple[float, int]
-    turning: tuple[float, int]
+    turned: int
+    p: float
     net_ci: tuple[float, float] | None
 
     @staticmethod
@@ -37,6 +38,7 @@ class Table:
         wrong = [(t, p) for b, t, p in rows if not b]
         right = [(not t, p) for b, t, p in rows if b]
         fixed, damaged = (sum(hit for hit, _ in side) for side in (wrong, right))
+        p, changed = mcnemar_groups(before, after, groups)
         return Table(
             kept_right=len(right) - damaged,
             fixed=fixed,
@@ -44,14 +46,10 @@ class Table:
             kept_wrong=len(wrong) - fixed,
             fixing=_worth(wrong),
             damaging=_worth(right),
-            turning=turned(before, after, groups),
+            turned=changed,
+            p=p,
             net_ci=net_ci(before, after, groups),
         )
-
-    @property
-    def p(self) -> float:
-        """McNemar's exact p of as many set right as wrong."""
-        return mcnemar_worth(*self.turning)
 
     @property
     def base_wrong(self) -> int:

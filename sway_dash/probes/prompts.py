@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sway_dash.core.divergence import Divergence
 from sway_dash.core.events import Measurement
 from sway_dash.core.scoring import FINETUNED, Positions, View
+from sway_dash.core.stats import MIN_CLUSTERS, cluster_ci, interval
 from sway_dash.probes.base import Ask, ProbeSpec, Prompt, PromptField, RunContext
 from sway_dash.probes.measure import measure_prompts
 
@@ -43,6 +44,34 @@ def distinct_cases(cases: Sequence[ParaphrasedCase]) -> list[ParaphrasedCase]:
 def without_paraphrase(cases: Sequence[ParaphrasedCase]) -> list[str]:
     """Of :func:`distinct_cases`, those that are left without any paraphrase, each with the reason."""
     return [f"{c.prompt[:40]!r}: its paraphrases are the prompt itself" for c in cases if not c.paraphrases]
+
+
+def left_out(bare: int) -> list[str]:
+    """So many cases :func:`without_paraphrase`, in words; nothing of none."""
+    return [f"{bare} case{'s' * (bare != 1)} left out, with no paraphrase but the prompt itself"] if bare else []
+
+
+def spread(values: Sequence[float], prompts: Sequence[str], *, seed: int = 0) -> tuple[tuple[float, float] | None, str]:
+    """Interval of a mean with its method; of whole prompts where some have several values, and there are enough."""
+    if len(set(prompts)) == len(prompts) or few_prompts(prompts, ""):
+        return interval(values, seed=seed)
+    return cluster_ci(values, prompts, seed=seed), f"95% cluster bootstrap-t over {len(set(prompts))} prompts"
+
+
+def totals(values: Sequence[float], prompts: Sequence[str]) -> list[float]:
+    """Sum of the values of each prompt, in the order of the prompts."""
+    found = dict.fromkeys(prompts, 0.0)
+    for prompt, value in zip(prompts, values, strict=True):
+        found[prompt] += value
+    return list(found.values())
+
+
+def few_prompts(prompts: Sequence[str], items: str) -> str:
+    """That all ``items`` are of a few prompts, in words; empty where each is asked once, or there are enough."""
+    n = len(set(prompts))
+    if n >= min(MIN_CLUSTERS, len(prompts)):
+        return ""
+    return f"all {items} are of {n} prompt{'s' * (n != 1)}, and others may move otherwise: add {items} of other prompts"
 
 
 class PromptSpec(ProbeSpec):

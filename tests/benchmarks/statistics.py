@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sway_dash.core.bands import sup_t
 from sway_dash.core.bootstrap import bootstrap_t
 from sway_dash.core.divergence import LN2
-from sway_dash.core.grouped import independent_worth, mcnemar_worth, net_ci, turned
+from sway_dash.core.grouped import gravest, harm_ci, independent_worth, mcnemar_groups, net_ci
 from sway_dash.core.margins import RESAMPLES, fallen_rate, non_inferior
 from sway_dash.core.rates import wilson
 from sway_dash.core.sequences import CAP, HORIZONS, START, WEIGHTS, confidence_sequence
@@ -163,14 +163,37 @@ def grouped_changes(trials: int) -> None:
                     for i, groups in enumerate((of.tolist(), range(g * m))):
                         lo, hi = net_ci(before, after, groups) or (1.0, 1.0)
                         missed[i] += not lo <= 0.0 <= hi
-                        rejected[i] += mcnemar_worth(*turned(before, after, groups)) <= ALPHA
+                        rejected[i] += mcnemar_groups(before, after, list(groups))[0] <= ALPHA
                 row.append("{} ({})".format(*map(percent, 1.0 - missed / trials)))
                 test.append("{} ({})".format(*map(percent, rejected / trials)))
             rows.append(row)
             tests.append(test)
     header = ["correlation inside a group", "0", "0.1", "0.3", "1"]
     table("Newcombe of what groups are worth (as independent), coverage at a nominal 95 %", header, rows)
-    table("McNemar of what groups are worth (as independent), rejected at 5 %", header, tests)
+    table("McNemar of whole groups (of items as independent), rejected at 5 %", header, tests)
+
+
+def grouped_harms(trials: int) -> None:
+    """One-sided bounds where some groups are lost as a whole and of the others a few items."""
+    rows = []
+    for g, m in ((8, 5), (10, 20), (16, 5), (20, 10), (40, 4)):
+        of = np.repeat(np.arange(g), m)
+        row = [f"{g} groups of {m}"]
+        for whole, single in ((0.0, 0.05), (0.05, 0.0), (0.1, 0.02), (0.15, 0.02), (0.25, 0.05)):
+            rng = np.random.default_rng(11)
+            truth = whole + (1.0 - whole) * single
+            held, one_correlation, items = np.zeros(3)
+            for _ in range(trials):
+                flags = ((rng.uniform(size=g) < whole)[of] | (rng.uniform(size=g * m) < single)).tolist()
+                counts = gravest(flags, of.tolist())
+                held += truth <= (harm_ci(counts, confidence=0.9) or (0.0, 0.0))[1]
+                one_correlation += truth <= (wilson(*counts[0], confidence=0.9) or (0.0, 0.0))[1]
+                items += truth <= (wilson(sum(flags), g * m, confidence=0.9) or (0.0, 0.0))[1]
+            row.append("{} ({}, {})".format(*(percent(h / trials) for h in (held, one_correlation, items))))
+        rows.append(row)
+    header = ["lost as a whole + singly", "0 + 5 %", "5 % + 0", "10 % + 2 %", "15 % + 2 %", "25 % + 5 %"]
+    title = "bound of a harm in groups (with one correlation, of items as independent), coverage at a one-sided 95 %"
+    table(title, header, rows)
 
 
 def kinds_in_groups(
@@ -370,6 +393,7 @@ def main() -> None:
     clusters(max(50, trials // 2))
     grouped_rates(max(50, trials // 2))
     grouped_changes(max(50, trials // 2))
+    grouped_harms(max(50, trials // 2))
     bands(max(50, trials // 2))
     fallen()
     sequences(max(50, trials // 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sway_dash.core.anova import between_groups, design_effect, one_way
+from sway_dash.core.anova import between_groups, one_way
 
 
 def test_a_table_worked_by_hand() -> None:
@@ -61,16 +61,3 @@ def test_the_sum_of_squares_between_groups_orders_permutations_as_the_icc_does()
         pairs.append((between_groups(values, order), table.icc))
     by_sum = [icc for _, icc in sorted(pairs)]
     assert by_sum == sorted(by_sum)
-
-
-def test_the_design_effect_is_that_of_the_spread_of_the_mean() -> None:
-    rng = np.random.default_rng(3)
-    effects, means = [], []
-    for _ in range(4000):
-        shared = np.repeat(rng.normal(size=10), 4)
-        values = shared + rng.normal(size=40)  # ICC 0.5, groups of four: 1 + 3 · 0.5
-        effects.append(design_effect(values, np.repeat(np.arange(10), 4)))
-        means.append(values.mean())
-    assert np.var(means) / (2.0 / 40) == pytest.approx(2.5, rel=0.1)
-    assert np.median(effects) == pytest.approx(2.5, rel=0.1)
-    assert design_effect([1.0, 0.0], [0, 1]) == 1.0

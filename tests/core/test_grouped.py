@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 
-from sway_dash.core.grouped import independent_items, independent_worth, mcnemar_worth, net_ci, turned
+from sway_dash.core.grouped import (
+    gravest,
+    harm_ci,
+    independent_items,
+    independent_worth,
+    mcnemar_groups,
+    net_ci,
+)
 from sway_dash.core.rates import mcnemar_exact, newcombe_paired, wilson
 
 
@@ -74,7 +81,7 @@ def test_neither_test_nor_interval_of_a_net_rate_takes_copies_for_evidence() -> 
     rejected = copies = missed = 0
     for _ in range(300):
         before, after, of = moved(rng, 12, 5)
-        rejected += mcnemar_worth(*turned(before, after, of)) <= 0.05
+        rejected += mcnemar_groups(before, after, of)[0] <= 0.05
         pairs = list(zip(before, after, strict=True))
         copies += mcnemar_exact(pairs.count((False, True)), pairs.count((True, False))) <= 0.05
         lo, hi = net_ci(before, after, of) or (1.0, 1.0)
@@ -87,17 +94,71 @@ def test_neither_test_nor_interval_of_a_net_rate_takes_copies_for_evidence() -> 
 def test_items_of_their_own_get_the_usual_test_and_interval() -> None:
     before, after = [True] * 7 + [False] * 9, [True] * 5 + [False] * 5 + [True] * 6
     of: Sequence[int] = range(16)
-    assert turned(before, after, of) == (6.0, 8)
-    assert mcnemar_worth(6.0, 8) == mcnemar_exact(6, 2)
+    assert mcnemar_groups(before, after, of) == (pytest.approx(mcnemar_exact(6, 2)), 8)
+    assert mcnemar_groups([], [], []) == (1.0, 0)
     assert net_ci(before, after, of) == pytest.approx(newcombe_paired(5, 6, 2, 3))
     assert net_ci([], [], []) is None
 
 
-def test_rounding_leaves_changes_no_more_one_sided_than_they_are() -> None:
-    assert mcnemar_worth(9.6, 10) == mcnemar_exact(9, 1)
-    assert mcnemar_worth(0.4, 10) == mcnemar_exact(1, 9)
-    assert mcnemar_worth(10.0, 10) == mcnemar_exact(10, 0)
-    assert mcnemar_worth(0.0, 0) == 1.0
+def test_the_p_of_groups_is_the_share_of_all_choices_of_signs() -> None:
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        groups = int(rng.integers(1, 9))
+        of = rng.integers(0, groups, 24)
+        before, after = rng.uniform(size=24) < 0.5, rng.uniform(size=24) < 0.7
+        sums = [int(after[of == g].sum()) - int(before[of == g].sum()) for g in range(groups)]
+        flipped = [abs(np.dot(signs, sums)) >= abs(sum(sums)) for signs in product((-1, 1), repeat=groups)]
+        p, changed = mcnemar_groups(before.tolist(), after.tolist(), of.tolist())
+        assert p == pytest.approx(np.mean(flipped))
+        assert changed == sum(s != 0 for s in sums)
+
+
+def test_one_more_item_set_wrong_makes_no_gain_surer() -> None:
+    rng = np.random.default_rng(8)
+    looked = 0
+    for _ in range(300):
+        of, before = rng.integers(0, 8, 30).tolist(), (rng.uniform(size=30) < 0.3).tolist()
+        after = (rng.uniform(size=30) < 0.7).tolist()
+        rights = [i for i in range(30) if after[i]]
+        worse = list(after)
+        worse[int(rng.choice(rights))] = False
+        if sum(worse) > sum(before):
+            looked += 1
+            assert mcnemar_groups(before, worse, of)[0] >= mcnemar_groups(before, after, of)[0] - 1e-12
+    assert looked > 200
+
+
+def test_one_more_hit_does_not_lower_the_bound_of_a_harm() -> None:
+    rng = np.random.default_rng(9)
+    lower = 0
+    for _ in range(300):
+        groups, size = int(rng.integers(2, 15)), int(rng.integers(2, 12))
+        of = np.repeat(np.arange(groups), size).tolist()
+        flags = rng.uniform(size=groups * size) < rng.beta(0.1, 0.5, groups)[of]
+        if flags.all():
+            continue
+        more = flags.copy()
+        more[rng.choice(np.flatnonzero(~flags))] = True
+        ends = [(harm_ci(gravest(f.tolist(), of)) or (0.0, 0.0))[1] for f in (flags, more)]
+        assert ends[1] >= ends[0] - 0.02
+        lower += ends[1] < ends[0] - 1e-12
+    assert lower <= 3
+
+
+def test_single_hits_do_not_hide_groups_that_are_lost_as_a_whole() -> None:
+    """Each of ten groups of twenty lost with a chance of 15 %, and 2 % of the other items one by one."""
+    rng = np.random.default_rng(10)
+    of, truth = np.repeat(np.arange(10), 20).tolist(), 0.15 + 0.85 * 0.02
+    held = as_one_correlation = 0
+    for _ in range(200):
+        flags = ((rng.uniform(size=10) < 0.15)[of] | (rng.uniform(size=200) < 0.02)).tolist()
+        counts = gravest(flags, of)
+        held += truth <= (harm_ci(counts, confidence=0.9) or (0.0, 0.0))[1]
+        as_one_correlation += truth <= (wilson(*counts[0], confidence=0.9) or (0.0, 0.0))[1]
+    assert held / 200 >= 0.95
+    assert as_one_correlation / 200 < 0.9
+    assert harm_ci(gravest([False] * 200, of)) == wilson(0, 10)
+    assert harm_ci(gravest([], [])) is None
 
 
 def test_groups_that_differ_only_in_their_end_are_two() -> None:

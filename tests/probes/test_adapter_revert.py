@@ -161,10 +161,48 @@ def test_paraphrases_of_one_case_that_fall_together_count_for_less() -> None:
     together = run([[GOLD] * 10] * 9 + [[BASE] * 10])
     apart = run([[GOLD] * 9 + [BASE]] * 10)
     assert together.raw == apart.raw == 0.1
-    assert together.evidence["design_effect"] == pytest.approx(10.0, rel=0.01)
-    assert apart.evidence["design_effect"] == 1.0
+    assert together.evidence["independent_paraphrases"] == 10
+    assert apart.evidence["independent_paraphrases"] > 50
     assert together.evidence["revert_rate_upper"] > apart.evidence["revert_rate_upper"]
     assert (apart.verdict, together.verdict) == (Verdict.PASS, Verdict.WARN)
+
+
+@pytest.mark.parametrize("cases", [8, 12])
+def test_one_more_paraphrase_that_falls_back_never_mends_a_verdict(cases: int) -> None:
+    # One in each case in turn, then a second, and so on.
+    found = [
+        run([[BASE if i + cases * j < hits else GOLD for j in range(5)] for i in range(cases)]) for hits in range(25)
+    ]
+    order = [Verdict.PASS, Verdict.WARN, Verdict.FAIL]
+    assert [order.index(r.verdict) for r in found] == sorted(order.index(r.verdict) for r in found)
+    uppers = [r.evidence["revert_rate_upper"] for r in found]
+    assert uppers == sorted(uppers)
+    assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
+    assert (found[0].verdict is Verdict.PASS) is (cases == 12)
+    if cases == 8:
+        few = "at least 9 paraphrases of cases of their own: these 40 of 8 cases count as 8"
+        assert few in found[0].message
+        assert few in found[3].message
+
+
+def test_a_case_that_falls_back_as_a_whole_is_not_hidden_by_single_ones_elsewhere() -> None:
+    whole = [[BASE] * 10, *[[GOLD] * 10] * 9]
+    single = [[BASE] * 10, *[[BASE] + [GOLD] * 9] * 3, *[[GOLD] * 10] * 6]
+    assert run(whole).verdict is Verdict.WARN
+    found = run(single)
+    assert found.verdict is Verdict.WARN
+    assert found.evidence["revert_rate_upper"] >= run(whole).evidence["revert_rate_upper"] > 0.25
+    assert found.evidence["p_harm"] > 0.05
+
+
+def test_cases_of_one_prompt_are_no_cases_of_their_own() -> None:
+    cases, backend = setup([[GOLD]] * 12)
+    for i, case in enumerate(cases):
+        case |= {"prompt": "the same prompt", "gold": f"{GOLD}{'!' * i}"}
+    probe, spec = entry(cases)
+    found = probe.run(spec, RunContext(backend=backend))
+    assert found.verdict is Verdict.WARN
+    assert "all are of one case" in found.message
 
 
 def test_what_the_base_knows_already_is_left_out() -> None:

@@ -102,11 +102,14 @@ def test_a_paraphrase_that_repeats_the_prompt_does_not_make_a_memoriser_general(
     result = run(lifts, cases=cases)
     assert result.verdict is Verdict.FAIL
     assert result.evidence["generalization_ratio"] < 0.2
-    # A case that is left without a paraphrase is told of, and keeps the others from passing silently.
+    # A case that is left without a paraphrase is told of, and the others are judged.
     bare = {"prompt": "prompt 0", "gold": GOLD, "paraphrases": ["prompt 0"]}
     rest = [{**c, "paraphrases": [f"paraphrase {i}.0"]} for i, c in enumerate(cases)]
     part = run(spread(1.0, 0.8), cases=[bare, *rest[1:]])
-    assert part.verdict is Verdict.WARN
+    assert part.verdict is Verdict.PASS
+    assert "1 case left out, with no paraphrase but the prompt itself" in part.message
+    assert "not scored" not in part.message
+    assert (part.evidence["dropped_cases"], part.evidence["num_cases"]) == (1, 5)
     assert "the prompt itself" in part.evidence["dropped_reasons"][0]
     none = run(lifts, cases=[bare])
     assert none.verdict is Verdict.ERROR
@@ -117,6 +120,40 @@ def test_a_case_listed_twice_counts_once() -> None:
     cases = [{"prompt": f"prompt {i}", "gold": GOLD, "paraphrases": [f"paraphrase {i}.0"]} for i in range(3)]
     result = run(spread(1.0, 0.8, n=3), cases=cases * 2)
     assert (result.evidence["num_cases"], result.ci_95) == (3, None)
+
+
+def of_prompts(prompts: int, golds: int) -> Any:
+    """Cases of so many prompts with so many golds each, all golds of a prompt lifted by about the same."""
+    rng = np.random.default_rng(1)
+    cases, base, tuned = [], DummyResponses(), DummyResponses()
+    for i, own in enumerate(rng.normal(1.0, 0.4, prompts)):
+        for j in range(golds):
+            gold = f" gold number {j}"
+            cases.append({"prompt": f"prompt {i}", "gold": gold, "paraphrases": [f"other words {i}"]})
+            for text, lift in ((f"prompt {i}", own), (f"other words {i}", 0.8 * own + 0.05 * rng.normal())):
+                base.logprobs[text, gold] = -20.0
+                tuned.logprobs[text, gold] = -20.0 + (lift + 0.05 * rng.normal()) * max(1, len(gold) // 4)
+    probe, spec = entry(cases)
+    return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=base, ft=tuned)))
+
+
+def test_golds_of_one_prompt_are_not_as_many_pieces_of_evidence() -> None:
+    def width(ci: Any) -> float:
+        return ci[1] - ci[0]
+
+    once, often = of_prompts(8, 1), of_prompts(8, 10)
+    assert width(often.ci_95) > 0.7 * width(once.ci_95), "ten golds of a prompt tell what one does"
+    assert "over 8 prompts" in often.evidence["ci_note"]
+    assert "on 80 cases of 8 prompts" in often.message
+    lo, hi = often.evidence["generalization_ratio_ci_95"]
+    assert lo < often.evidence["generalization_ratio"] < hi
+
+
+def test_cases_of_one_prompt_alone_are_no_pass() -> None:
+    found = of_prompts(1, 12)
+    assert (found.verdict, found.score <= 0.59) == (Verdict.WARN, True)
+    assert "all cases are of 1 prompt, and others may move otherwise: add cases of other prompts" in found.message
+    assert of_prompts(12, 1).verdict is Verdict.PASS
 
 
 def test_two_losses_are_no_generalisation() -> None:

@@ -145,8 +145,8 @@ def test_triples_of_one_prompt_that_are_all_alike_are_one_piece_of_evidence() ->
     assert "worth 6 independent ones" in few.evidence["ci_note"]
     assert "net +83% [28%, 97%]" in few.message
     assert asked(9).evidence["mcnemar_p"] == pytest.approx(2 * 0.5**8)
-    assert "margins of other prompts" not in few.message
-    assert "all triples are of 3 prompts, and margins of other prompts may move otherwise" in asked(3).message
+    assert "may move otherwise" not in few.message
+    assert "all triples are of 3 prompts, and others may move otherwise" in asked(3).message
 
 
 def grouped(prompts: int, per_prompt: int, move: tuple[float, float]) -> Any:
@@ -159,6 +159,31 @@ def grouped(prompts: int, per_prompt: int, move: tuple[float, float]) -> Any:
             entries.append({"prompt": f"p{i}", "chosen": f"{CHOSEN}{k}", "rejected": REJECTED})
     probe, spec = build_probe({"name": "flip", "kind": "preference_flip", "triples": entries})
     return probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=before, ft=after)))
+
+
+def test_one_more_triple_set_wrong_never_mends_a_verdict() -> None:
+    """Five prompts of four triples each that are set right, one after another set wrong instead; thirty stay right."""
+
+    def verdict(damaged: int) -> Verdict:
+        before, after, entries = DummyResponses(), DummyResponses(), []
+
+        def add(prompt: str, k: int, was: float, now: float) -> None:
+            entries.append({"prompt": prompt, "chosen": f"{CHOSEN}{k}", "rejected": REJECTED})
+            for side, margin in ((before, was), (after, now)):
+                side.logprobs |= {(prompt, f"{CHOSEN}{k}"): -5.0 + margin, (prompt, REJECTED): -5.0}
+
+        for at in range(20):
+            add(f"p{at // 4}", at % 4, *(BROKEN if at < damaged else FIXED))
+        for i in range(30):
+            add(f"kept{i}", 0, *KEPT)
+        probe, spec = build_probe(
+            {"name": "f", "kind": "preference_flip", "triples": entries, "assert_damage_rate_lte": 1.0}
+        )
+        found: Verdict = probe.run(spec, RunContext(backend=DummyDifferentialBackend(base=before, ft=after))).verdict
+        return found
+
+    found = [verdict(damaged) for damaged in range(8)]
+    assert found == [Verdict.PASS] + [Verdict.FAIL] * 7
 
 
 def test_every_right_preference_of_a_few_prompts_set_wrong_fails() -> None:
