@@ -145,6 +145,23 @@ def test_the_theme_follows_the_system_until_one_is_chosen(open_tab: Open) -> Non
     assert background(tab) == light
 
 
+def test_the_tools_of_a_figure_hide_neither_its_rows_nor_the_dark(open_tab: Open) -> None:
+    tab = open_tab("?run=demo")
+    tab.page.emulate_media(color_scheme="dark")
+    figure = tab.page.locator('[role=img][aria-label*="prompts"]').first
+    figure.wait_for()
+    tools = figure.locator(".bk-Toolbar")
+    tab.until(lambda: _plot_pixel(tab) == background(tab))
+    box = figure.bounding_box()
+    tab.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 20)
+    tab.until(lambda: tools.evaluate("e => getComputedStyle(e).visibility") == "visible")
+    # The white bar that Bokeh would lay over the first rows, and that would take the pointer from them.
+    assert tools.evaluate("e => getComputedStyle(e).backgroundColor") == "rgba(0, 0, 0, 0)"
+    assert tools.evaluate("e => getComputedStyle(e).pointerEvents") == "none"
+    buttons = tools.evaluate("e => [...e.shadowRoot.children].map(b => getComputedStyle(b).pointerEvents)")
+    assert buttons.count("auto") >= 4
+
+
 def _plot_pixel(tab: Tab) -> str:
     """Colour of a corner of the first plot, as the browser paints it."""
     import io

@@ -93,6 +93,16 @@ class Plot:
             span.update(start=-0.02 * wanted, end=wanted, reset_start=-0.02 * wanted, reset_end=wanted)
 
 
+TOOLS = """
+:host(.bk-inner) { background: none; opacity: 1; pointer-events: none; --bokeh-icon-color: var(--sway-muted, #747679); }
+:host(.bk-inner) > :not(.bk-divider) {
+  pointer-events: auto; background: color-mix(in srgb, var(--sway-surface, white) 60%, transparent);
+}
+"""
+"""Tools over a figure let it shine through: Bokeh's own bar is white, in the dark too, and takes the pointer from all
+that lies below it."""
+
+
 def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> Any:
     """An empty figure; ``label`` is its text alternative until :meth:`Plot.describe` gives a better one."""
     fig = figure(
@@ -116,6 +126,7 @@ def frame(label: str, *, height: int, x: str, y: str = "", grid: str = "x") -> A
     fig.toolbar.autohide = True
     fig.toolbar_inner = True
     fig.toolbar.logo = None
+    fig.toolbar.stylesheets = [TOOLS]
     fig.outline_line_color = None
     if grid == "x":
         fig.ygrid.grid_line_color = None
