@@ -72,6 +72,10 @@ def test_the_second_run_waits_for_the_first(open_tab: Open, start: Start) -> Non
     second = start(slow(5), "second of two")
     other = open_tab(f"?run={second.id}")
     other.until(lambda: "queued" in other.head() and "2nd in line for cpu, behind first of two" in banner(other))
+    # What it will measure is known before it does.
+    coming = other.page.locator(".sway-hook-probes tbody tr")
+    other.until(lambda: coming.count() > 0)
+    assert all("waiting" in row for row in coming.all_inner_texts())
     both = open_list(open_tab)
     both.until(lambda: "2nd in line" in listed(both).get("second of two", ""))
     assert "running" in listed(both)["first of two"]

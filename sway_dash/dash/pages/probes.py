@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 import panel as pn
 import param
 
+from sway_dash.core.errors import SwayError
 from sway_dash.core.events import PlannedProbe
 from sway_dash.core.numbers import said, z_text
 from sway_dash.core.result import ProbeResult, Verdict
@@ -19,6 +21,9 @@ from sway_dash.dash.state import RunState
 from sway_dash.figures.evidence import SIGNS, tests_of, value_text
 from sway_dash.figures.markup import headed, heading, table
 from sway_dash.figures.theme import DASH, duration, esc, interval, percent, var
+from sway_dash.suite.loader import check_entries, loads
+from sway_dash.suite.plan import plan
+from sway_dash.suite.store import RunFolder
 
 HEAD = ("Probe", "Ended", "Value", "95 % interval", "Against null", "Time", "What it says")
 
@@ -27,12 +32,24 @@ def results_of(run: RunState) -> tuple[list[PlannedProbe], dict[str, ProbeResult
     """Entries of a run in suite order, and what those that have come to an end found, by name."""
     data = run.data
     results = data.finished
+    if run.status in ("queued", "starting") and not data.fold.planned and run.folder is not None:
+        return list(_coming(run.folder)), {}
     if run.status not in ("none", "queued", "starting", "running"):
         # Judged over what was measured, for probes that did not come to their end.
         results = {p.name: p for p in data.result().probes}
     entries = data.entries()
     extra = [PlannedProbe(name=r.name, kind=r.kind, category="") for n, r in results.items() if n not in entries]
     return [*data.fold.planned, *extra], results
+
+
+@lru_cache(maxsize=8)
+def _coming(folder: RunFolder) -> tuple[PlannedProbe, ...]:
+    """What a run that still waits is going to measure, of a suite that can be read."""
+    try:
+        spec = loads(folder.spec_text(), source=str(folder.path), folder=folder.base_dir())
+        return plan(spec, check_entries(spec))
+    except SwayError:
+        return ()
 
 
 class ProbesView(pn.viewable.Viewer):
