@@ -141,6 +141,11 @@ def test_narrow_screens_have_no_sideways_scroll_and_plots_have_words(open_tab: O
     texts = [labels.nth(i).get_attribute("aria-label") for i in range(labels.count())]
     assert len(texts) >= 4
     assert any("Dot plot of 8 prompts" in t for t in texts)
+    # What each probe says lies within the screen, below its name.
+    said = tab.page.locator(".sway-hook-probes tbody td:nth-child(7)")
+    boxes = [box for box in (said.nth(i).bounding_box() for i in range(said.count())) if box]
+    assert boxes
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
 
 
 def test_the_answer_its_pictures_and_the_probes_are_seen_together(open_tab: Open) -> None:
