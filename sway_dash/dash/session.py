@@ -13,7 +13,7 @@ from panel.io.state import set_curdoc
 from sway_dash.dash import jobs, keys, live, memory, runs
 from sway_dash.dash.looks import Looks
 from sway_dash.dash.nav import COMPARED, RUN_PAGES, SHARED, read_query
-from sway_dash.dash.telling import tell
+from sway_dash.dash.telling import silence, tell
 from sway_dash.suite.store import RunFolder
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ class Session:
         pn.state.onload(self._attached)
         if missing:
             pn.state.onload(lambda: tell(f"There is no run {missing!r} here."))
-        if pn.state.curdoc is not None:
+        if (document := pn.state.curdoc) is not None:
             pn.state.on_session_destroyed(self._destroyed)
+            pn.state.on_session_destroyed(lambda _: silence(document))
             memory.entered(self)
         app = self.app
         app.browser.listen(self.hear)

@@ -11,6 +11,7 @@ import time
 import weakref
 
 from bokeh.document import Document
+from panel.io.notifications import NotificationArea
 from panel.io.state import set_curdoc, state
 
 from sway_dash.dash.app import App
@@ -23,8 +24,12 @@ def closed():
         app.session.start("run=demo")
         root = app.page.get_root(document)
         document.add_root(root)
+        NotificationArea().get_root(document)
     # As Panel does it when the browser has gone.
-    app.session._destroyed(None)
+    for ended in list(document.session_destroyed_callbacks):
+        ended(None)
+    left = [shown for shown, *_ in state._views.values() if isinstance(shown, NotificationArea)]
+    assert not left, "the place of messages is still held"
     app.page._cleanup(root)
     state._views.pop(root.ref["id"], None)
     for kept in (state._onload, state._loaded, state._change_callbacks, state._periodic):
