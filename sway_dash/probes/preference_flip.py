@@ -284,6 +284,7 @@ class _Judged:
         else:
             few = f"the base has {table.base_wrong} of {n} preferences wrong, too few for a flip rate"
             parts = [f"{few} (need {self.least})", shift, f"{table.damaged} of {table.base_right} right ones set wrong"]
+            parts += [self.few] if self.few else []
         if self.reasons:
             parts.append(f"{len(self.reasons)} of {self.total} triples could not be scored")
         parts = ["; ".join([", ".join(parts), *self.faults])]
@@ -300,17 +301,20 @@ def _faults(
     if _damaging(spec, table):
         faults.append(_damage(spec, table))
     p, changes = table.p, table.fixed + table.damaged
-    by = f" of {table.turned} prompts" if table.turned < changes else ""
     few = table.turned < FEWEST_CHANGES
     if few and not table.damaged:
         # So few changes cannot be significant by their count; the margins of all triples can.
         if shift_ci is None:
             doubt.append(f"too few triples to tell this from chance (McNemar {said('p', p_text(p))})")
         elif shift_ci[0] <= 0:
+            # Without damage no two changes of a prompt cancel.
+            shared = table.turned < changes
+            by = f" in {table.turned} prompts" if shared else ""
             why = f"{changes} changes{by} are too few to count and the mean margin shift cannot be told from 0"
-            faults.append(f"{why}: add triples{' of other prompts' if by else ''}")
+            faults.append(f"{why}: add triples{' of other prompts' if shared else ''}")
         return faults, doubt
-    both = f"{table.fixed} set right against {table.damaged} set wrong{f', changes{by},' if by else ''}"
+    balance = f", on balance of {table.turned} prompts," if table.turned < changes else ""
+    both = f"{table.fixed} set right against {table.damaged} set wrong{balance}"
     if table.fixed <= table.damaged:
         faults.append(f"{both} is no gain (McNemar {said('p', p_text(p))})")
     elif p > SIGNIFICANCE:
