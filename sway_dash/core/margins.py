@@ -101,6 +101,7 @@ def non_inferior(
         else:
             counts = [(float(up), n)] if clusters is None else gravest((x > 0).tolist(), clusters)
             ends, method = lambda c: harm_ci(counts, confidence=c), f"Wilson, {up} of {of}"
+            method += ", or of the clusters hit hardest alone" * (worth < n)
     elif clusters is not None and groups < n:
         ends = _of(cluster_t(x, clusters, n_bootstrap=RESAMPLES, seed=seed))
         method, least = f"cluster bootstrap-t over {groups} clusters", 1.0 / (RESAMPLES + 1)
